@@ -1,0 +1,181 @@
+"""Configuration: environment variables (and `.env`), read once, typed, and refused at start when wrong.
+
+`Settings` is what receiver and worker must agree on; `ReceiverSettings` adds the receiver's own. Every process and
+every handler loads its settings with `load`, so that a mistake is one line that names the variable and says what
+was expected.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from receiver import events
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_PLACEHOLDERS = (
+    "changeme",
+    "placeholder",
+    "yourtoken",
+    "yoursecret",
+    "replaceme",
+    "example",
+    "insecure",
+    "default",
+)
+
+
+class SettingsError(Exception):
+    """One line for each wrong setting: its name, what was expected, what to do. Stops the start with exit code 2."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def _seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value)
+    if match is None:
+        raise ValueError("expected a duration such as 30s, 10m, 1h or 7d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _comma_separated(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    url = urlsplit(value.get_secret_value())
+    if url.scheme not in {"redis", "rediss", "unix", "sentinel"} or not (url.hostname or url.path):
+        raise ValueError(
+            "expected redis://host:6379/0, rediss://… for TLS, unix:///path/to/socket "
+            "or sentinel://host:26379,host:26379/master-name"
+        )
+    return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    token = value.get_secret_value()
+    advice = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+    if any(word in events.normalised(token) for word in _PLACEHOLDERS):
+        raise ValueError(f"is a placeholder; {advice}")
+    if len(token) < 20 or len(set(token)) < 8:  # noqa: PLR2004 - the contract's length; a repeated letter is no secret
+        raise ValueError(f"expected at least 20 characters that cannot be guessed; {advice}")
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", token):
+        raise ValueError(f"expected only letters, digits and - . _ ~, so that the URL needs no escaping; {advice}")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+"""A duration in seconds; written `30s`, `10m`, `1h`, `7d` or as a plain number of seconds."""
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+"""Several values, separated by commas."""
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
+Tokens = Annotated[tuple[Token, ...], NoDecode, BeforeValidator(_comma_separated), Field(min_length=1)]
+
+
+class EnvSettings(BaseSettings):
+    """What every settings class of the kit is: environment variables and `.env`, never printed, never changed."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+
+class Settings(EnvSettings):
+    """What receiver and worker share."""
+
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
+        description="where Redis or Valkey is; `make run` brings its own"
+    )
+    key_prefix: str = Field("glartek:", pattern=r"^[\w.-]+:$", description="prefix of every Redis key but arq's own")
+    max_body_bytes: int = Field(
+        1024 * 1024, ge=1024, description="largest body accepted, and largest once unpacked, in bytes"
+    )
+    dedupe_window: Seconds = Field(
+        7 * 86400.0, ge=1, description="how long an event id is remembered after its last outcome"
+    )
+    dedupe_window_body: Seconds = Field(3600.0, ge=1, description="the same for deliveries known by their bytes only")
+    event_id_paths: Words = Field(
+        events.EVENT_ID_PATHS, min_length=1, description="where the event id may be in the body"
+    )
+    event_type_paths: Words = Field(
+        events.EVENT_TYPE_PATHS, min_length=1, description="where the event type may be in the body"
+    )
+    occurred_at_paths: Words = Field(
+        events.OCCURRED_AT_PATHS, min_length=1, description="where the event's time may be in the body"
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto is console on a terminal, json elsewhere"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line written")
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load(settings_class: type[S], **overrides: Any) -> S:
+    """The settings from the environment, or `SettingsError` with one line for each wrong variable."""
+    try:
+        return settings_class(**overrides)
+    except ValidationError as error:
+        prefix = settings_class.model_config.get("env_prefix", "")
+        lines = (_line(settings_class, prefix, detail) for detail in error.errors(include_url=False))
+        raise SettingsError(*dict.fromkeys(lines)) from None
+
+
+def _line(settings_class: type[BaseSettings], prefix: str, detail: Any) -> str:
+    if not detail["loc"]:
+        return str(detail["msg"]).removeprefix("Value error, ")
+    name = str(detail["loc"][0])
+    field = settings_class.model_fields.get(name)
+    variable = f"{prefix}{name}".upper()
+    meaning = field.description if field else None
+    if detail["type"] == "missing":
+        return f"{variable}: is not set; {meaning or 'it is required'}"
+    message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    is_secret = field is None or "Secret" in str(field.annotation)
+    got = "" if is_secret else f", got {str(detail['input'])[:60]!r}"
+    expected = message if message.startswith(("expected", "is ")) else f"expected {message}"
+    return f"{variable}: {expected}{got}"
+
+
+def variables(*settings_classes: type[BaseSettings]) -> Iterable[tuple[str, str, str]]:
+    """(variable, default, meaning) of every setting; README and `.env.example` are held equal to it by a test."""
+    seen = set()
+    for settings_class in settings_classes:
+        prefix = settings_class.model_config.get("env_prefix", "")
+        for name, field in settings_class.model_fields.items():
+            variable = f"{prefix}{name}".upper()
+            if variable not in seen:
+                seen.add(variable)
+                yield (
+                    variable,
+                    _shown(field.get_default(call_default_factory=True), field),
+                    field.description or "",
+                )
+
+
+def _shown(default: Any, field: Any) -> str:
+    if field.is_required():
+        return "required"
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    if field.annotation is float and default:
+        unit, size = max(
+            ((u, s) for u, s in _UNITS.items() if default % s == 0),
+            key=lambda pair: pair[1],
+            default=("s", 1),
+        )
+        return f"{default / size:g}{unit}"
+    return str(default)

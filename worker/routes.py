@@ -1,0 +1,165 @@
+"""Which handlers an event goes to: a literal table, checked at start.
+
+ROUTES: Routes = {
+    "action.created": [notify],
+    "work_order.completed": [update_erp],
+    "*": [append_to_audit_log],          # every event, types not known yet included
+}
+"""
+
+import difflib
+import importlib
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import ModuleType
+from typing import Any
+
+import httpx2
+from redis.asyncio import Redis
+from structlog.typing import FilteringBoundLogger
+
+from receiver import events
+from receiver.settings import SettingsError
+from worker.event import Event
+
+EVERY_EVENT = "*"
+
+
+class RetryLater(Exception):
+    """Raised by a handler: run it again after `seconds`, for the `reason` given.
+
+    It does not use up a try, because the target said when (a 429) or nothing was tried (a rate limit, an open circuit
+    breaker); the budget of age still ends it. Any other exception means again, with back-off.
+    """
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.seconds = max(0.0, seconds)
+        self.reason = reason
+
+
+class GiveUp(Exception):
+    """Raised by a handler: no retry can help, make it a dead letter now, for the `reason` given."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a handler is given beside the event.
+
+    `attempt` counts from 1. `idempotency_key` names this handler and this event and is the same on every try and
+    replay: hand it on to whatever can use it. `received_at` is when the receiver accepted the delivery (aware, UTC).
+    `http` is one client shared by all handlers of the process, without a base URL; `redis` is the kit's connection,
+    and `prefix` begins every key that a handler keeps there.
+    """
+
+    delivery_id: str
+    attempt: int
+    idempotency_key: str
+    received_at: datetime
+    log: FilteringBoundLogger
+    http: httpx2.AsyncClient
+    redis: Redis
+    prefix: str
+
+
+Handler = Callable[[Event, Context], Awaitable[None]]
+Routes = Mapping[str, Sequence[Handler]]
+
+
+def name_of(handler: Handler) -> str:
+    """`teams.notify`: the last part of the handler's module and its own name, in outcomes, logs and commands."""
+    return f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"
+
+
+class RouteTable:
+    """The customer's routes, checked: every type exists, every handler is a coroutine, every name is its own."""
+
+    def __init__(self, routes: Routes) -> None:
+        problems = [problem for key, handlers in routes.items() for problem in _problems(key, handlers)]
+        by_name: dict[str, Handler] = {}
+        for handler in (handler for handlers in routes.values() for handler in handlers if callable(handler)):
+            other = by_name.setdefault(name_of(handler), handler)
+            if other is not handler:
+                problems.append(f"HANDLERS: two handlers are named {name_of(handler)}; rename one")
+        if problems:
+            raise SettingsError(*dict.fromkeys(problems))
+        self.by_name: Mapping[str, Handler] = by_name
+        self._routes = routes
+
+    def handlers(self, event_type: str) -> list[Handler]:
+        """The handlers of a type and of every event, each once, in the table's order."""
+        found = [*self._routes.get(event_type, ()), *self._routes.get(EVERY_EVENT, ())]
+        return list(dict.fromkeys(found))
+
+    def modules(self) -> list[ModuleType]:
+        """The modules that the handlers come from."""
+        return list(dict.fromkeys(sys.modules[handler.__module__] for handler in self.by_name.values()))
+
+
+def load(spec: str) -> RouteTable:
+    """The route table at `module:attribute`, its handlers' own settings checked.
+
+    A handler's module may define `configure()`, called once here, which raises `SettingsError` for what it lacks.
+    Raises `SettingsError` with one line for each mistake.
+    """
+    module_name, _, attribute = spec.partition(":")
+    if not module_name or not attribute:
+        raise SettingsError(f"HANDLERS: expected module:attribute, such as examples.handlers:ROUTES, got {spec!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = "" if error.name == module_name else f" (it needs {error.name!r}, which is not installed)"
+        raise SettingsError(
+            f"HANDLERS: no module {module_name!r}{missing}; run from the folder that holds it, or mend the name"
+        ) from None
+    except (SyntaxError, ImportError) as error:
+        raise SettingsError(f"HANDLERS: {module_name!r} cannot be imported: {error}") from None
+    routes = getattr(module, attribute, None)
+    if not isinstance(routes, Mapping):
+        names = [
+            name for name, value in vars(module).items() if isinstance(value, Mapping) and not name.startswith("_")
+        ]
+        raise SettingsError(
+            f"HANDLERS: {module_name!r} has no table {attribute!r}{_nearest(attribute, names)}; "
+            "expected a dict from event type to a list of handlers"
+        )
+    table = RouteTable(routes)
+    _configure(table)
+    return table
+
+
+def _configure(table: RouteTable) -> None:
+    lines: list[str] = []
+    for module in table.modules():
+        try:
+            getattr(module, "configure", lambda: None)()
+        except SettingsError as error:
+            lines += error.lines
+    if lines:
+        raise SettingsError(*lines)
+
+
+def _problems(key: Any, handlers: Any) -> list[str]:
+    problems = []
+    if key != EVERY_EVENT and key not in events.BY_NAME:
+        problems.append(f"HANDLERS: no event type {key!r}{_nearest(str(key), [*events.BY_NAME, EVERY_EVENT])}")
+    if isinstance(handlers, str) or not isinstance(handlers, Sequence):
+        return [*problems, f"HANDLERS: {key!r} expected a list of handlers, such as [notify]"]
+    return problems + [
+        f"HANDLERS: {key!r} has {getattr(handler, '__qualname__', handler)!r}, which is not a coroutine function; "
+        "write it as: async def handler(event, ctx)"
+        for handler in handlers
+        if not inspect.iscoroutinefunction(handler)
+    ]
+
+
+def _nearest(word: str, possible: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, possible, n=3, cutoff=0.4) or list(possible)
+    return f"; did you mean {', '.join(near)}?" if near else ""
