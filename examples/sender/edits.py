@@ -61,3 +61,11 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def pretty(body: bytes) -> bytes:
+    """A JSON body with a line for each field, for a person to edit; any other body as it is."""
+    try:
+        return json.dumps(json.loads(body), ensure_ascii=False, indent=2).encode()
+    except ValueError:
+        return body

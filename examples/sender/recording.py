@@ -29,13 +29,15 @@ _MAX_BODY = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How to answer one request: `delay` seconds late, and `whole`, cut off by `half`, or with a `reset`."""
+    """How to answer one request: `delay` seconds late, and `whole`, cut off by `half`, with a `reset`, or whole
+    and then a `close` that nothing announced.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     delay: float = 0.0
-    ending: Literal["whole", "half", "reset"] = "whole"
+    ending: Literal["whole", "half", "reset", "close"] = "whole"
 
     def encoded(self, *, keep_alive: bool) -> bytes:
         """The answer on the wire; half of it when the ending says so."""
@@ -278,7 +280,7 @@ class _Connection(asyncio.Protocol):
             self._reset()
             return
         self.transport.write(answer.encoded(keep_alive=keep_alive))
-        if not keep_alive or answer.ending == "half":
+        if not keep_alive or answer.ending in {"half", "close"}:
             self.transport.close()
 
     def _ended(self, arrival: Arrival) -> None:

@@ -1,6 +1,8 @@
-"""The sender's tests: the real command in a process of its own, real receivers on loopback sockets."""
+"""The sender's tests: real receivers on loopback sockets; the command as a process, or in a thread to save time."""
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 import sys
@@ -8,9 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from examples.sender.__main__ import main
 from examples.sender.recording import RecordingReceiver
 
 ROOT = Path(__file__).parents[3]
@@ -37,8 +41,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def run() -> Run:
-    """Run `python -m examples.sender …` to its end."""
+def command() -> Run:
+    """Run `python -m examples.sender …` as the process that a user starts."""
 
     async def finished(*arguments: str, stdin: bytes = b"", **environment: str) -> Finished:
         process = await asyncio.create_subprocess_exec(
@@ -51,6 +55,24 @@ def run() -> Run:
         )
         out, err = await asyncio.wait_for(process.communicate(stdin), 30)
         return Finished(process.returncode or 0, out.decode(), err.decode())
+
+    return finished
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run the same command in a thread of this process: it has its own event loop, the receiver keeps this one."""
+
+    async def finished(*arguments: str, stdin: bytes = b"", **environment: str) -> Finished:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+            mock.patch.dict(os.environ, environment),
+        ):
+            code = await asyncio.to_thread(main, list(arguments))
+        return Finished(code, out.getvalue(), err.getvalue())
 
     return finished
 

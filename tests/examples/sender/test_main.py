@@ -21,9 +21,11 @@ async def test_list_names_every_type_and_says_whose_the_samples_are(run: Run) ->
     assert plain.code == report.code == 0
 
 
-async def test_all_sends_every_type_and_duplicates_are_byte_identical(run: Run, receiver: RecordingReceiver) -> None:
+async def test_all_sends_every_type_and_duplicates_are_byte_identical(
+    command: Run, receiver: RecordingReceiver
+) -> None:
     """`all --duplicates 1` sends the eleven types in order, each twice with the same bytes, ids all different."""
-    finished = await run("all", "--duplicates", "1", "--to", receiver.url)
+    finished = await command("all", "--duplicates", "1", "--to", receiver.url)
     assert finished.code == 0, finished.err
     arrivals = receiver.of()
     assert [arrival.type for arrival in arrivals[::2]] == list(events.BY_NAME)
@@ -52,11 +54,11 @@ async def test_set_changes_the_payload_and_a_seed_repeats_it(run: Run, receiver:
     assert payload["work_order"]["tasks"][1]["response"] == {"value": 9}
 
 
-async def test_raw_sends_a_file_as_it_is(run: Run, receiver: RecordingReceiver, tmp_path: Path) -> None:
+async def test_raw_sends_a_file_as_it_is(command: Run, receiver: RecordingReceiver, tmp_path: Path) -> None:
     """`--raw` sends a file's bytes, or those of stdin, whatever they are."""
     (tmp_path / "body").write_bytes(b"\x00not json\xff")
-    assert (await run("send", "--raw", str(tmp_path / "body"), "--to", receiver.url)).code == 0
-    assert (await run("send", "--raw", "-", "--to", receiver.url, stdin=b"{}")).code == 0
+    assert (await command("send", "--raw", str(tmp_path / "body"), "--to", receiver.url)).code == 0
+    assert (await command("send", "--raw", "-", "--to", receiver.url, stdin=b"{}")).code == 0
     assert [arrival.body for arrival in receiver.of()] == [b"\x00not json\xff", b"{}"]
 
 
@@ -100,7 +102,7 @@ async def test_wrong_usage_is_one_clear_line_and_exit_code_2(
     run: Run, arguments: tuple[str, ...], expected: str
 ) -> None:
     """Wrong usage says in one line what was expected, and never shows a traceback."""
-    finished = await run(*arguments)
+    finished = await run(*arguments, SENDER_TO="")
     assert finished.code == 2
     assert expected in finished.err
     assert finished.err.count("\n") == 1
