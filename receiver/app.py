@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,6 +21,7 @@ from receiver.spool import Spool, SpoolError
 PATH = "/webhooks/glartek/{token}"
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 2 * 1024 * 1024
+Headers = list[tuple[bytes, bytes]]
 
 
 def create_app(settings: ReceiverSettings) -> Starlette:
@@ -48,14 +50,14 @@ def create_app(settings: ReceiverSettings) -> Starlette:
             Route(PATH, receive, methods=["POST"], max_body_size=settings.max_body_bytes),
             Route("/healthz", healthy, methods=["GET"]),
         ],
-        middleware=[Middleware(CloseAfterRefusal)],
+        middleware=[Middleware(RefusePolitely)],
         exception_handlers={HTTPException: refused},
         lifespan=lifespan,
     )
 
 
-class CloseAfterRefusal:
-    """Closes the connection after an answer that did not wait for the whole body.
+class RefusePolitely:
+    """Makes every refusal empty, and closes the connection after one that did not wait for the whole body.
 
     Otherwise the server would go on reading what nobody wants. What is on its way is read for a moment and thrown
     away: closing at once would reset the connection, and the sender might never see the answer (RFC 9112, 9.6).
@@ -73,21 +75,27 @@ class CloseAfterRefusal:
             complete = not message.get("more_body", False)
             return message
 
-        async def closing_send(message: Message) -> None:
+        async def polite_send(message: Message) -> None:
             nonlocal refused
-            if message["type"] == "http.response.start" and message["status"] >= 400 and not complete:  # noqa: PLR2004
-                refused = True
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            elif refused and not message.get("more_body", False):
-                await send({**message, "more_body": True})
+            if message["type"] == "http.response.start":
+                refused = message["status"] >= HTTPStatus.BAD_REQUEST
+                if refused:
+                    message["headers"] = _refusal_headers(message["headers"], complete=complete)
+            elif refused:
+                await send({"type": "http.response.body", "more_body": True})
                 await _linger(watched_receive, lambda: complete)
                 message = {"type": "http.response.body"}
             await send(message)
 
         if scope["type"] == "http":
-            await self.app(scope, watched_receive, closing_send)
+            await self.app(scope, watched_receive, polite_send)
         else:
             await self.app(scope, receive, send)
+
+
+def _refusal_headers(headers: Headers, *, complete: bool) -> Headers:
+    kept = [(name, value) for name, value in headers if name in {b"allow", b"retry-after"}]
+    return [*kept, (b"content-length", b"0"), *([] if complete else [(b"connection", b"close")])]
 
 
 async def _linger(receive: Receive, complete: Callable[[], bool]) -> None:

@@ -63,7 +63,7 @@ def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
     if parts.password:
         options["password"] = unquote(parts.password)
         options["username"] = unquote(parts.username) if parts.username else None
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+    sentinel = Sentinel(
         [(host, int(port or 26379)) for host, _, port in hosts],
         sentinel_kwargs={"socket_timeout": options["socket_timeout"]},
         **dict(parse_qsl(parts.query)),
