@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg.sql import SQL, Identifier
 
 from examples.handlers.audit_log import database
 from examples.handlers.audit_log.record import Record, sha256
@@ -24,10 +26,12 @@ def new_postgresql_database() -> Iterator[Callable[[], str]]:
     folder = Path(tempfile.mkdtemp(prefix="postgresql"))
     folder.chmod(0o755)  # run as root it changes user, who must be able to get here
     server = get_server(folder / "data", cleanup_mode="delete")
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")  # tests kill writers, never the server
 
     def new_database() -> str:
         name = f"audit_{next(_numbers)}"
-        server.psql(f"CREATE DATABASE {name}")
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         return str(server.get_uri(name, "psycopg"))
 
     yield new_database
