@@ -1,0 +1,37 @@
+"""python -m examples.sender: list | send | all | storm | check."""
+
+import sys
+
+import typer
+
+from examples.sender import terminal
+from examples.sender.commands import check, send
+from examples.sender.terminal import Refusal
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.command("list")(send.list_types)
+app.command("send")(send.send)
+app.command("all")(send.send_all)
+app.command("check")(check.check)
+
+
+@app.callback()
+def sender() -> None:
+    """Play Glartek: send its webhook events to a receiver, check any receiver."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit code is 0 for success, 1 when something failed, 2 for wrong usage."""
+    try:
+        return app(arguments, prog_name="python -m examples.sender", standalone_mode=False) or 0
+    except Refusal as refusal:
+        terminal.complain(str(refusal))
+    except typer.TyperException as mistake:
+        terminal.complain(mistake.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

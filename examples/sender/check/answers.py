@@ -1,0 +1,95 @@
+"""How an ordinary event is answered: status, time, size."""
+
+import asyncio
+import shlex
+import subprocess
+
+from examples.sender.check.bench import Bench, said
+from examples.sender.check.findings import Failed, Skipped, check
+from examples.sender.delivery import SUCCESS
+
+_LEAN = 1024  # bytes of head, and of body: far more than an empty 200 needs
+_QUEUE = "Store the event in a queue, answer, and let a worker handle it: nothing else belongs in the request."
+
+
+@check(
+    "Answers 200 or 201 to every type of event",
+    glartek="counts any other answer, 202, 204 and redirects included, as a failed request: it may send the event "
+    "again, and may disable the endpoint",
+    mend="Answer 200 with an empty body as soon as the event is stored, whatever its type.",
+)
+async def only_200_or_201(bench: Bench) -> str:
+    replies = {kind: await bench.post(bench.message(kind)) for kind in bench.samples.payloads}
+    bad = [f"{kind}: {said([reply])}" for kind, reply in replies.items() if reply.status not in SUCCESS]
+    if bad:
+        more = f" and {len(bad) - 3} more types" if len(bad) > 3 else ""  # noqa: PLR2004 - three examples are enough
+        raise Failed("; ".join(bad[:3]) + more)
+    return f"{said(replies.values())} for {len(replies)} types"
+
+
+@check(
+    "Answers promptly, alone",
+    glartek="gives up after 10 s; slow receivers are among those it may disable or ask a customer to mend",
+    mend=_QUEUE,
+)
+async def prompt_alone(bench: Bench) -> str:
+    replies = [await bench.post(bench.message()) for _ in range(3)]
+    slowest = max(reply.seconds for reply in replies)
+    if slowest > bench.limits.prompt:
+        raise Failed(f"an answer took {slowest:.2f} s; up to {bench.limits.prompt:g} s is prompt")
+    return f"within {slowest * 1000:.0f} ms"
+
+
+@check(
+    "Answers promptly while many events arrive at once",
+    glartek="puts no limit to its requests: a busy day must not make the endpoint time out, for then every event "
+    "is sent again on top",
+    mend=f"{_QUEUE} Answer requests side by side: more workers, or an asynchronous server.",
+)
+async def prompt_under_load(bench: Bench) -> str:
+    alone = (await bench.post(bench.message())).seconds
+    replies = await bench.together(bench.message() for _ in range(bench.limits.burst))
+    allowed = max(bench.limits.prompt, 2 * alone)  # a receiver that is slow alone is told so once
+    slowest = max(reply.seconds for reply in replies)
+    if not all(map(bench.fine, replies)) or slowest > allowed:
+        raise Failed(f"{len(replies)} at once: {said(replies)}, the slowest after {slowest:.2f} s")
+    return f"{len(replies)} at once within {slowest * 1000:.0f} ms"
+
+
+@check(
+    "Answers promptly while the consumer behind it is slow",
+    glartek="times out after 10 s although the event may have been taken, and sends it again: duplicates",
+    mend=f"{_QUEUE} An outage of the ERP or of Teams must not be felt at the endpoint.",
+)
+async def prompt_while_consumer_is_slow(bench: Bench) -> str:
+    if not bench.slow_cmd:
+        raise Skipped("needs --slow-cmd, a command that makes your consumer slow (and --restore-cmd to undo it)")
+    alone = (await bench.post(bench.message())).seconds
+    await _run(bench.slow_cmd)
+    try:
+        reply = await bench.post(bench.message())
+    finally:
+        if bench.restore_cmd:
+            await _run(bench.restore_cmd)
+    if not bench.fine(reply) or reply.seconds > max(bench.limits.prompt, 2 * alone):
+        raise Failed(f"{said([reply])} after {reply.seconds:.2f} s with a slow consumer, {alone:.2f} s without")
+    return f"{said([reply])} within {reply.seconds * 1000:.0f} ms with a slow consumer"
+
+
+@check(
+    "Keeps headers and body of its answer small",
+    glartek="neither reads nor stores them: every byte is waste, and the time to send it counts",
+    mend="Send an empty body, and turn off headers that nobody reads: Server, cookies, security and caching headers.",
+)
+async def lean_answer(bench: Bench) -> str:
+    reply = await bench.post(bench.message())
+    seen = f"{reply.head_bytes} bytes of headers, {reply.body_bytes} bytes of body"
+    if max(reply.head_bytes, reply.body_bytes) > _LEAN:
+        raise Failed(f"{seen}; up to {_LEAN} bytes of each is small")
+    return seen
+
+
+async def _run(command: str) -> None:
+    process = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=subprocess.DEVNULL)
+    if await process.wait():
+        raise Skipped(f"the command {command!r} ended with exit code {process.returncode}")

@@ -1,0 +1,134 @@
+"""What is not an event that the receiver knows: it must be answered without a crash, and cost nothing afterwards."""
+
+import asyncio
+import json
+from contextlib import suppress
+
+from examples.sender.check.bench import Bench, said
+from examples.sender.check.findings import Failed, check
+from examples.sender.payloads import Message
+from examples.sender.wire import Reply
+
+_CRASH = "takes a 5xx or a broken connection for a failure and sends the same again, to the same end"
+_SHAPES = (b"[]", b'"text"', b"null", b"7", b'{"type": 5, "id": {}}', b'{"id": null, "type": ["x"]}', b"[" * 5000)
+_LANGUAGES = "Inspeção às válvulas · فحص المضخة · 点検 · проверка · 🛠️🔥 · Zürich ẞ · e\u0301 · " + "long " * 4000
+
+
+@check(
+    "Survives a body that is not JSON",
+    glartek=_CRASH,
+    mend="Catch what the parser raises; better, store the bytes, answer 200 and let a worker sort it out.",
+)
+async def not_json(bench: Bench) -> str:
+    return await _survives(bench, b"not json", b'{"id": ', b"\x00\xff\xfe\x80", b"a=b&c=d")
+
+
+@check("Survives an empty body", glartek=_CRASH, mend="Do not parse before looking: an empty body is not an event.")
+async def empty_body(bench: Bench) -> str:
+    return await _survives(bench, b"")
+
+
+@check(
+    "Survives JSON of an unexpected shape",
+    glartek=_CRASH,
+    mend="Expect any JSON value where an object should be, and any type where a string should be.",
+)
+async def unexpected_shapes(bench: Bench) -> str:
+    return await _survives(bench, *_SHAPES)
+
+
+@check(
+    "Accepts an event type that it does not know",
+    glartek="adds types (webhooks are under active development), and counts the refusal as a failure",
+    mend="Answer 200, keep the event, log its type; decide later what to do with it.",
+)
+async def unknown_event_type(bench: Bench) -> str:
+    return await _accepts(bench, "an unknown type", bench.payload() | {"type": "work_order.teleported"})
+
+
+@check(
+    "Accepts text in any language",
+    glartek="sends what people wrote on site: accents, right-to-left text, emoji and long text. A refusal is a failure",
+    mend="Decode the body as UTF-8, store it as UTF-8 (utf8mb4 in MySQL), and do not limit the length of a text.",
+)
+async def text_in_any_language(bench: Bench) -> str:
+    return await _accepts(bench, "accents, right-to-left, emoji, 20 kB of text", bench.payload() | {"note": _LANGUAGES})
+
+
+@check(
+    "Accepts an event whatever content type it is labelled with",
+    glartek="does not document its content type: a receiver that insists on one may refuse every event",
+    mend="Do not look at Content-Type; try to parse the body as JSON.",
+)
+async def any_content_type(bench: Bench) -> str:
+    labels = ("text/plain", "application/json; charset=utf-8", "application/cloudevents+json", "")
+    messages = [Message("", bench.message().body, headers={"content-type": label} if label else {}) for label in labels]
+    replies = [await bench.post(message) for message in messages]
+    bad = [
+        f"{label or 'none'}: {said([reply])}"
+        for label, reply in zip(labels, replies, strict=True)
+        if not bench.fine(reply)
+    ]
+    if bad:
+        raise Failed("; ".join(bad))
+    return f"{said(replies)} for text/plain, charset, cloudevents and none"
+
+
+@check(
+    "Survives a huge body",
+    glartek=_CRASH,
+    mend="Limit the size (1 MiB is generous), answer 413 once it is exceeded, and keep the rest out of memory.",
+)
+async def huge_body(bench: Bench) -> str:
+    body = json.dumps(bench.payload() | {"filler": "x" * bench.limits.huge}).encode()
+    return await _survives(bench, body)
+
+
+@check(
+    "Answers others while a sender stalls in the middle of its body",
+    glartek="runs into its 10 s when one bad connection holds up all the others, and sends everything again",
+    mend="Use a server that does not spend a thread or a process on each slow connection, and a time limit for a body.",
+)
+async def stalled_bodies(bench: Bench) -> str:
+    message = bench.message()
+    alone = (await bench.post(message)).seconds
+    stalled = [await bench.connect() for _ in range(20)]
+    try:
+        for connection in stalled:
+            with suppress(OSError):
+                await connection.stall(bench.headers(message), len(message.body), message.body[:10])
+        reply = await bench.post(bench.message())
+    finally:
+        for connection in stalled:
+            connection.close()
+    if not bench.fine(reply) or reply.seconds > max(bench.limits.prompt, 2 * alone):
+        raise Failed(f"with {len(stalled)} stalled connections: {said([reply])} after {reply.seconds:.2f} s")
+    return f"with {len(stalled)} stalled connections: {said([reply])} within {reply.seconds * 1000:.0f} ms"
+
+
+async def _accepts(bench: Bench, what: str, payload: dict[str, object]) -> str:
+    reply = await bench.post(Message.of(payload))
+    if not bench.fine(reply):
+        raise Failed(f"{what}: {said([reply])}")
+    return f"{what}: {said([reply])}"
+
+
+async def _survives(bench: Bench, *bodies: bytes) -> str:
+    """No crash, no broken connection, no silence; and an ordinary event is accepted right after."""
+    replies = [await bench.post_bytes(body) for body in bodies]
+    crashed = [f"{_shown(body)}: {said([reply])}" for body, reply in zip(bodies, replies, strict=True) if _crash(reply)]
+    if crashed:
+        raise Failed("; ".join(crashed))
+    await asyncio.sleep(0)
+    after = await bench.post(bench.message())
+    if not bench.fine(after):
+        raise Failed(f"answered {said(replies)}, but an ordinary event right after: {said([after])}")
+    return f"{said(replies)}; an ordinary event right after: {said([after])}"
+
+
+def _crash(reply: Reply) -> bool:
+    return reply.status is None or reply.status >= 500  # noqa: PLR2004 - 4xx refuses, 5xx breaks
+
+
+def _shown(body: bytes) -> str:
+    return f"{body[:24]!r}" + (f"… ({len(body)} bytes)" if len(body) > 24 else "")  # noqa: PLR2004 - enough to know it

@@ -1,0 +1,98 @@
+"""What every check works with: the endpoint, its limits, fresh events, and what an ordinary answer looks like."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+from examples.sender import wire
+from examples.sender.delivery import SUCCESS, TIMEOUT
+from examples.sender.payloads import Message, Samples, Story
+from examples.sender.signing import Signer
+from examples.sender.wire import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far the checks go. Glartek documents 10 s and no more; the other figures are this tool's own."""
+
+    timeout: float = TIMEOUT
+    """Seconds to wait for an answer."""
+    prompt: float = 2.0
+    """Seconds within which an answer is quick."""
+    burst: int = 50
+    """Deliveries at once."""
+    rate: float = 50.0
+    """Events per second that must be taken; Glartek puts no limit to its requests."""
+    rate_seconds: float = 3.0
+    max_rate: float = 400.0
+    """Events per second at which the search for the receiver's limit ends."""
+    huge: int = 20 * 1024 * 1024
+    """Bytes of the huge body."""
+    slow_body: float = 2.0
+    """Seconds over which an event trickles in."""
+    effects_wait: float = 10.0
+    """Seconds to wait for an event's effects, and then for none to follow."""
+
+
+@dataclass(slots=True)
+class Bench:
+    """The endpoint under check. `usual` is how it answers an ordinary event, once `accepts` has asked."""
+
+    url: str
+    limits: Limits = field(default_factory=Limits)
+    samples: Samples = field(default_factory=Samples.ours)
+    signer: Signer | None = None
+    effects_cmd: str | None = None
+    slow_cmd: str | None = None
+    restore_cmd: str | None = None
+    rng: Random = field(default_factory=Random)
+    usual: int = 200
+
+    def payload(self, event_type: str | None = None) -> dict[str, Any]:
+        """A fresh event that happened now; of the first type of the samples unless said."""
+        chosen = event_type or next(iter(self.samples.payloads))
+        return Story(self.rng, self.samples).event(chosen, datetime.now(UTC))
+
+    def message(self, event_type: str | None = None) -> Message:
+        return Message.of(self.payload(event_type))
+
+    async def post(self, message: Message, *, pieces: Iterable[bytes] | None = None, pause: float = 0.0) -> Reply:
+        """Send a message on a connection of its own; in pieces, chunked, when they are given."""
+        body = message.body if pieces is None else pieces
+        return await wire.post(self.url, body, self.headers(message), self.limits.timeout, pause=pause)
+
+    async def post_bytes(self, body: bytes, **headers: str) -> Reply:
+        return await self.post(Message("(raw)", body, headers=headers or {"content-type": "application/json"}))
+
+    async def together(self, messages: Iterable[Message]) -> list[Reply]:
+        """Send all of them at once, each on a connection of its own."""
+        return await asyncio.gather(*map(self.post, messages))
+
+    async def connect(self, url: str | None = None) -> wire.Connection:
+        return await wire.Connection(wire.Endpoint.of(url or self.url)).open(self.limits.timeout)
+
+    def headers(self, message: Message) -> Mapping[str, str]:
+        return {**message.headers, **(self.signer.headers(message) if self.signer else {})}
+
+    def fine(self, reply: Reply) -> bool:
+        """Success as Glartek means it, or the answer that this receiver gives to any event.
+
+        A receiver that always answers 204 is told so once, by the check made for it, and not by every other.
+        """
+        return reply.status is not None and (reply.status in SUCCESS or reply.status == self.usual)
+
+
+def said(replies: Iterable[Reply]) -> str:
+    """Answers in words: `200`, or `200 (3 times), the connection was closed without an answer`."""
+    return in_words(Counter(str(reply.status) if reply.error is None else reply.error for reply in replies))
+
+
+def in_words(answers: Counter[str]) -> str:
+    """Alike answers are told once, the most frequent first."""
+    if answers.total() == 1:
+        return next(iter(answers))
+    return ", ".join(f"{words} ({count} times)" if count > 1 else words for words, count in answers.most_common(4))

@@ -1,0 +1,52 @@
+"""The same event more than once: Glartek says that it happens, even without a failure."""
+
+import json
+
+from examples.sender.check.bench import Bench, said
+from examples.sender.check.findings import Failed, check
+from examples.sender.payloads import Message
+
+_AGAIN = "takes it for a failure, although the event was handled: it sends it yet again, and may disable the endpoint"
+
+
+@check(
+    "Accepts the same event again",
+    glartek=_AGAIN,
+    mend="Answer a duplicate exactly as its first delivery: 200. Drop it behind the answer.",
+)
+async def duplicates_one_after_another(bench: Bench) -> str:
+    message = bench.message()
+    replies = [await bench.post(message) for _ in range(3)]
+    if not all(map(bench.fine, replies)):
+        raise Failed(f"the same bytes three times: {said(replies)}")
+    return f"the same bytes three times: {said(replies)}"
+
+
+@check(
+    "Accepts the same event many times at once",
+    glartek=_AGAIN,
+    mend="Claim the event's id in one atomic step (INSERT … ON CONFLICT DO NOTHING, SET NX), never look first and "
+    "insert later; whoever comes second gets 200 too.",
+)
+async def duplicates_at_once(bench: Bench) -> str:
+    message = bench.message()
+    replies = await bench.together([message] * 20)
+    if not all(map(bench.fine, replies)):
+        raise Failed(f"the same bytes {len(replies)} times at once: {said(replies)}")
+    return f"the same bytes {len(replies)} times at once: {said(replies)}"
+
+
+@check(
+    "Accepts the same event with other bytes",
+    glartek="has never said that a repeated request is byte-identical: a field such as the time of sending may differ. "
+    "It " + _AGAIN,
+    mend="Recognise an event by its id, not by its bytes, and answer 200; keep differing bytes aside if they matter.",
+)
+async def duplicates_with_other_bytes(bench: Bench) -> str:
+    payload = bench.payload()
+    again = {**payload, "sent_again": True}
+    pretty = json.dumps(again, indent=1).encode()  # another serialisation too
+    replies = [await bench.post(Message.of(payload)), await bench.post(Message(bench.message().type, pretty))]
+    if not all(map(bench.fine, replies)):
+        raise Failed(f"the same id in other bytes: {said(replies[1:])}")
+    return f"the same id in other bytes: {said(replies[1:])}"

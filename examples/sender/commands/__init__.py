@@ -1,0 +1,1 @@
+"""One module for each command of `python -m examples.sender`: its options, and what it prints."""

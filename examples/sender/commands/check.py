@@ -1,0 +1,118 @@
+"""check URL: Glartek's best practices as a report about any receiver."""
+
+import asyncio
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from examples.sender import terminal
+from examples.sender.check import reports
+from examples.sender.check.bench import Bench, Limits
+from examples.sender.check.findings import CHECKS, Finding
+from examples.sender.check.run import findings
+from examples.sender.commands import options
+from examples.sender.commands.options import Folder, Html, Json, Secret, TimeOut
+from examples.sender.terminal import Refusal
+
+_DEFAULT = Limits()
+Names = Annotated[list[str] | None, typer.Option("--only", metavar="CHECK", help="Make only these checks.")]
+Skips = Annotated[list[str] | None, typer.Option("--skip", metavar="CHECK", help="Leave these checks out.")]
+
+
+def check(
+    *,
+    url: Annotated[str | None, typer.Argument(metavar="URL", help="The endpoint, as it is given to Glartek.")] = None,
+    list_checks: Annotated[bool, typer.Option("--list", help="Name all the checks and end.")] = False,
+    only: Names = None,
+    skip: Skips = None,
+    effects_cmd: Annotated[str | None, typer.Option(help="Prints how often event {id} took effect.")] = None,
+    slow_cmd: Annotated[str | None, typer.Option(help="Makes the consumer behind the endpoint slow.")] = None,
+    restore_cmd: Annotated[str | None, typer.Option(help="Undoes --slow-cmd.")] = None,
+    samples: Folder = None,
+    secret: Secret = None,
+    timeout: TimeOut = _DEFAULT.timeout,
+    prompt: Annotated[float, typer.Option(min=0.01, help="Seconds within which an answer is quick.")] = _DEFAULT.prompt,
+    burst: Annotated[int, typer.Option(min=1, max=500, help="Deliveries at once.")] = _DEFAULT.burst,
+    rate: Annotated[float, typer.Option(min=1, max=2000, help="Events/s it must take.")] = _DEFAULT.rate,
+    rate_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="For so long.")] = _DEFAULT.rate_seconds,
+    max_rate: Annotated[float, typer.Option(min=1, max=5000, help="Where to stop looking.")] = _DEFAULT.max_rate,
+    huge: Annotated[int, typer.Option(min=1, max=2**30, help="Bytes of the huge body.")] = _DEFAULT.huge,
+    slow_body: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds of a slow body.")] = _DEFAULT.slow_body,
+    effects_wait: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for effects.")] = _DEFAULT.effects_wait,
+    junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML to this file.")] = None,
+    html: Html = None,
+    json: Json = False,
+) -> int:
+    """Check a receiver, in any language, against Glartek's best practices. It sends events: use a test endpoint."""
+    if list_checks:
+        return _list(json=json)
+    if not url:
+        raise Refusal("URL is missing: expected the endpoint to check, such as: check http://127.0.0.1:8000/webhooks")
+    limits = Limits(
+        timeout, prompt, burst, rate, rate_seconds, max(rate, max_rate), huge, slow_body, effects_wait
+    )  # fmt: skip
+    bench = Bench(
+        options.endpoint(url),
+        limits,
+        options.samples(samples),
+        options.signer(secret),
+        effects_cmd,
+        slow_cmd,
+        restore_cmd,
+    )
+    found = asyncio.run(_made(bench, _chosen(only, skip), quiet=json))
+    shown, used = terminal.without_secrets(url), asdict(limits)
+    if junit:
+        options.write(junit, reports.junit(shown, found))
+    if html:
+        options.write(html, reports.html(shown, found, used))
+    if json:
+        terminal.as_json(reports.as_dict(shown, found, used))
+    else:
+        _print(shown, found)
+    return 1 if any(finding.status == "failed" for finding in found) else 0
+
+
+async def _made(bench: Bench, names: Sequence[str], *, quiet: bool) -> list[Finding]:
+    found = []
+    with terminal.progress() as bar:
+        task = bar.add_task("checking", total=len(names))
+        async for finding in findings(bench, names):
+            found.append(finding)
+            bar.advance(task)
+            if not quiet:
+                bar.print(_line(finding)) if not bar.disable else terminal.say(_line(finding))
+    return found
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.status:8} {finding.title}: {finding.seen}"
+
+
+def _print(url: str, found: Sequence[Finding]) -> None:
+    for finding in found:
+        if finding.mend:
+            terminal.say(
+                f"\n{finding.check}: {finding.seen}\n  Glartek {finding.glartek}.\n  To mend it: {finding.mend}"
+            )
+    terminal.say(f"\n{url}: {reports.summary(found)}")
+
+
+def _list(*, json: bool) -> int:
+    if json:
+        terminal.as_json([{"check": one.name, "title": one.title, "mend": one.mend} for one in CHECKS.values()])
+    else:
+        terminal.table(("CHECK", "WHAT IT HOLDS"), [(one.name, one.title) for one in CHECKS.values()])
+    return 0
+
+
+def _chosen(only: Iterable[str] | None, skip: Iterable[str] | None) -> list[str]:
+    for name in (*(only or ()), *(skip or ())):
+        if name not in CHECKS:
+            near = difflib.get_close_matches(name, CHECKS, n=3, cutoff=0.3) or list(CHECKS)
+            raise Refusal(f"there is no check {name!r}; did you mean {' or '.join(near)}?")
+    return [name for name in (only or CHECKS) if name not in (skip or ())]

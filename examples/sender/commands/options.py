@@ -1,0 +1,57 @@
+"""The options that several commands share, and what they mean."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from examples.sender.payloads import Samples
+from examples.sender.signing import Signer
+from examples.sender.terminal import Refusal
+
+To = Annotated[str | None, typer.Option("--to", envvar="SENDER_TO", help="The endpoint's URL.", show_default=False)]
+Duplicates = Annotated[int, typer.Option(min=0, max=1000, help="Send each delivery N further times, byte-identical.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of each payload.")]
+Remove = Annotated[list[str] | None, typer.Option("--remove", metavar="PATH", help="Take a field out of each payload.")]
+Folder = Annotated[Path | None, typer.Option("--samples", help="A folder of real payloads, in place of the kit's.")]
+Secret = Annotated[
+    str | None,
+    typer.Option(envvar="SENDER_SECRET", help="Sign with this whsec_… secret (Standard Webhooks).", show_default=False),
+]
+Seed = Annotated[int | None, typer.Option(help="Repeat the same ids, times and bytes.")]
+Json = Annotated[bool, typer.Option("--json", help="The report as JSON.")]
+TimeOut = Annotated[float, typer.Option("--timeout", min=0.05, max=60, help="Seconds to wait; Glartek waits 10.")]
+Html = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
+
+
+def endpoint(to: str | None) -> str:
+    """The URL to send to; raises `Refusal` when it is missing or is none."""
+    if not to:
+        raise Refusal(
+            "--to is missing: expected the endpoint's URL, such as --to http://127.0.0.1:8000/webhooks/glartek/TOKEN"
+        )
+    try:
+        parts = urlsplit(to)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise Refusal(f"{to}: expected an http:// or https:// URL with a host")
+    return to
+
+
+def samples(folder: Path | None) -> Samples:
+    return Samples.from_folder(folder) if folder else Samples.ours()
+
+
+def signer(secret: str | None) -> Signer | None:
+    return Signer(secret) if secret else None
+
+
+def write(file: Path, text: str) -> None:
+    """A report into a file; raises `Refusal` when it cannot be written."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Refusal(f"{file}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,165 @@
+"""Many events: at a rate, or by a number of clients, with what came of them in figures.
+
+At a rate the loop is open: each event leaves at its time whether or not earlier ones were answered, and its latency
+counts from that time, so that a receiver that stalls cannot hide it by slowing the sender down.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from examples.sender.delivery import SUCCESS, TIMEOUT
+from examples.sender.payloads import Message
+from examples.sender.signing import Signer
+from examples.sender.wire import Connection, Endpoint, Reply, reason
+
+_MOST_OPEN = 1000  # connections: beyond this an event is reported as not sent, and this machine stays usable
+_EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What a storm did. Seconds everywhere; `latencies` counts answered events only, from when they were due."""
+
+    planned: int
+    begun: float = 0.0
+    ended: float = 0.0
+    sent: int = 0
+    duplicates: int = 0
+    latencies: list[float] = field(default_factory=list)
+    answers: Counter[str] = field(default_factory=Counter)
+    ok: int = 0
+    most_open: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return max((self.ended or time.perf_counter()) - self.begun, 1e-9)
+
+    @property
+    def failed(self) -> int:
+        return sum(self.answers.values()) - self.ok
+
+    def percentile(self, share: float) -> float:
+        """The latency that this share of the answered events stayed within; 0 when none was answered."""
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+    def histogram(self) -> list[tuple[str, int]]:
+        """(upper edge, events), from the first to the last bucket that is not empty."""
+        counts = Counter(next((edge for edge in _EDGES if value <= edge), _EDGES[-1]) for value in self.latencies)
+        used = [position for position, edge in enumerate(_EDGES) if counts[edge]]
+        shown = _EDGES[used[0] : used[-1] + 1] if used else ()
+        return [(f"{edge * 1000:g} ms" if edge < 1 else f"{edge:g} s", counts[edge]) for edge in shown]
+
+    def as_dict(self) -> dict[str, Any]:
+        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+        return {
+            "planned": self.planned,
+            "sent": self.sent,
+            "delivered": self.ok,
+            "failed": self.failed,
+            "duplicates": self.duplicates,
+            "seconds": round(self.seconds, 3),
+            "delivered_per_second": round(self.ok / self.seconds, 1),
+            "latency_seconds": {name: round(self.percentile(share), 5) for name, share in shares.items()},
+            "answers": dict(self.answers.most_common()),
+            "most_open": self.most_open,
+            "histogram": [{"up_to": edge, "events": count} for edge, count in self.histogram()],
+        }
+
+
+class Storm:
+    """Sends `count` events from `messages` to `url`; the figures can be watched while it runs."""
+
+    def __init__(
+        self,
+        url: str,
+        messages: Callable[[], Message],
+        count: int,
+        *,
+        timeout: float = TIMEOUT,
+        duplicates_every: int = 0,
+        signer: Signer | None = None,
+    ) -> None:
+        self.endpoint = Endpoint.of(url)
+        self.count = count
+        self.timeout = timeout
+        self.signer = signer
+        self.figures = Figures(planned=count)
+        self._idle: list[Connection] = []
+        self._open = 0
+        self._outgoing = self._messages(messages, duplicates_every)
+
+    async def at_rate(self, rate: float) -> Figures:
+        """An open loop: `rate` events per second, whatever becomes of the earlier ones."""
+        self.figures.begun = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number, message in enumerate(self._outgoing):
+                due = self.figures.begun + number / rate
+                if (wait := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                elif number % 64 == 0:
+                    await asyncio.sleep(0)  # behind schedule: let the answers in
+                group.create_task(self._send(message, due))
+        return self._finished()
+
+    async def by_clients(self, clients: int) -> Figures:
+        """A closed loop: so many clients, each sending its next event when the last one was answered."""
+        self.figures.begun = time.perf_counter()
+
+        async def client() -> None:
+            for message in self._outgoing:
+                await self._send(message, time.perf_counter())
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(clients):
+                group.create_task(client())
+        return self._finished()
+
+    def _messages(self, make: Callable[[], Message], duplicates_every: int) -> Iterator[Message]:
+        last: Message | None = None
+        for number in range(1, self.count + 1):
+            if last and duplicates_every and number % duplicates_every == 0:
+                self.figures.duplicates += 1
+            else:
+                last = make()
+            yield last
+
+    async def _send(self, message: Message, due: float) -> None:
+        figures = self.figures
+        if self._open >= _MOST_OPEN:
+            figures.answers[f"not sent: {_MOST_OPEN} requests were open"] += 1
+            return
+        self._open += 1
+        figures.sent += 1
+        figures.most_open = max(figures.most_open, self._open)
+        reply = await self._post(message)
+        self._open -= 1
+        figures.answers[str(reply.status) if reply.error is None else reply.error] += 1
+        figures.ok += reply.error is None and reply.status in SUCCESS
+        if reply.error is None:
+            figures.latencies.append(time.perf_counter() - due)
+
+    async def _post(self, message: Message) -> Reply:
+        connection = self._idle.pop() if self._idle else Connection(self.endpoint)
+        try:
+            if not connection.usable:
+                await connection.open(self.timeout)
+        except (OSError, TimeoutError) as error:
+            return Reply(error=f"cannot connect: {reason(error)}")
+        signature = self.signer.headers(message) if self.signer else {}
+        reply = await connection.post(message.body, {**message.headers, **signature}, self.timeout)
+        if connection.usable:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return reply
+
+    def _finished(self) -> Figures:
+        self.figures.ended = time.perf_counter()
+        for connection in self._idle:
+            connection.close()
+        return self.figures

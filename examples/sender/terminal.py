@@ -1,0 +1,70 @@
+"""What the user sees: tables and progress on a terminal, plain columns in a pipe, one clear line for a mistake."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+_STYLES = {"ok": "green", "passed": "green", "delivered": "green", "failed": "bold red", "warning": "yellow"}
+_SECRET_LENGTH = 16  # a path segment this long is a token: reports are shared, so it is never shown whole
+
+
+class Refusal(Exception):
+    """Wrong usage: its message is one line that says what was expected and what to do. Exit code 2."""
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on a terminal, aligned plain columns elsewhere; on stdout."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        drawn = Table(*columns, header_style="bold", expand=False)
+        for row in cells:
+            drawn.add_row(*(Text(cell, style=_STYLES.get(cell.split()[0] if cell else "", "")) for cell in row))
+        Console().print(drawn)
+        return
+    widths = [max(len(line[column]) for line in [list(columns), *cells]) for column in range(len(columns))]
+    for line in [list(columns), *cells]:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def say(line: str) -> None:
+    """One line on stdout."""
+    sys.stdout.write(line + "\n")
+
+
+def as_json(report: Any) -> None:
+    """A report for programs: on stdout, and nothing else there."""
+    say(json.dumps(report, ensure_ascii=False, indent=2))
+
+
+def complain(line: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(line + "\n")
+
+
+def progress(*extra: str) -> Progress:
+    """A progress bar on stderr, for a terminal only; `extra` names task fields to be shown beside it."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        *(TextColumn(f"{{task.fields[{name}]}}") for name in extra),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def without_secrets(url: str) -> str:
+    """The URL for a report: long path segments and the query are shortened, for they hold the receiver's token."""
+    parts = urlsplit(url)
+    path = "/".join(f"{step[:4]}…" if len(step) >= _SECRET_LENGTH else step for step in parts.path.split("/"))
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, path, "…" if parts.query else "", ""))

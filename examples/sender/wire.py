@@ -1,0 +1,215 @@
+"""HTTP/1.1 by hand: what an ordinary client hides or forbids.
+
+Measures head and body in bytes, sends chunked or piece by piece, stops in the middle, sees that a connection was
+closed, and is fast enough to be a load generator. httptools parses; nothing is decoded, followed or retried.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httptools
+
+
+@dataclass(slots=True)
+class Reply:
+    """What came back: `status` is None when nothing did, and `error` then says why."""
+
+    status: int | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    head_bytes: int = 0
+    body_bytes: int = 0
+    keep_alive: bool = False
+    """Whether the answer said that the connection can be used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to connect and what to ask for, from a URL."""
+
+    host: str
+    port: int
+    target: str
+    authority: str
+    tls: bool
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        authority = parts.netloc.rpartition("@")[2]
+        return cls(parts.hostname or "", parts.port or (443 if tls else 80), target, authority, tls)
+
+    def head(self, headers: Mapping[str, str], length: int | None) -> bytes:
+        """The request's head; a length of None announces a chunked body."""
+        size = ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
+        lines = [f"POST {self.target} HTTP/1.1", f"host: {self.authority}", f"{size[0]}: {size[1]}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+class Connection:
+    """One connection to an endpoint, for one request after another. Raises OSError when it cannot be opened."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.usable = False
+
+    async def open(self, timeout: float) -> Self:
+        tls = ssl.create_default_context() if self.endpoint.tls else None
+        async with asyncio.timeout(timeout):
+            self.reader, self.writer = await asyncio.open_connection(self.endpoint.host, self.endpoint.port, ssl=tls)
+        self.usable = True
+        return self
+
+    async def post(
+        self,
+        body: bytes | Iterable[bytes],
+        headers: Mapping[str, str],
+        timeout: float,
+        *,
+        pause: float = 0.0,
+    ) -> Reply:
+        """POST `body`; pieces go out chunked, `pause` seconds apart. Whatever happens ends as a `Reply`."""
+        begun = time.perf_counter()
+        whole = body if isinstance(body, bytes) else None
+        pieces = [body] if isinstance(body, bytes) else (_chunk(piece) for piece in (*body, b""))
+        self.writer.write(self.endpoint.head(headers, None if whole is None else len(whole)))
+        sending = asyncio.create_task(self._send(pieces, pause))
+        reply = Reply()
+        try:
+            async with asyncio.timeout(timeout):
+                reply = await self._read()
+        except TimeoutError:
+            reply.error = f"no answer within {timeout:g} s"
+        except OSError as error:
+            reply.error = f"the connection broke: {error.strerror or type(error).__name__}"
+        except httptools.HttpParserError as error:
+            reply.error = f"the answer is not HTTP: {error}"
+        reply.seconds = time.perf_counter() - begun
+        self.usable = reply.error is None and reply.keep_alive and sending.done()
+        sending.cancel()
+        with suppress(asyncio.CancelledError, OSError):
+            await sending
+        return reply
+
+    async def stall(self, headers: Mapping[str, str], announced: int, sent: bytes) -> None:
+        """Begin a request whose body never comes to its end."""
+        self.writer.write(self.endpoint.head(headers, announced) + sent)
+        await self.writer.drain()
+
+    async def closed_within(self, seconds: float) -> bool:
+        """Whether the other side closes the idle connection within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                return not await self.reader.read(1)
+        except TimeoutError:
+            return False
+        except OSError:  # a reset is an end as well
+            return True
+
+    def close(self) -> None:
+        self.usable = False
+        self.writer.transport.abort()
+
+    async def _send(self, pieces: Iterable[bytes], pause: float) -> None:
+        for number, piece in enumerate(pieces):
+            if pause and number:
+                await asyncio.sleep(pause)
+            self.writer.write(piece)
+            await self.writer.drain()
+
+    async def _read(self) -> Reply:
+        parsing = _Parsing()
+        while not parsing.complete:
+            data = await self.reader.read(65536)
+            if not data:
+                parsing.ended()
+                break
+            parsing.feed(data)
+        return parsing.reply
+
+
+async def post(
+    url: str,
+    body: bytes | Iterable[bytes],
+    headers: Mapping[str, str],
+    timeout: float = 10.0,
+    *,
+    pause: float = 0.0,
+) -> Reply:
+    """One POST on a connection of its own; never raises for anything that the other side does."""
+    connection = Connection(Endpoint.of(url))
+    begun = time.perf_counter()
+    try:
+        await connection.open(timeout)
+    except (OSError, TimeoutError) as error:
+        return Reply(seconds=time.perf_counter() - begun, error=f"cannot connect: {reason(error)}")
+    try:
+        reply = await connection.post(body, headers, timeout, pause=pause)
+    finally:
+        connection.close()
+    reply.seconds = time.perf_counter() - begun  # a receiver that is slow to accept a connection is slow
+    return reply
+
+
+def reason(error: Exception) -> str:
+    """An operating system's error in a few words."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+class _Parsing:
+    """An answer as it comes in; counts what the parser does not: the bytes of head and body."""
+
+    def __init__(self) -> None:
+        self.parser: Any = httptools.HttpResponseParser(self)
+        self.reply = Reply()
+        self.seen = bytearray()
+        self.complete = False
+        self.headed = False
+
+    def feed(self, data: bytes) -> None:
+        if not self.headed:
+            self.seen += data
+        self.parser.feed_data(data)
+
+    def on_message_begin(self) -> None:
+        self.headed = False
+        self.reply = Reply()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.reply.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.headed = True
+        self.reply.head_bytes = self.seen.find(b"\r\n\r\n") + 4
+        self.reply.status = self.parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self.reply.body_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        if self.reply.status is not None and self.reply.status >= 200:  # noqa: PLR2004 - 1xx is not the answer yet
+            self.reply.keep_alive = self.parser.should_keep_alive()
+            self.complete = True
+
+    def ended(self) -> None:
+        """The connection was closed: a body without a length ends here, anything else was cut off."""
+        unbounded = self.headed and not {"content-length", "transfer-encoding"} & self.reply.headers.keys()
+        if not (unbounded and self.reply.status):
+            what = "in the middle of its answer" if self.seen else "without an answer"
+            self.reply = Reply(error=f"the connection was closed {what}")

@@ -1,0 +1,83 @@
+"""The sender's tests: real receivers on loopback sockets; the command as a process, or in a thread to save time."""
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from examples.sender.__main__ import main
+from examples.sender.recording import RecordingReceiver
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a command wrote and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Awaitable[Finished]]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def command() -> Run:
+    """Run `python -m examples.sender …` as the process that a user starts."""
+
+    async def finished(*arguments: str, stdin: bytes = b"", **environment: str) -> Finished:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-m", "examples.sender", *arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment},
+        )
+        out, err = await asyncio.wait_for(process.communicate(stdin), 30)
+        return Finished(process.returncode or 0, out.decode(), err.decode())
+
+    return finished
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run the same command in a thread of this process: it has its own event loop, the receiver keeps this one."""
+
+    async def finished(*arguments: str, stdin: bytes = b"", **environment: str) -> Finished:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+            mock.patch.dict(os.environ, environment),
+        ):
+            code = await asyncio.to_thread(main, list(arguments))
+        return Finished(code, out.getvalue(), err.getvalue())
+
+    return finished
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[RecordingReceiver]:
+    async with RecordingReceiver() as recording:
+        yield recording

@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from examples.sender.recording import Answer, RecordingReceiver
+from receiver import events
+from tests.examples.sender.conftest import Run
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_list_names_every_type_and_says_whose_the_samples_are(run: Run) -> None:
+    """`list` has the eleven types with Glartek's titles and says that the samples are the kit's own."""
+    plain, report = await run("list"), await run("list", "--json")
+    for kind in events.CATALOG:
+        assert kind.name in plain.out
+        assert kind.title in plain.out
+    assert "own invention" in plain.out
+    assert [row["name"] for row in report.json()["types"]] == list(events.BY_NAME)
+    assert plain.code == report.code == 0
+
+
+async def test_all_sends_every_type_and_duplicates_are_byte_identical(
+    command: Run, receiver: RecordingReceiver
+) -> None:
+    """`all --duplicates 1` sends the eleven types in order, each twice with the same bytes, ids all different."""
+    finished = await command("all", "--duplicates", "1", "--to", receiver.url)
+    assert finished.code == 0, finished.err
+    arrivals = receiver.of()
+    assert [arrival.type for arrival in arrivals[::2]] == list(events.BY_NAME)
+    assert [arrival.body for arrival in arrivals[::2]] == [arrival.body for arrival in arrivals[1::2]]
+    assert len({arrival.id for arrival in arrivals}) == len(events.CATALOG)
+    assert "22 delivered, 0 failed" in finished.out
+
+
+@pytest.mark.parametrize("words", ["action.cant_do", "Action Can't Do", "ACTION CANT DO"])
+async def test_a_type_is_a_name_or_a_title_in_any_case(run: Run, receiver: RecordingReceiver, words: str) -> None:
+    """TYPE is understood as our name or as Glartek's title, whatever its case and punctuation."""
+    finished = await run("send", words, SENDER_TO=receiver.url)
+    assert finished.code == 0, finished.err
+    assert [arrival.type for arrival in receiver.of()] == ["action.cant_do"]
+
+
+async def test_set_changes_the_payload_and_a_seed_repeats_it(run: Run, receiver: RecordingReceiver) -> None:
+    """`--set` edits a field wherever it is, and the same `--seed` sends the same bytes again."""
+    for _ in range(2):
+        arguments = ("--set", 'work_order.tasks.1.response={"value": 9}', "--set", "type=x.y", "--seed", "7")
+        assert (await run("send", "work_order.updated", *arguments, "--to", receiver.url)).code == 0
+    first, second = receiver.of()
+    assert first.body == second.body
+    payload = json.loads(first.body)
+    assert payload["type"] == "x.y"
+    assert payload["work_order"]["tasks"][1]["response"] == {"value": 9}
+
+
+async def test_raw_sends_a_file_as_it_is(command: Run, receiver: RecordingReceiver, tmp_path: Path) -> None:
+    """`--raw` sends a file's bytes, or those of stdin, whatever they are."""
+    (tmp_path / "body").write_bytes(b"\x00not json\xff")
+    assert (await command("send", "--raw", str(tmp_path / "body"), "--to", receiver.url)).code == 0
+    assert (await command("send", "--raw", "-", "--to", receiver.url, stdin=b"{}")).code == 0
+    assert [arrival.body for arrival in receiver.of()] == [b"\x00not json\xff", b"{}"]
+
+
+@pytest.mark.parametrize("status", [202, 204, 302, 404, 500])
+async def test_anything_but_200_or_201_is_a_failure(run: Run, status: int) -> None:
+    """A status other than 200 or 201 ends with exit code 1 and says why, in the table and in the JSON."""
+    async with RecordingReceiver([Answer(status), Answer(status), Answer(201)]) as receiver:
+        plain = await run("send", "action.created", "--to", receiver.url)
+        report = await run("send", "action.created", "--to", receiver.url, "--json")
+        created = await run("send", "action.created", "--to", receiver.url)
+    assert (plain.code, report.code, created.code) == (1, 1, 0)
+    assert f"{status} is not 200 or 201" in plain.out
+    assert report.json()["deliveries"][0]["status"] == status
+    assert len(receiver.of()) == 3  # a redirect is not followed
+
+
+async def test_a_late_answer_is_a_failure_that_may_have_been_taken(run: Run) -> None:
+    """No answer in time ends with exit code 1 and is reported as ambiguous."""
+    async with RecordingReceiver([Answer(delay=5)]) as receiver:
+        finished = await run("send", "action.created", "--to", receiver.url, "--timeout", "0.2", "--json")
+    (delivery,) = finished.json()["deliveries"]
+    assert finished.code == 1
+    assert delivery["ambiguous"]
+    assert "no answer within 0.2 s" in delivery["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("send", "action.created"), "--to is missing"),
+        (("send", "--to", "http://127.0.0.1:9/"), "which event?"),
+        (("send", "action.craeted", "--to", "http://127.0.0.1:9/"), "did you mean action.created"),
+        (("send", "action.created", "--to", "ftp://x/"), "expected an http:// or https:// URL"),
+        (("send", "action.created", "--to", "http://127.0.0.1:9/", "--set", "oops"), "expected path=value"),
+        (("send", "--raw", "/nowhere", "--to", "http://127.0.0.1:9/"), "cannot be read"),
+        (("all", "--duplicates", "many", "--to", "http://127.0.0.1:9/"), "--duplicates"),
+        (("sned",), "No such command"),
+    ],
+)
+async def test_wrong_usage_is_one_clear_line_and_exit_code_2(
+    run: Run, arguments: tuple[str, ...], expected: str
+) -> None:
+    """Wrong usage says in one line what was expected, and never shows a traceback."""
+    finished = await run(*arguments, SENDER_TO="")
+    assert finished.code == 2
+    assert expected in finished.err
+    assert finished.err.count("\n") == 1
+
+
+async def test_the_report_never_shows_the_token(run: Run) -> None:
+    """A URL's token is shortened wherever the URL is shown, for reports are passed around."""
+    token = "k3yThatNobodyMayReadAnywhere"
+    async with RecordingReceiver(path=f"/webhooks/glartek/{token}") as receiver:
+        finished = await run("send", "action.created", "--to", receiver.url)
+    assert finished.code == 0
+    assert token not in finished.out + finished.err
+    assert "/webhooks/glartek/k3yT…" in finished.out
