@@ -144,10 +144,8 @@ class Storm:
             figures.latencies.append(time.perf_counter() - due)
 
     async def _post(self, message: Message) -> Reply:
-        connection = self._idle.pop() if self._idle else Connection(self.endpoint)
         try:
-            if not connection.usable:
-                await connection.open(self.timeout)
+            connection = self._kept() or await Connection(self.endpoint).open(self.timeout)
         except (OSError, TimeoutError) as error:
             return Reply(error=f"cannot connect: {reason(error)}")
         signature = self.signer.headers(message) if self.signer else {}
@@ -157,6 +155,15 @@ class Storm:
         else:
             connection.close()
         return reply
+
+    def _kept(self) -> Connection | None:
+        """A connection that is open and idle; one that was closed meanwhile would lose the event."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection
+            connection.close()
+        return None
 
     def _finished(self) -> Figures:
         self.figures.ended = time.perf_counter()

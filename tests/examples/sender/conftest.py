@@ -35,7 +35,7 @@ class Finished:
 Run = Callable[..., Awaitable[Finished]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
