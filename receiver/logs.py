@@ -13,6 +13,7 @@ _LOUD = {
     "httpx2": logging.WARNING,  # logs every URL, and a Teams URL is a credential
     "httpcore2": logging.WARNING,
     "arq": logging.WARNING,  # logs every argument, and ours is a payload
+    "uvicorn.error": logging.WARNING,  # says in three lines what "receiver listening" says in one
     "uvicorn.access": logging.CRITICAL,  # logs every path, and ours holds the token
 }
 

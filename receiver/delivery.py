@@ -1,0 +1,189 @@
+"""Delivery: one request as a pure value, its idempotency key, and its form on the queue.
+
+The key is the first of the configured sources that the request has. Glartek documents no event id, so the default
+list tries the usual places and ends with the body's own SHA-256, which is always there.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from receiver import events
+from receiver.keys import JOB
+
+FUNCTION = "deliver"
+"""The arq function that a delivery's job names."""
+BODY = "body"
+"""The source of a key that is the body's own SHA-256: byte-identical events look alike, so its window is short."""
+KEPT_HEADERS = ("content-type", "content-encoding", "user-agent", "idempotency-key", "webhook-id", "webhook-timestamp")
+KEPT_HEADER_PREFIXES = ("ce-",)
+# A proxy sets these anew on every attempt, so that no two attempts would ever share a key.
+CHANGING_HEADERS = frozenset({"x-request-id", "x-correlation-id", "traceparent", "tracestate", "date"})
+
+Find = Callable[[Mapping[str, str], Any], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One request that was let in.
+
+    `id` is 32 hexadecimal digits made from `source` and `key`, so that equal keys are equal ids; it names the
+    delivery in logs and commands. `digest` is the SHA-256 of the raw body. `received_us` is Unix time in
+    microseconds and tells one acceptance from another. `event_type` and `subject` are what the door could read
+    ("" when it could not); the worker reads for itself.
+    """
+
+    id: str
+    source: str
+    key: str
+    digest: bytes
+    received_us: int
+    event_type: str
+    subject: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def job_id(self) -> str:
+        """Of the delivery's first job; never used again, because arq deletes a job by its id."""
+        return f"{self.id}:{self.received_us:x}"
+
+    def job(self) -> bytes:
+        """The arq job that carries this delivery, as `arq.jobs.serialize_job` would write it."""
+        return pack_job(FUNCTION, [self.as_value()], self.received_us // 1000)
+
+    def as_value(self) -> dict[str, Any]:
+        """The first argument of every job about this delivery; `from_job` reads it."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_job(cls, value: Mapping[str, Any]) -> "Delivery":
+        """The delivery in a job's first argument. Raises TypeError when it is something else."""
+        return cls(**value)
+
+
+def pack_job(function: str, args: list[Any], enqueued_ms: int) -> bytes:
+    """An arq job in msgpack: arq's own layout (`arq.jobs.serialize_job`), held by a contract test."""
+    job: bytes = msgpack.packb({"t": None, "f": function, "a": args, "k": {}, "et": enqueued_ms})
+    return job
+
+
+def unpack(data: bytes) -> Any:
+    """What msgpack holds: the deserializer on both sides of the queue, which can run no code."""
+    return msgpack.unpackb(data, strict_map_key=False)
+
+
+def delivery_id(source: str, key: str) -> str:
+    """32 hexadecimal digits that stand for a source and a key of it: short, safe anywhere, equal for equals."""
+    return hashlib.sha256(f"{source}\0{key}".encode()).hexdigest()[:32]
+
+
+def job_key(job_id: str) -> str:
+    return JOB + job_id
+
+
+class Sources:
+    """The configured idempotency sources, in order, and where the body's fields are.
+
+    | word | key |
+    |---|---|
+    | `event-id` | the event id in the body, at EVENT_ID_PATHS |
+    | `webhook-id` | the Standard Webhooks header |
+    | `cloudevents` | `ce-source` and `ce-id` together: only the pair is unique |
+    | `idempotency-key` | the header |
+    | `body` | SHA-256 of the raw body |
+    | `body:meta.eventId` | any other field of the body, as a dotted path |
+    | `header:x-event-id` | any other header |
+    """
+
+    def __init__(self, words: Iterable[str], id_paths: Iterable[str], type_paths: Iterable[str]) -> None:
+        self.id_paths, self.type_paths = tuple(id_paths), tuple(type_paths)
+        self.words = tuple(words)
+        self._sources = [(word, self._find(word)) for word in self.words]
+
+    def delivery(self, headers: Mapping[str, str], body: bytes, received_us: int) -> Delivery:
+        """The value of one request; `headers` by lower-case name. Total: every body makes a delivery."""
+        payload = None if headers.get("content-encoding") else _json(body)
+        digest = hashlib.sha256(body).digest()
+        source, key = self._key(headers, payload) or (BODY, digest.hex())
+        event_type = events.canonical(events.first_text(payload, self.type_paths) or "")
+        return Delivery(
+            id=delivery_id(source, key),
+            source=source,
+            key=key[:200],  # enough to recognise it by; the id was made from all of it
+            digest=digest,
+            received_us=received_us,
+            event_type=event_type[:100],
+            subject=_subject(payload, event_type),
+            headers={name: value for name, value in headers.items() if _is_kept(name)},
+            body=body,
+        )
+
+    def all_keys(self, headers: Mapping[str, str], body: bytes) -> list[tuple[str, str | None]]:
+        """(source, key or None) for every configured source, for `explain`."""
+        payload = None if headers.get("content-encoding") else _json(body)
+        found = [(word, find(headers, payload)) for word, find in self._sources if find]
+        return [*found, (BODY, hashlib.sha256(body).hexdigest())]
+
+    def _key(self, headers: Mapping[str, str], payload: Any) -> tuple[str, str] | None:
+        for word, find in self._sources:
+            if find is None:
+                return None
+            if key := find(headers, payload):
+                return word, key
+        return None
+
+    def _find(self, word: str) -> Find | None:
+        """How to find the key of one source; None means the body's hash. Raises ValueError on a word unknown."""
+        kind, _, name = word.partition(":")
+        if word == BODY:
+            return None
+        if word == "event-id":
+            return lambda _, payload: events.first_text(payload, self.id_paths)
+        if word == "cloudevents":
+            return _cloudevents
+        if word in {"webhook-id", "idempotency-key"}:
+            return lambda headers, _: _text(headers.get(word))
+        if kind == "body" and name:
+            return lambda _, payload: events.first_text(payload, (name,))
+        if kind == "header" and re.fullmatch(r"[A-Za-z0-9-]+", name):
+            if name.lower() in CHANGING_HEADERS:
+                raise ValueError(f"{word!r} changes on every attempt, so no duplicate would be seen")
+            return lambda headers, _: _text(headers.get(name.lower()))
+        raise ValueError(
+            f"{word!r} is no source; expected event-id, webhook-id, cloudevents, idempotency-key, body, "
+            "body:<dotted.path> or header:<name>"
+        )
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(value: str | None) -> str | None:
+    return (value or "").strip() or None
+
+
+def _cloudevents(headers: Mapping[str, str], payload: Any) -> str | None:
+    source, event_id = _text(headers.get("ce-source")), _text(headers.get("ce-id"))
+    if not (source and event_id) and headers.get("content-type", "").startswith("application/cloudevents+json"):
+        source, event_id = events.first_text(payload, ("source",)), events.first_text(payload, ("id",))
+    return f"{source}|{event_id}" if source and event_id else None
+
+
+def _subject(payload: Any, event_type: str) -> str:
+    kind = events.subject_kind(event_type)
+    subject_id = events.first_text(events.subject_fields(payload, kind), ("id",)) if kind else None
+    return f"{kind}:{subject_id}"[:200] if subject_id else ""
+
+
+def _is_kept(name: str) -> bool:
+    return name in KEPT_HEADERS or name.startswith(KEPT_HEADER_PREFIXES)

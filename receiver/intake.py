@@ -1,0 +1,172 @@
+"""The one atomic step that makes a 200 a promise: claim the idempotency key and write the job, or spool both.
+
+Deliveries that arrive together go to Redis together, in one script call; a lone one goes at once. When Redis is
+away, slow, read-only or nearly full, the batch goes to the spool on disk, which drains by itself, in order, through
+the same script. While anything waits in the spool new deliveries queue up behind it.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from enum import IntEnum
+from pathlib import Path
+
+import msgpack
+import structlog
+from arq.connections import ArqRedis
+
+from receiver import keys as key_names
+from receiver.connection import TROUBLE
+from receiver.delivery import Delivery, job_key
+from receiver.keys import Keys
+from receiver.spool import Spool, SpoolError
+from receiver.together import Together
+
+SCRIPT = Path(__file__).with_name("accept.lua").read_text(encoding="utf-8")
+DRAIN_COUNT = 256
+DRAIN_BYTES = 4 * 1024 * 1024
+PATIENCE = 0.6
+"""Seconds that a batch may take in Redis before it goes to the spool: an answer takes 1 s at most, whatever it does."""
+FULL = 0.75
+"""Of `maxmemory`: a full Redis cannot even claim jobs, so its queue would never drain again."""
+
+log = structlog.get_logger()
+
+
+class Fate(IntEnum):
+    """What became of a delivery; the first three are what `accept.lua` answers."""
+
+    STORED = 1
+    DUPLICATE = 2
+    CONFLICT = 3
+    SPOOLED = 4
+
+
+class NotStored(Exception):
+    """Neither Redis nor the spool could store the delivery: the sender must be told to come again."""
+
+
+class Intake:
+    """Stores deliveries; `watch` has to be running meanwhile."""
+
+    def __init__(self, redis: ArqRedis, keys: Keys, spool: Spool) -> None:
+        self._redis, self._keys, self.spool = redis, keys, spool
+        self._script = redis.register_script(SCRIPT)
+        self._script_keys = script_keys(keys)
+        self._together: Together[bytes, Fate] = Together(self._to_redis_or_spool)
+        self.redis_away = False
+        self.redis_full = False
+
+    async def accept(self, delivery: Delivery) -> Fate:
+        """Store one delivery; it is safe on a disk when this returns. Raises `NotStored`.
+
+        A caller that is cancelled (the sender hung up) does not abort what is being stored.
+        """
+        packed = item(self._keys, delivery)
+        try:
+            fate = await self._together.add(packed, len(packed))
+        except SpoolError as error:
+            log.error("delivery not stored", delivery=delivery.id, error=str(error))  # noqa: TRY400 - one line will do
+            raise NotStored from None
+        if fate is Fate.CONFLICT:
+            log.warning("conflict kept: same key, other bytes", delivery=delivery.id, source=delivery.source)
+        return fate
+
+    async def settle(self) -> None:
+        """Return when everything accepted so far is stored."""
+        await self._together.settle()
+
+    async def _to_redis_or_spool(self, items: Sequence[bytes]) -> Sequence[Fate]:
+        if not (self.spool.depth or self.redis_away or self.redis_full):
+            try:
+                return await self._to_redis(items)
+            except TROUBLE as error:
+                self._set_away(error)
+        await self.spool.write(items)
+        return [Fate.SPOOLED] * len(items)
+
+    async def _to_redis(self, items: Sequence[bytes]) -> list[Fate]:
+        async with asyncio.timeout(PATIENCE):
+            return [Fate(fate) for fate in await self._script(keys=self._script_keys, args=[batch(items)])]
+
+    async def watch(self) -> None:
+        """Look after Redis's memory once a second, and drain the spool whenever it can take it."""
+        looked = 0.0
+        while True:
+            try:
+                if time.monotonic() - looked > 1:
+                    await self._look_at_memory()
+                    looked = time.monotonic()
+                self._set_back()
+                if not self.redis_full:
+                    await self._drain()
+            except TROUBLE as error:
+                self._set_away(error)
+            except SpoolError as error:
+                log.error("spool unreadable", error=str(error))  # noqa: TRY400 - one line, no traceback
+            await asyncio.sleep(0.25)
+
+    async def _drain(self) -> None:
+        drained = 0
+        while items := await self.spool.read(DRAIN_COUNT, DRAIN_BYTES):
+            await self._to_redis([packed for _, packed in items])
+            await self.spool.forget(items[-1][0])
+            drained += len(items)
+        if drained:
+            log.info("spool drained", deliveries=drained)
+
+    async def _look_at_memory(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            memory = await self._redis.info("memory")
+        limit = memory.get("maxmemory", 0)
+        full = bool(limit) and memory["used_memory"] > FULL * limit
+        if full != self.redis_full:
+            self.redis_full = full
+            log.warning("redis is nearly full: spooling" if full else "redis has room again")
+
+    def _set_away(self, error: BaseException) -> None:
+        if not self.redis_away:
+            log.warning("redis is away: spooling", error=f"{type(error).__name__}: {error}")
+        self.redis_away = True
+
+    def _set_back(self) -> None:
+        if self.redis_away:
+            log.info("redis is back", spooled=self.spool.depth)
+        self.redis_away = False
+
+
+async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Fate:
+    """Store one delivery outside of a receiver (a conflict that is replayed): the same step, without the spool."""
+    answers = await redis.register_script(SCRIPT)(keys=script_keys(keys), args=[batch([item(keys, delivery)])])
+    return Fate(answers[0])
+
+
+def script_keys(keys: Keys) -> list[str]:
+    return [key_names.QUEUE, keys.order, keys.wake, keys.counts, keys.dead]
+
+
+def batch(items: Sequence[bytes]) -> bytes:
+    """The msgpack list of items that were packed before."""
+    return b"".join([msgpack.Packer().pack_array_header(len(items)), *items])
+
+
+def item(keys: Keys, delivery: Delivery) -> bytes:
+    """A delivery as `accept.lua` and the spool take it."""
+    conflict_id = f"{delivery.id}:conflict:{delivery.digest.hex()[:16]}"
+    packed: bytes = msgpack.packb(
+        [
+            keys.delivery(delivery.id),
+            job_key(delivery.job_id),
+            delivery.job_id,
+            delivery.digest[:16],
+            str(delivery.received_us),
+            delivery.key,
+            delivery.source,
+            delivery.event_type,
+            delivery.job(),
+            keys.dead_letter(conflict_id),
+            conflict_id,
+        ],
+        use_bin_type=False,  # Lua knows one kind of string
+    )
+    return packed

@@ -1,0 +1,83 @@
+"""Every Redis key and its lifetime, with the reason.
+
+Keys of the kit start with `KEY_PREFIX`; arq's own (`arq:job:…`, `arq:queue`, …) keep arq's names, so that arq's
+tools and a stock arq worker understand the queue. Scripts touch several keys at once, so Redis Cluster is not
+supported; one Redis or Valkey with replicas (Sentinel, a managed service) is.
+
+| key | type | holds | lives |
+|---|---|---|---|
+| `<p>delivery:<id>` | hash | one delivery's whole story (below) | while work is open, then the dedupe window |
+| `<p>attempts:<id>` | list | every failed attempt: handler, number, time, error | as its record |
+| `<p>payload:<id>` | string | a finished delivery's job, for `replay` | KEEP_PAYLOADS after the last outcome |
+| `<p>dead` | zset | ids of dead letters and conflicts, by time | for ever: only `dead drop` and `replay` remove |
+| `<p>dead:<id>` | hash | one dead letter: payload, reason, error, tries, times | as its entry in `<p>dead` |
+| `<p>leases` | zset | running jobs, by the lease clock's time at which they are taken over | while running |
+| `<p>crashes` | hash | how often a running job's worker was lost | while the job exists |
+| `<p>lease-clock` | hash | the lease clock, which stands still while Redis or all workers are away | for ever |
+| `<p>order` | string | the last score given; they rise strictly: order of acceptance | for ever |
+| `<p>wake` | list | wakes a waiting worker at once; one entry a batch, at most 32 | until popped |
+| `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done` / `<handler> dead` | for ever |
+| `arq:job:<job>` | string | the job: msgpack, no pickle | no expiry: arq's 24 h would lose a queue over a weekend |
+| `arq:queue` | zset | waiting jobs by due time (ms) | until claimed |
+| `arq:in-progress:<job>` | string | the token of the claim that runs the job | no expiry: the lease ends it |
+| `arq:retry:<job>` | string | how often the job was started | while the job exists |
+
+Fields of a delivery's record are single letters because there are millions of them: `k` idempotency key, `s` its
+source, `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event type, `n` duplicates dropped,
+`c` conflicts kept. A handler's outcome is a field named as the handler (its name always has a dot):
+`<state> <attempt> <at, ms>` with the states `done`, `retry`, `dead`; `*` is there once the event was routed.
+"""
+
+from dataclasses import dataclass
+
+QUEUE = "arq:queue"
+JOB = "arq:job:"
+IN_PROGRESS = "arq:in-progress:"
+RETRY = "arq:retry:"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of the kit's own keys under one prefix."""
+
+    prefix: str
+
+    def delivery(self, delivery_id: str) -> str:
+        return f"{self.prefix}delivery:{delivery_id}"
+
+    def attempts(self, delivery_id: str) -> str:
+        return f"{self.prefix}attempts:{delivery_id}"
+
+    def payload(self, delivery_id: str) -> str:
+        return f"{self.prefix}payload:{delivery_id}"
+
+    def dead_letter(self, dead_letter_id: str) -> str:
+        return f"{self.prefix}dead:{dead_letter_id}"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}dead"
+
+    @property
+    def leases(self) -> str:
+        return f"{self.prefix}leases"
+
+    @property
+    def crashes(self) -> str:
+        return f"{self.prefix}crashes"
+
+    @property
+    def lease_clock(self) -> str:
+        return f"{self.prefix}lease-clock"
+
+    @property
+    def order(self) -> str:
+        return f"{self.prefix}order"
+
+    @property
+    def wake(self) -> str:
+        return f"{self.prefix}wake"
+
+    @property
+    def counts(self) -> str:
+        return f"{self.prefix}counts"

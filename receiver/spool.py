@@ -1,0 +1,106 @@
+"""Where deliveries wait on this host's disk while Redis cannot take them.
+
+One SQLite file in WAL mode with `synchronous=FULL`: a batch is one transaction, and a transaction that returned is
+on the disk. Several receivers may share the file; one of them drains it at a time, in order.
+"""
+
+import asyncio
+import fcntl
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class SpoolError(Exception):
+    """The spool could not store: one line that says why (a full disk, missing permissions, a broken file)."""
+
+
+class Spool:
+    """Items (bytes) in the order in which they were written, until `forget` says that they are safe elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file. Raises `SpoolError` when that cannot be done."""
+        self.path = path
+        self.depth = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")  # SQLite blocks: never on the event loop
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = path.with_name(path.name + ".drain").open("w")
+            self._db = sqlite3.connect(path, timeout=0.5, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, item BLOB NOT NULL)"
+            )
+            self._measure()
+        except (sqlite3.Error, OSError) as error:
+            raise SpoolError(f"{path}: {error}") from None
+
+    async def write(self, items: Sequence[bytes]) -> None:
+        """Store all items or none; they are on the disk when this returns. Raises `SpoolError`."""
+        await self._in_thread(lambda: self._write(items))
+
+    async def read(self, limit: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        """The oldest items as (seq, item): at most `limit`, and no more than `max_bytes` unless the first alone is.
+
+        Empty when there is none, or when another process is draining. Raises `SpoolError`.
+        """
+        return await self._in_thread(lambda: self._read(limit, max_bytes))
+
+    async def forget(self, up_to: int) -> None:
+        """Remove everything up to and including this seq. Raises `SpoolError`."""
+        await self._in_thread(lambda: self._forget(up_to))
+
+    async def close(self) -> None:
+        await self._in_thread(self._db.close)
+        self._thread.shutdown()
+        self._lock.close()
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except (sqlite3.Error, OSError) as error:
+            raise SpoolError(f"{self.path}: {error}") from None
+
+    def _write(self, items: Sequence[bytes]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany("INSERT INTO spool (item) VALUES (?)", [(item,) for item in items])
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite has rolled back by itself after some errors, a full disk among them
+                self._db.execute("ROLLBACK")
+            raise
+        self.depth += len(items)
+
+    def _read(self, limit: int, max_bytes: int) -> list[tuple[int, bytes]]:
+        try:
+            fcntl.flock(
+                self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # held until closed: the kernel frees it for a killed one
+        except BlockingIOError:
+            self._measure()
+            return []
+        found: list[tuple[int, bytes]] = []
+        size = 0
+        for seq, item in self._db.execute("SELECT seq, item FROM spool ORDER BY seq LIMIT ?", (limit,)):
+            size += len(item)
+            if found and size > max_bytes:
+                break
+            found.append((seq, item))
+        if not found:
+            self.depth = 0
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        return found
+
+    def _forget(self, up_to: int) -> None:
+        self._db.execute("DELETE FROM spool WHERE seq <= ?", (up_to,))
+        self._measure()
+
+    def _measure(self) -> None:
+        first, last = self._db.execute("SELECT min(seq), max(seq) FROM spool").fetchone()
+        self.depth = last - first + 1 if last is not None else 0

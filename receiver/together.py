@@ -1,0 +1,67 @@
+"""Calls that arrive together go together: one round trip for many, and no wait for one alone."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Together(Generic[Item, Answer]):
+    """Collects items while a call is under way and sends them with the next one; each waiter gets its own answer.
+
+    `send` takes the items in order and returns an answer for each, in order; what it raises, every waiter of that
+    call gets. A batch holds at most `count` items, and no more than `weight` in all unless its first alone is heavier.
+    """
+
+    def __init__(
+        self, send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], *, count: int = 256, weight: int = 4 << 20
+    ) -> None:
+        self._send, self._count, self._weight = send, count, weight
+        self._waiting: deque[tuple[Item, int, asyncio.Future[Answer]]] = deque()
+        self._sending: asyncio.Task[None] | None = None
+
+    async def add(self, item: Item, weight: int = 0) -> Answer:
+        """The answer for one item. Cancelling the caller does not take the item back."""
+        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, weight, waiter))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_all())
+        return await waiter
+
+    async def settle(self) -> None:
+        """Return when everything added so far has its answer."""
+        while self._sending is not None:
+            await asyncio.wait([self._sending])
+
+    async def _send_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._send_some()
+        finally:
+            self._sending = None
+
+    async def _send_some(self) -> None:
+        items: list[Item] = []
+        waiters: list[asyncio.Future[Answer]] = []
+        weight = 0
+        while self._waiting and len(items) < self._count:
+            item, item_weight, waiter = self._waiting[0]
+            weight += item_weight
+            if items and weight > self._weight:
+                break
+            self._waiting.popleft()
+            items.append(item)
+            waiters.append(waiter)
+        try:
+            answers = await self._send(items)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the waiters
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)
+        else:
+            for waiter, answer in zip(waiters, answers, strict=True):
+                if not waiter.done():  # its caller may be gone: the sender hung up
+                    waiter.set_result(answer)

@@ -1,0 +1,121 @@
+"""Real parts for every test: a Valkey of its own, the receiver on a real socket, the worker's own process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+
+from receiver.connection import connect, embedded
+
+ROOT = Path(__file__).parent.parent
+TOKEN = "a-test-token-0123456789abcdef"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Asyncio is what the kit runs on; trio is not."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Valkey, append-only file and all, for the whole session."""
+    with embedded(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture
+async def redis(valkey_url: str) -> AsyncIterator[ArqRedis]:
+    """A client of an empty Valkey."""
+    client = connect(valkey_url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No setting of the machine that runs the tests: an empty folder as the current one, no variable of ours."""
+    for name in list(os.environ):
+        if name.startswith(("WEBHOOK_", "REDIS_", "TEAMS_", "AUDIT_", "EXTERNAL_", "SPOOL_", "HANDLERS", "SIGNING_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Process:
+    """A command of the kit in a process of its own, its output in a file."""
+
+    def __init__(self, *arguments: str, env: dict[str, str], log: Path) -> None:
+        self.log = log
+        self._out = log.open("wb")
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": str(ROOT), **env}
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments], env=environment, cwd=log.parent, stdout=self._out, stderr=self._out
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for(self, text: str, timeout: float = 20) -> str:
+        """The output once it has `text`; fails with the output when the process ends or the time is up."""
+        wait_until(lambda: text in self.output or self._process.poll() is not None, timeout, lambda: self.output)
+        assert text in self.output, f"ended with {self._process.poll()}:\n{self.output}"
+        return self.output
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = 20) -> int:
+        """The exit code."""
+        return self._process.wait(timeout)
+
+    def stop(self) -> int:
+        """End it as an operator would; its exit code."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            return self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        finally:
+            self._out.close()
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start `python <arguments>` with exactly the variables given; everything is stopped at the end."""
+    started: list[Process] = []
+
+    def start_one(*arguments: str, **env: str) -> Process:
+        process = Process(*arguments, env=env, log=tmp_path / f"process-{len(started)}.log")
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in started:
+        process.stop()
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 20, explain: Callable[[], str] = str) -> None:
+    """Return as soon as the condition holds; fail with the explanation when it does not within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout} s: {explain()}")
+        time.sleep(0.01)

@@ -1,0 +1,275 @@
+"""`python -m worker [run]`, `show`, `replay`, `dead list|show|replay|drop`."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from receiver import logs, settings
+from receiver.connection import TROUBLE, connect
+from receiver.keys import Keys
+from receiver.settings import ReceiverSettings, Settings, SettingsError, duration
+from worker import app as worker_app
+from worker import routes
+from worker.dead_letters import DeadLetter, Desk, Filter, find
+
+T = TypeVar("T")
+app = typer.Typer(help="Runs the handlers, and shows and replays what they did.", add_completion=False)
+dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
+app.add_typer(dead, name="dead")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Handler = Annotated[str | None, typer.Option(help="Only this handler, such as teams.notify.")]
+Type = Annotated[str | None, typer.Option(help="Only this event type.")]
+Kind = Annotated[str | None, typer.Option(help="Only this kind: dead, conflict or job.")]
+Reason = Annotated[str | None, typer.Option(help="Only those whose reason contains this.")]
+OlderThan = Annotated[str | None, typer.Option(help="Only those older than this, such as 30m or 7d.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")]
+All = Annotated[bool, typer.Option("--all", help="All that match, instead of ids.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        run()
+
+
+@app.command()
+def run() -> None:
+    """Run the worker (the default command)."""
+    config = settings.load(worker_app.WorkerSettings)
+    logs.configure(config.log_format, config.log_level, "worker")
+    table = routes.load(config.handlers)
+    uvloop.run(worker_app.run(config, table))
+
+
+@app.command()
+def show(
+    delivery: Annotated[str, typer.Argument(help="A delivery's id, or its event id.")], as_json: AsJson = False
+) -> None:
+    """Tell a delivery's whole story."""
+    story = _with_desk(lambda desk: _found(desk, delivery))
+    if as_json:
+        typer.echo(json.dumps(story, ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    for name in ("delivery", "key", "source", "type", "sha256", "first_seen", "duplicates", "conflicts"):
+        console.print(f"{name:<12} {story[name]}", markup=False, highlight=False)
+    kept = "kept for replay" if story["payload_kept"] else "waits with its work" if story["open"] else "not kept"
+    console.print(f"{'payload':<12} {kept}", markup=False)
+    table = Table("handler", "state", "attempts", "at", "last failure")
+    for handler, told in story["handlers"].items():
+        failure = told["failures"][-1]["error"] if told["failures"] else ""
+        table.add_row(handler, told["state"], str(told["attempts"]), told["at"], failure)
+    console.print(table)
+
+
+@app.command()
+def replay(
+    delivery: Annotated[str, typer.Argument(help="A delivery's id, or its event id.")],
+    handler: Handler = None,
+    force: Annotated[bool, typer.Option("--force", help="Run even what is done.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a delivery's handlers again: those that are dead or waiting, and with --force those that are done."""
+
+    async def act(desk: Desk) -> dict[str, str]:
+        story = await _found(desk, delivery)
+        handlers = story["handlers"]
+        if handler is not None and handler not in handlers:
+            raise SettingsError(f"--handler: {handler!r} has no part in this delivery; it has {', '.join(handlers)}")
+        done = {}
+        for name, told in handlers.items():
+            if handler in {None, name}:
+                done[name] = await _replay_one(desk, story["delivery"], name, told, force=force)
+        return done
+
+    results = _with_desk(act)
+    if as_json:
+        typer.echo(json.dumps(results, indent=2))
+    else:
+        for name, result in results.items():
+            typer.echo(f"{name}: {result}")
+    if not any(result == "replayed" for result in results.values()):
+        raise typer.Exit(1)
+
+
+@dead.command("list")
+def dead_list(
+    handler: Handler = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only this event type.")] = None,
+    kind: Kind = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters and conflicts, oldest first."""
+    which = _filter(handler, type_, kind, reason, older_than)
+    letters = _with_desk(lambda desk: _matching(desk, which))
+    if as_json:
+        typer.echo(json.dumps([letter.summary() for letter in letters], ensure_ascii=False, indent=2))
+        return
+    table = Table("id", "kind", "handler", "type", "tries", "at", "reason")
+    for letter in letters:
+        row = letter.summary()
+        table.add_row(*(str(row[name]) for name in ("id", "kind", "handler", "type", "tries", "at", "reason")))
+    Console().print(table if letters else "no dead letters")
+
+
+@dead.command("show")
+def dead_show(dead_letter: Annotated[str, typer.Argument(help="Its id.")], as_json: AsJson = False) -> None:
+    """Show one dead letter with its payload."""
+
+    async def look(desk: Desk) -> DeadLetter:
+        return (await _chosen(desk, _Choice([dead_letter], Filter(), every=False)))[0]
+
+    letter = _with_desk(look)
+    body = letter.body()
+    report = letter.summary() | {"payload": None if body is None else body.decode("utf-8", "backslashreplace")}
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        return
+    for name, value in report.items():
+        Console().print(f"{name:<10} {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+@dead.command("replay")
+def dead_replay(
+    ids: Ids = None,
+    every: All = False,
+    handler: Handler = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only this event type.")] = None,
+    kind: Kind = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run dead letters again, each with its whole budget."""
+    which = _filter(handler, type_, kind, reason, older_than)
+    _in_bulk("replay", "replayed", Desk.replay_letter, _Choice(ids or [], which, every), yes=yes, as_json=as_json)
+
+
+@dead.command("drop")
+def dead_drop(
+    ids: Ids = None,
+    every: All = False,
+    handler: Handler = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only this event type.")] = None,
+    kind: Kind = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget dead letters for ever, payloads and all."""
+    which = _filter(handler, type_, kind, reason, older_than)
+    _in_bulk("drop", "dropped", Desk.drop, _Choice(ids or [], which, every), yes=yes, as_json=as_json)
+
+
+class _Choice(NamedTuple):
+    ids: Sequence[str]
+    which: Filter
+    every: bool
+
+
+def _in_bulk(
+    verb: str,
+    done: str,
+    act: Callable[[Desk, DeadLetter], Awaitable[bool]],
+    choice: _Choice,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    letters = _with_desk(lambda desk: _chosen(desk, choice))
+    if len(letters) > 1 and not yes and not typer.confirm(f"{verb} {len(letters)} dead letters?", err=True):
+        raise typer.Exit(1)
+
+    async def all_of_them(desk: Desk) -> int:
+        progress = Console(stderr=True)
+        bar = track(letters, verb, console=progress, disable=not progress.is_terminal or len(letters) < 2)  # noqa: PLR2004
+        return sum([await act(desk, letter) for letter in bar])
+
+    count = _with_desk(all_of_them)
+    typer.echo(json.dumps({done: count, "chosen": len(letters)}) if as_json else f"{done} {count} of {len(letters)}")
+
+
+async def _chosen(desk: Desk, choice: _Choice) -> list[DeadLetter]:
+    if not choice.ids:
+        if not choice.every and choice.which == Filter():
+            raise SettingsError("expected ids of dead letters, a filter such as --handler, or --all")
+        return await _matching(desk, choice.which)
+    letters = [(dead_id, await desk.letter(dead_id)) for dead_id in choice.ids]
+    unknown = [dead_id for dead_id, letter in letters if letter is None]
+    if unknown:
+        advice = "no such dead letter; `python -m worker dead list` shows them"
+        raise SettingsError(*(f"{dead_id}: {advice}" for dead_id in unknown))
+    return [letter for _, letter in letters if letter is not None]
+
+
+async def _matching(desk: Desk, which: Filter) -> list[DeadLetter]:
+    return [letter async for letter in desk.letters(which)]
+
+
+async def _found(desk: Desk, name: str) -> dict[str, Any]:
+    sources = settings.load(ReceiverSettings, webhook_token=("not-needed-to-look-0123456789",)).sources()
+    story = await find(desk, sources, name)
+    if story is None:
+        raise SettingsError(f"{name}: no such delivery is remembered; expected a delivery's id or an event id")
+    return story
+
+
+async def _replay_one(desk: Desk, delivery: str, handler: str, told: dict[str, Any], *, force: bool) -> str:
+    if told["state"] == "done" and not force:
+        return "done already; --force runs it again"
+    if await desk.replay_handler(delivery, handler, told["state"], told["attempts"]):
+        return "replayed"
+    return "runs already" if told["state"] == "retry" else "its payload is no longer kept (KEEP_PAYLOADS)"
+
+
+def _filter(
+    handler: str | None, type_: str | None, kind: str | None, reason: str | None, older_than: str | None
+) -> Filter:
+    try:
+        return Filter(handler, type_, kind, reason, duration(older_than))
+    except ValueError as error:
+        raise SettingsError(f"--older-than: {error}, got {older_than!r}") from None
+
+
+def _with_desk(act: Callable[[Desk], Awaitable[T]]) -> T:
+    """What `act` makes of the deliveries in Redis; Redis being away is one line."""
+    config = settings.load(Settings)
+
+    async def connected() -> T:
+        redis = connect(config.redis_url.get_secret_value())
+        try:
+            return await act(Desk(redis, Keys(config.key_prefix)))
+        except TROUBLE as error:
+            raise SettingsError(f"REDIS_URL: Redis does not answer ({error}); is it running?") from None
+        finally:
+            await redis.aclose()
+
+    return asyncio.run(connected())
+
+
+def command() -> None:
+    """The command, with every mistake as one line and exit code 2."""
+    try:
+        app()
+    except SettingsError as error:
+        for line in error.lines:
+            typer.echo(line, err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,108 @@
+"""The worker put together: settings, routes, clients, arq's worker with a lease."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import structlog
+from arq.connections import ArqRedis
+from arq.worker import Function, func
+from pydantic import Field
+
+from receiver.connection import connect
+from receiver.delivery import FUNCTION
+from receiver.keys import Keys
+from receiver.settings import Seconds, Settings
+from worker import job, routes
+from worker.leased import Claim, LeasedWorker
+from worker.outcomes import RETRY_FUNCTION, Outcomes
+from worker.retries import Policy
+
+log = structlog.get_logger()
+_A_DAY = 86400
+
+
+class WorkerSettings(Settings):
+    """The worker's own."""
+
+    handlers: str = Field("examples.handlers:ROUTES", description="the route table, as module:attribute")
+    max_jobs: int = Field(100, ge=1, le=1000, description="deliveries handled at the same time by one worker")
+    handler_timeout: Seconds = Field(30.0, gt=0, description="how long one run of a handler may take")
+    retry_base: Seconds = Field(2.0, gt=0, description="the first wait before a retry is at most this; it doubles")
+    retry_cap: Seconds = Field(3600.0, gt=0, description="no wait before a retry is longer, unless the target says so")
+    max_tries: int = Field(40, ge=1, description="tries of one handler for one event before it is a dead letter")
+    max_age: Seconds = Field(3 * 86400.0, gt=0, description="age at which a failing handler's event is a dead letter")
+    keep_payloads: Seconds = Field(
+        3600.0, description="how long a finished delivery's payload is kept for `replay --force`; 0 for not at all"
+    )
+    lease: Seconds = Field(5.0, ge=1, le=60, description="how long a lost worker's jobs wait before another takes them")
+    shutdown_grace: Seconds = Field(4.0, ge=0, description="how long running handlers may go on after SIGTERM")
+    data_dir: Path = Field(Path(".data"), description="where the kit keeps files on this machine")
+
+    def policy(self) -> Policy:
+        return Policy(self.retry_base, self.retry_cap, self.max_tries, self.max_age)
+
+
+def functions() -> list[Function]:
+    """The kit's two arq functions. Their handlers have time-outs of their own; recording an outcome waits for Redis."""
+    return [
+        func(job.deliver, name=FUNCTION, timeout=_A_DAY, keep_result=0, max_tries=1_000_000),
+        func(job.retry, name=RETRY_FUNCTION, timeout=_A_DAY, keep_result=0, max_tries=1_000_000),
+    ]
+
+
+def create_kit(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> job.Kit:
+    """What the jobs of one process need."""
+    return job.Kit(
+        settings=settings,
+        routes=table,
+        outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep_payloads),
+        policy=settings.policy(),
+        handler_timeout=settings.handler_timeout,
+        redis=redis,
+        http=httpx2.AsyncClient(timeout=10, follow_redirects=False),
+        rng=random.Random(),  # noqa: S311 - jitter is no secret
+    )
+
+
+def create_worker(
+    settings: WorkerSettings, table: routes.RouteTable, make_client: Callable[[], ArqRedis], **options: Any
+) -> LeasedWorker:
+    """The worker of this process; call it inside a running event loop."""
+    kit = create_kit(settings, table, make_client())
+
+    async def bury(claim: Claim, reason: str) -> None:
+        await job.bury(kit, claim.job_id, claim.data, reason)
+
+    async def on_shutdown(_: dict[Any, Any]) -> None:
+        await kit.http.aclose()
+        await kit.redis.aclose()
+
+    return LeasedWorker(
+        functions(),
+        connect=make_client,
+        keys=Keys(settings.key_prefix),
+        bury=bury,
+        lease=settings.lease,
+        ctx={"kit": kit},
+        max_jobs=settings.max_jobs,
+        job_timeout=settings.handler_timeout,
+        job_completion_wait=max(settings.shutdown_grace, 0.1),  # arq takes 0 for "do not even let them clean up"
+        on_shutdown=on_shutdown,
+        **options,
+    )
+
+
+async def run(settings: WorkerSettings, table: routes.RouteTable) -> None:
+    """Run until SIGINT or SIGTERM, then let running handlers end within the grace period."""
+    worker = create_worker(settings, table, lambda: connect(settings.redis_url.get_secret_value()))
+    log.info("worker running", handlers=sorted(table.by_name))
+    try:
+        await worker.async_run()
+    except asyncio.CancelledError:
+        log.info("worker stopped")
+    finally:
+        await worker.close()

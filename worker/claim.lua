@@ -1,0 +1,55 @@
+#!lua flags=allow-oom
+-- Claims due jobs under a lease: jobs whose lease ran out first, then the queue in order. A full Redis must still
+-- be drained, hence allow-oom.
+--
+-- The lease clock counts the time in which somebody could have renewed: it advances by at most `stall` between two
+-- calls, so that a Redis that was frozen or away does not take jobs from workers that are alive.
+--
+-- KEYS: queue, leases, lease clock, crashes
+-- ARGV: want, lease (ms), stall (ms), token, alone (1: a job under suspicion may be taken), prefixes of
+--       in-progress, retry and job keys
+-- Returns a flat list: id, score, tries, crashes, data (false when it is gone) for each job.
+
+local queue, leases, clock, crashes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local want, lease, stall, token, alone = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local in_progress, retry, job = ARGV[6], ARGV[7], ARGV[8]
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local last = redis.call('HMGET', clock, 'seen', 'reads')
+local reads = (tonumber(last[2]) or 0) + math.min(math.max(now - (tonumber(last[1]) or now), 0), stall)
+redis.call('HSET', clock, 'seen', now, 'reads', reads)
+
+local claimed, count = {}, 0
+local function claim(id, score, lost)
+  redis.call('SET', in_progress .. id, token)
+  redis.call('ZADD', leases, reads + lease, id)
+  local n = #claimed
+  claimed[n + 1], claimed[n + 2] = id, score
+  claimed[n + 3] = redis.call('INCR', retry .. id)
+  claimed[n + 4], claimed[n + 5] = lost, redis.call('GET', job .. id)
+  count = count + 1
+end
+
+-- A job that was running when its worker was lost twice is under suspicion: one at a time, so that it takes no
+-- other suspect with it the third time.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 0, want)) do
+  local lost = tonumber(redis.call('HGET', crashes, id) or 0) + 1
+  if lost < 2 or alone == '1' then
+    if lost >= 2 then alone = '0' end
+    redis.call('HSET', crashes, id, lost)
+    claim(id, tostring(now), lost)
+  end
+end
+
+if count < want then
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want - count)
+  for i = 1, #due, 2 do
+    -- a stock arq worker on the same queue leaves what it runs in there
+    if redis.call('EXISTS', in_progress .. due[i]) == 0 then
+      redis.call('ZREM', queue, due[i])
+      claim(due[i], due[i + 1], 0)
+    end
+  end
+end
+return claimed

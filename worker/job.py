@@ -1,0 +1,221 @@
+"""One delivery's job, and one handler's retry: parse, route, run, record.
+
+In the common case one delivery is one arq job whose handlers run side by side. Each has its own outcome, written as
+soon as it is known, so that a crash repeats only what it interrupted; one that fails becomes a job of its own.
+"""
+
+import asyncio
+import random
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import structlog
+from arq.connections import ArqRedis
+
+from receiver.delivery import FUNCTION, Delivery, unpack
+from receiver.settings import Settings
+from worker.event import Event, Unreadable, parse
+from worker.outcomes import PARSE, RETRY_FUNCTION, Outcomes, Transition, retry_job
+from worker.retries import Again, Policy, decide
+from worker.routes import Context, Handler, RouteTable, name_of
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What jobs need: made once for each worker process, handed to arq as `ctx["kit"]`."""
+
+    settings: Settings
+    routes: RouteTable
+    outcomes: Outcomes
+    policy: Policy
+    handler_timeout: float
+    redis: ArqRedis
+    http: httpx2.AsyncClient
+    rng: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One handler about to run: its `attempt` counts from 1, `tries` were used up since `since_ms`."""
+
+    handler: Handler
+    attempt: int
+    tries: int
+    since_ms: int
+
+
+async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
+    """A delivery's job: run every handler of its event that has no outcome yet."""
+    kit: Kit = ctx["kit"]
+    delivery = Delivery.from_job(value)
+    recorded = await kit.outcomes.recorded(delivery.id) if ctx["job_try"] > 1 else {}
+    try:
+        event = read(delivery, kit.settings)
+    except Unreadable as error:
+        log.warning("unreadable delivery", delivery=delivery.id, reason=str(error))
+        await kit.outcomes.record(delivery, ctx["job_id"], [_unread(delivery, str(error))])
+        return
+    if not event.known:
+        log.info("unknown event type", delivery=delivery.id, type=event.type)
+    handlers = [handler for handler in kit.routes.handlers(event.type) if name_of(handler) not in recorded]
+    await run_all(kit, ctx["job_id"], delivery, event, [Run(handler, 1, 0, _now_ms()) for handler in handlers])
+
+
+async def retry(
+    ctx: dict[str, Any], value: Mapping[str, Any], handler_name: str, attempt: int, tries: int, since_ms: int
+) -> None:
+    """One handler again, unless it has been done meanwhile."""
+    kit: Kit = ctx["kit"]
+    delivery = Delivery.from_job(value)
+    state, recorded = (await kit.outcomes.recorded(delivery.id)).get(handler_name, ("retry", attempt - 1))
+    if state != "retry" or recorded != attempt - 1:
+        return
+    handler = kit.routes.by_name.get(handler_name)
+    if handler is None:
+        reason = f"no handler {handler_name!r} in HANDLERS any more; add it and replay, or drop this dead letter"
+        await kit.outcomes.record(delivery, ctx["job_id"], [_dead(delivery, handler_name, attempt, reason)])
+        return
+    event = read(delivery, kit.settings)
+    await run_all(kit, ctx["job_id"], delivery, event, [Run(handler, attempt, tries, since_ms or _now_ms())])
+
+
+async def run_all(kit: Kit, job_id: str, delivery: Delivery, event: Event, runs: Sequence[Run]) -> None:
+    """Run handlers side by side and record each outcome as soon as it is there; one log line at the end."""
+    started = time.monotonic()
+    running = {asyncio.create_task(run_one(kit, delivery, event, run)) for run in runs}
+    outcomes: dict[str, str] = {}
+    try:
+        while running or not outcomes:
+            finished: set[asyncio.Task[Transition]] = set()
+            if running:
+                finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+            transitions = [task.result() for task in finished]
+            await kit.outcomes.record(delivery, job_id, transitions, routed=not running)
+            outcomes |= {transition.handler: transition.state for transition in transitions} or {"no handler": "done"}
+    finally:
+        await _cancel(running)
+    log.info(
+        "delivery handled",
+        delivery=delivery.id,
+        type=event.type,
+        **outcomes,
+        ms=round((time.monotonic() - started) * 1000, 1),
+        since_received_ms=round(time.time() * 1000 - delivery.received_us / 1000),
+    )
+
+
+async def run_one(kit: Kit, delivery: Delivery, event: Event, run: Run) -> Transition:
+    """Run one handler under its time-out; whatever it raises becomes the next transition."""
+    name = name_of(run.handler)
+    ctx = _context(kit, delivery, name, run.attempt)
+    try:
+        async with asyncio.timeout(kit.handler_timeout):
+            await run.handler(event, ctx)
+    except (Exception, asyncio.CancelledError) as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise  # the worker stops; a handler that raises CancelledError by itself has failed
+        return _after(kit, delivery, run, error)
+    return Transition(name, run.attempt, "done")
+
+
+def _after(kit: Kit, delivery: Delivery, run: Run, error: BaseException) -> Transition:
+    name = name_of(run.handler)
+    age = time.time() - run.since_ms / 1000
+    decision = decide(error, run.tries, age, kit.policy, kit.rng)
+    bound = log.bind(delivery=delivery.id, handler=name, attempt=run.attempt, reason=decision.reason)
+    if isinstance(decision, Again):
+        bound.warning("handler will be run again", in_s=round(decision.wait, 1))
+        job = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
+        return Transition(name, run.attempt, "retry", decision.reason, job, decision.wait)
+    bound.error("dead letter")
+    return _dead(delivery, name, run.attempt, decision.reason)
+
+
+def _dead(delivery: Delivery, handler: str, attempt: int, reason: str) -> Transition:
+    return Transition(handler, attempt, "dead", reason, retry_job(delivery, handler, attempt + 1, 0, 0))
+
+
+def _context(kit: Kit, delivery: Delivery, handler: str, attempt: int) -> Context:
+    return Context(
+        delivery_id=delivery.id,
+        attempt=attempt,
+        idempotency_key=f"{handler}:{delivery.id}",
+        received_at=datetime.fromtimestamp(delivery.received_us / 1_000_000, tz=UTC),
+        log=log.bind(delivery=delivery.id, handler=handler, attempt=attempt),
+        http=kit.http,
+        redis=kit.redis,
+        prefix=kit.settings.key_prefix,
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def _cancel(tasks: set[asyncio.Task[Transition]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def read(delivery: Delivery, settings: Settings) -> Event:
+    """The event in a delivery, unpacked if it came compressed. Raises `Unreadable`."""
+    encoding = delivery.headers.get("content-encoding", "identity").strip().lower()
+    return parse(_unpacked(delivery.body, encoding, settings.max_body_bytes), settings)
+
+
+def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+    if encoding in {"identity", ""}:
+        return body
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise Unreadable(f"the body is compressed with {encoding[:20]!r}; expected gzip, deflate or none")
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, told apart by the header
+    try:
+        unpacked = unpacker.decompress(body, limit + 1)
+    except zlib.error:
+        raise Unreadable(f"the body says {encoding} and is not") from None
+    if len(unpacked) > limit:
+        raise Unreadable(f"the body unpacks to more than MAX_BODY_BYTES ({limit})")
+    if not unpacker.eof:
+        raise Unreadable(f"the body's {encoding} data is cut off")
+    return unpacked
+
+
+async def bury(kit: Kit, job_id: str, data: bytes | None, reason: str) -> None:
+    """Keep a job that will not be run again: as dead letters of its handlers where it can be read, else as it is."""
+    try:
+        job = unpack(data or b"")
+        delivery, arguments = Delivery.from_job(job["a"][0]), job["a"][1:]
+        handlers = _handlers_of(kit, job["f"], delivery, arguments)
+    except (ValueError, TypeError, LookupError):  # whatever it is, it is not one of ours
+        await kit.outcomes.bury_job(job_id, data or b"", reason)
+        return
+    recorded = await kit.outcomes.recorded(delivery.id)
+    dead = [
+        _dead(delivery, name, attempt, reason)
+        for name, attempt in handlers.items()
+        if recorded.get(name, ("retry", 0))[0] == "retry"
+    ]
+    await kit.outcomes.record(delivery, job_id, dead or [_unread(delivery, reason)])
+
+
+def _handlers_of(kit: Kit, function: str, delivery: Delivery, arguments: Sequence[Any]) -> dict[str, int]:
+    """The handlers that a job of ours would have run, with the attempt it would have been."""
+    if function == RETRY_FUNCTION:
+        return {arguments[0]: arguments[1]}
+    if function == FUNCTION:
+        return {name_of(handler): 1 for handler in kit.routes.handlers(delivery.event_type)}
+    raise LookupError(function)
+
+
+def _unread(delivery: Delivery, reason: str) -> Transition:
+    return Transition(PARSE, 1, "dead", reason, delivery.job())

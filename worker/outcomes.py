@@ -1,0 +1,143 @@
+"""What became of each handler of each delivery, in Redis: outcomes, retry jobs, dead letters.
+
+Every write goes through `record.lua`, which ignores what was already recorded or overtaken, so that a write whose
+reply was lost is simply sent again. Writes that happen together travel together.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgpack
+from arq.connections import ArqRedis
+
+from receiver.connection import insist
+from receiver.delivery import BODY, Delivery, job_key, pack_job
+from receiver.intake import batch
+from receiver.keys import QUEUE, Keys
+from receiver.settings import Settings
+from receiver.together import Together
+from worker.leased import script
+
+RETRY_FUNCTION = "retry"
+"""The arq function that a handler's retry job names; its arguments are those of `retry_job`."""
+PARSE = "parse"
+"""Stands for a handler where a delivery could not be read at all, so that no handler was ever chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A handler's new state. `attempt` counts runs from 1; `job` is what a retry, or a replay, would run."""
+
+    handler: str
+    attempt: int
+    state: Literal["done", "retry", "dead"]
+    error: str = ""
+    job: bytes = b""
+    wait: float = 0.0
+
+
+class Outcomes:
+    """The records of deliveries, as workers write them."""
+
+    def __init__(self, redis: ArqRedis, keys: Keys, settings: Settings, keep_payloads: float) -> None:
+        self._redis, self.keys, self._settings = redis, keys, settings
+        self._keep_ms = round(keep_payloads * 1000)
+        self._script = redis.register_script(script("record.lua"))
+        self._together: Together[bytes, bool] = Together(self._send)
+
+    async def record(
+        self, delivery: Delivery, job_id: str, transitions: Sequence[Transition], *, routed: bool = True
+    ) -> None:
+        """Write transitions; `routed` says that no other handler of this delivery is still to be heard of.
+
+        Returns when they are in Redis, however long that takes.
+        """
+        seconds = self._settings.dedupe_window_body if delivery.source == BODY else self._settings.dedupe_window
+        item: bytes = msgpack.packb(
+            {
+                "record": self.keys.delivery(delivery.id),
+                "attempts": self.keys.attempts(delivery.id),
+                "payload": self.keys.payload(delivery.id),
+                "job": job_key(job_id),
+                "window_ms": round(seconds * 1000),
+                "keep_ms": self._keep_ms,
+                "routed": int(routed),
+                "transitions": [self._row(delivery, transition) for transition in transitions],
+            },
+            use_bin_type=False,
+        )
+        await self._together.add(item, len(item))
+
+    async def recorded(self, delivery_id: str) -> Mapping[str, tuple[str, int]]:
+        """(state, attempt) of each handler that has any, for a job that was started before."""
+        fields = await insist(lambda: self._redis.execute_command("HGETALL", self.keys.delivery(delivery_id)))
+        return states({name.decode(): value.decode() for name, value in fields.items() if b"." in name})
+
+    async def _send(self, items: Sequence[bytes]) -> list[bool]:
+        keys = [QUEUE, self.keys.wake, self.keys.counts, self.keys.dead]
+        return [bool(closed) for closed in await insist(lambda: self._script(keys=keys, args=[batch(items)]))]
+
+    async def bury_job(self, job_id: str, data: bytes, reason: str) -> None:
+        """Keep a job that is not the kit's, or cannot be read, among the dead letters."""
+        dead_id = f"{job_id}:job"
+        at = time.time_ns() // 1_000_000
+
+        async def write() -> None:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(
+                    self.keys.dead_letter(dead_id), mapping={"kind": "job", "job": data, "reason": reason, "at": at}
+                )
+                pipe.zadd(self.keys.dead, {dead_id: at})
+                await pipe.execute()
+
+        await insist(write)
+
+    def _row(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:
+        row = {
+            "handler": transition.handler,
+            "attempt": transition.attempt,
+            "state": transition.state,
+            "error": transition.error,
+            "job": transition.job,
+        }
+        if transition.state == "retry":
+            # one id for each attempt: never used twice, because arq deletes a job by its id
+            job_id = retry_job_id(delivery.id, transition.handler, transition.attempt)
+            row |= {"job_id": job_id, "job_key": job_key(job_id), "wait_ms": round(transition.wait * 1000)}
+        elif transition.state == "dead":
+            dead_id = dead_letter_id(delivery.id, transition.handler)
+            row |= {"dead_id": dead_id, "dead_key": self.keys.dead_letter(dead_id), "about": about(delivery)}
+        return row
+
+
+def about(delivery: Delivery) -> list[str]:
+    """What a dead letter says of its delivery: names and values in turn."""
+    accepted = str(delivery.received_us)
+    return ["delivery", delivery.id, "type", delivery.event_type, "key", delivery.key, "source", delivery.source,
+            "accepted", accepted]  # fmt: skip
+
+
+def dead_letter_id(delivery_id: str, handler: str) -> str:
+    return f"{delivery_id}:{handler}"
+
+
+def retry_job_id(delivery_id: str, handler: str, attempt: int) -> str:
+    """Of the job that follows a handler's attempt."""
+    return f"{delivery_id}:{handler}:{attempt}"
+
+
+def states(fields: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """(state, attempt) by handler, from the handler fields of a record."""
+    parts = {handler: value.split(" ") for handler, value in fields.items()}
+    return {handler: (state, int(attempt)) for handler, (state, attempt, *_) in parts.items()}
+
+
+def retry_job(delivery: Delivery, handler: str, attempt: int, tries: int, since_ms: int) -> bytes:
+    """A job that runs one handler: `attempt` is its number, `tries` were used up since `since_ms` (Unix ms).
+
+    A `since_ms` of 0 means from when it runs: a replay has its whole budget again.
+    """
+    arguments = [delivery.as_value(), handler, attempt, tries, since_ms]
+    return pack_job(RETRY_FUNCTION, arguments, time.time_ns() // 1_000_000)

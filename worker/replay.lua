@@ -1,0 +1,33 @@
+#!lua flags=allow-oom
+-- Runs a handler again, from its dead letter or, forced, from what is kept of a finished delivery: one atomic step, so
+-- that two replays at once make one job.
+--
+-- KEYS: queue, wake, counts, dead, record
+-- ARGV: handler, attempt, state it must be in, job id, job key, job, dead letter id, dead letter key, then names and
+--       values of the record's fields, for a record that has expired meanwhile
+-- Returns 1, or 0 when the handler is not in that state (any more).
+
+local queue, wake, counts, dead, record = unpack(KEYS)
+local handler, attempt, state, job_id, job_key, job, dead_id, dead_key = unpack(ARGV, 1, 8)
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+if state == 'dead' then
+  if redis.call('ZREM', dead, dead_id) == 0 then return 0 end
+  redis.call('DEL', dead_key)
+elseif string.match(redis.call('HGET', record, handler) or '', '^%a+') ~= state then
+  return 0
+end
+redis.call('HINCRBY', counts, handler .. ' ' .. state, -1)
+for i = 9, #ARGV, 2 do redis.call('HSETNX', record, ARGV[i], ARGV[i + 1]) end
+if string.find(handler, '.', 1, true) then
+  redis.call('HSET', record, handler, 'retry ' .. attempt .. ' ' .. now)
+else
+  redis.call('HDEL', record, handler, '*') -- it was never routed: its whole job runs again
+end
+redis.call('PERSIST', record)
+redis.call('SET', job_key, job)
+redis.call('ZADD', queue, now, job_id)
+redis.call('RPUSH', wake, 1)
+return 1

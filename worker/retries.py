@@ -1,0 +1,64 @@
+"""Which failure, which wait: pure decisions about a handler that did not succeed."""
+
+import random
+import re
+from dataclasses import dataclass
+
+from worker.routes import GiveUp, RetryLater
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The budget of a handler for one event. Times in seconds.
+
+    The wait before a retry is exponential with full jitter (a random part of `base * 2**tries`, at most `cap`), so
+    that many handlers that failed together do not come back together.
+    """
+
+    base: float = 2.0
+    cap: float = 3600.0
+    max_tries: int = 40
+    max_age: float = 3 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Run it again after `wait` seconds; `tries` have been used up by then."""
+
+    wait: float
+    tries: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Do not run it again."""
+
+    reason: str
+
+
+def decide(error: BaseException, tries: int, age: float, policy: Policy, rng: random.Random) -> Again | Dead:
+    """What follows from a failure, after `tries` used up before it, `age` seconds after the first attempt."""
+    reason = describe(error)
+    if isinstance(error, GiveUp):
+        return Dead(reason)
+    if isinstance(error, RetryLater):
+        if age + error.seconds > policy.max_age:
+            return Dead(f"{reason}; older than its budget of {policy.max_age:g} s")
+        return Again(error.seconds, tries, reason)
+    if tries + 1 >= policy.max_tries:
+        return Dead(f"{reason}; all {policy.max_tries} tries used up")
+    wait = rng.uniform(0, min(policy.cap, policy.base * 2 ** min(tries, 40)))
+    if age + wait > policy.max_age:
+        return Dead(f"{reason}; older than its budget of {policy.max_age:g} s")
+    return Again(wait, tries + 1, reason)
+
+
+def describe(error: BaseException) -> str:
+    """One line for logs and dead letters, without the parts of a URL that may be a credential."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"(\w+://)[^\s/@]*@", r"\1…@", text)  # user:password@
+    text = re.sub(r"(\w+://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1?…", text)  # a query may hold a signature, as Teams' does
+    if isinstance(error, GiveUp | RetryLater):
+        return text[:300]
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
