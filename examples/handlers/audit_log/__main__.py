@@ -82,7 +82,7 @@ def head_command(*, as_json: Json = False) -> None:
 
 
 @app.command("export")
-def export_command(  # noqa: PLR0913 - each is one filter
+def export_command(
     *,
     to: Annotated[Path | None, typer.Option(help="The file to write; otherwise standard output.")] = None,
     since: Time = None,
