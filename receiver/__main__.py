@@ -1,6 +1,7 @@
 """`python -m receiver [serve]`, `url`, `explain`."""
 
 import json
+import os
 import socket
 import sys
 import time
@@ -117,8 +118,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise SettingsError(
-            f"PORT: cannot listen on {host}:{port} ({error.strerror}); stop what is using it, or set HOST or PORT"
+            f"PORT: cannot listen on {host}:{port} ({reason}); stop what is using it, or set HOST or PORT"
         ) from None
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -40,7 +39,6 @@ class WorkerSettings(Settings):
     )
     lease: Seconds = Field(5.0, ge=1, le=60, description="how long a lost worker's jobs wait before another takes them")
     shutdown_grace: Seconds = Field(4.0, ge=0, description="how long running handlers may go on after SIGTERM")
-    data_dir: Path = Field(Path(".data"), description="where the kit keeps files on this machine")
 
     def policy(self) -> Policy:
         return Policy(self.retry_base, self.retry_cap, self.max_tries, self.max_age)
@@ -91,6 +89,7 @@ def create_worker(
         max_jobs=settings.max_jobs,
         job_timeout=settings.handler_timeout,
         job_completion_wait=max(settings.shutdown_grace, 0.1),  # arq takes 0 for "do not even let them clean up"
+        health_check_interval=5,
         on_shutdown=on_shutdown,
         **options,
     )
