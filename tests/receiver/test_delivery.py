@@ -107,7 +107,7 @@ def test_a_customer_may_name_another_source(word: str, headers: dict[str, str], 
 )
 def test_a_source_that_cannot_work_is_refused(word: str) -> None:
     """A word unknown, and a header that changes on every attempt, stop the start."""
-    with pytest.raises(ValueError, match="is no source|changes on every attempt"):
+    with pytest.raises(ValueError, match=r"is no source|changes on every attempt"):
         sources(word)
 
 
@@ -167,7 +167,8 @@ def test_the_job_is_arqs_own_layout() -> None:
     """A stock arq with the same serializer reads, and would have written, the very same job."""
     delivery = made({"id": "e1"}, at=1_700_000_000_123_456)
     name, args, kwargs, job_try, enqueued_ms = deserialize_job_raw(delivery.job(), deserializer=unpack)
-    assert (name, kwargs, job_try, enqueued_ms) == (FUNCTION, {}, None, 1_700_000_000_123)
+    assert (name, kwargs, enqueued_ms) == (FUNCTION, {}, 1_700_000_000_123)
+    assert not job_try
     assert Delivery.from_job(args[0]) == delivery
     stock = serialize_job(FUNCTION, (delivery.as_value(),), {}, None, 1_700_000_000_123, serializer=pack)
     assert unpack(stock or b"") == unpack(delivery.job())
