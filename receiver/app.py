@@ -45,7 +45,7 @@ def create_app(settings: ReceiverSettings) -> Starlette:
             await spool.close()
             await redis.aclose()
 
-    return Starlette(
+    application = Starlette(
         routes=[
             Route(PATH, receive, methods=["POST"], max_body_size=settings.max_body_bytes),
             Route("/healthz", healthy, methods=["GET"]),
@@ -54,6 +54,8 @@ def create_app(settings: ReceiverSettings) -> Starlette:
         exception_handlers={HTTPException: refused},
         lifespan=lifespan,
     )
+    application.router.redirect_slashes = False  # a 307 is neither success nor refusal, and would repeat the token
+    return application
 
 
 class RefusePolitely:

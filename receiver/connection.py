@@ -60,7 +60,7 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
 def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
     """`sentinel://[user:password@]host:port,host:port/master-name[/db]`; the master is found anew at every connect."""
     parts = urlsplit(url)
-    hosts = [host.rpartition(":") for host in parts.netloc.rpartition("@")[2].split(",")]
+    hosts = [host.partition(":") for host in parts.netloc.rpartition("@")[2].split(",") if host]
     master, _, db = parts.path.strip("/").partition("/")
     if parts.password:
         options["password"] = unquote(parts.password)

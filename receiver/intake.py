@@ -97,11 +97,12 @@ class Intake:
                 if time.monotonic() - looked > 1:
                     await self._look_at_memory()
                     looked = time.monotonic()
-                self._set_back()
                 if not self.redis_full:
                     await self._drain()
+                self._set_back()
             except TROUBLE as error:
                 self._set_away(error)
+                looked = 0.0  # it is back when it answers, and what is spooled can be written
             except SpoolError as error:
                 log.error("spool unreadable", error=str(error))  # noqa: TRY400 - one line, no traceback
             await asyncio.sleep(0.25)
