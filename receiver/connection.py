@@ -52,7 +52,9 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
         return _through_sentinel(url, options)
     if url.startswith("unix:"):
         options.pop("socket_keepalive")
-    return ArqRedis(ConnectionPool.from_url(url, **options))
+    client = ArqRedis(ConnectionPool.from_url(url, **options))
+    client.auto_close_connection_pool = True  # nobody else has this pool
+    return client
 
 
 def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:

@@ -57,7 +57,7 @@ def create_kit(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRed
     return job.Kit(
         settings=settings,
         routes=table,
-        outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep_payloads),
+        outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep_payloads, table.ordered_names),
         policy=settings.policy(),
         handler_timeout=settings.handler_timeout,
         redis=redis,
@@ -85,6 +85,7 @@ def create_worker(
         keys=Keys(settings.key_prefix),
         bury=bury,
         lease=settings.lease,
+        ordered=table.ordered,
         ctx={"kit": kit},
         max_jobs=settings.max_jobs,
         job_timeout=settings.handler_timeout,

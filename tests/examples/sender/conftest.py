@@ -17,7 +17,7 @@ import pytest
 from examples.sender.__main__ import main
 from examples.sender.fixtures import glartek, recording_receiver
 
-__all__ = ["anyio_backend", "command", "glartek", "recording_receiver", "run"]
+__all__ = ["command", "glartek", "recording_receiver", "run"]
 ROOT = Path(__file__).parents[3]
 
 
@@ -34,11 +34,6 @@ class Finished:
 
 
 Run = Callable[..., Awaitable[Finished]]
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
