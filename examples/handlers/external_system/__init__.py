@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import httpx2
 from pydantic import AfterValidator, Field, SecretStr
 
 from examples.handlers.external_system import order, request, target
@@ -142,28 +141,30 @@ async def _apply(prepared: request.Prepared, setup: Setup, turn: Turn, ctx: Cont
             ctx.log.info("external_update_stale_skipped", work_order=prepared.work_order)
             return
         try:
-            status = await _guarded(setup.sender, prepared, setup.breaker(ctx), ctx.http)
+            status = await _guarded(prepared, setup, turn, ctx)
         except Changed:
             continue
-        await turn.applied()
         ctx.log.info("external_system_updated", work_order=prepared.work_order, status=status)
         return
     raise TargetUnavailable(f"the record was changed by someone else {_READINGS} times while it was updated")
 
 
-async def _guarded(sender: Sender, prepared: request.Prepared, breaker: Breaker, http: httpx2.AsyncClient) -> int:
+async def _guarded(prepared: request.Prepared, setup: Setup, turn: Turn, ctx: Context) -> int:
     """Send through the breaker, and tell it how the target is."""
+    breaker = setup.breaker(ctx)
     probe = await breaker.admit()
+    before = await turn.sending()
     try:
-        status = await sender.send(prepared, http)
+        status = await setup.sender.send(prepared, ctx.http)
     except TargetUnavailable:
         await breaker.failed(probe=probe)
         raise
     except RetryLater as later:
         await breaker.pause(later.seconds)
         raise
-    except (GiveUp, Changed):  # not what we wanted, but an answer
-        await breaker.succeeded()
+    except GiveUp:
+        await turn.refused(before)
+        await breaker.succeeded()  # not what we wanted, but an answer
         raise
     await breaker.succeeded()
     return status

@@ -14,10 +14,10 @@ _EARLY = 30.0  # seconds before its end that a token is renewed
 
 
 class TokenRefused(Exception):
-    """The token endpoint turned us down: `status` says how; a 4xx is for a person to mend."""
+    """The token endpoint gave no token: `status` says how; a 4xx is for a person to mend."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"the token endpoint answered {status}")
+        super().__init__(f"the token endpoint answered {status} and no token")
         self.status = status
 
 

@@ -1,7 +1,8 @@
-"""Never backwards: per Work Order, one update at a time, and none older than the last that was applied.
+"""Never backwards: per Work Order, one update at a time, and none older than the latest that was sent.
 
-Events overtake each other (a retry, a second worker), so the place in time of the last update applied is kept in
-Redis and an older one is left out, however late it comes.
+Events overtake each other (a retry, a second worker), so the place in time of the latest update sent is kept in Redis
+and an older one is left out, however late it comes. It is kept before the update is sent, not after: when the answer
+gets lost the target may have applied it, and would not apply its retry, with the same idempotency key, a second time.
 """
 
 import asyncio
@@ -45,19 +46,30 @@ class Turn:
     moment: Moment
 
     async def stale(self) -> bool:
-        """Whether a later event was applied already; the same event again is not stale."""
+        """Whether a later event was sent already; the same event again is not stale."""
         kept = await self.redis.get(self.key)
         return kept is not None and self.moment < Moment(*map(int, kept.split(b" ")))
 
-    async def applied(self) -> None:
-        await self.redis.set(self.key, f"{self.moment.occurred} {self.moment.received}", ex=_REMEMBERED)
+    async def sending(self) -> bytes | None:
+        """Say that this update is being sent now; returns what was kept before, for `refused`."""
+        moment = f"{self.moment.occurred} {self.moment.received}"
+        before: bytes | None = await self.redis.set(self.key, moment, ex=_REMEMBERED, get=True)
+        return before
+
+    async def refused(self, before: bytes | None) -> None:
+        """The target will not have this update: an earlier one may still come."""
+        if before is None:
+            await self.redis.delete(self.key)
+        else:
+            await self.redis.set(self.key, before, ex=_REMEMBERED)
 
 
 @asynccontextmanager
 async def turn(ctx: Context, key: str, moment: Moment, lease: float) -> AsyncIterator[Turn]:
     """The turn to update what `key` names, for at most `lease` seconds. Raises `RetryLater` when another has it."""
     lock, token = f"{key}:turn", secrets.token_hex(8)
-    if not await ctx.redis.set(lock, token, nx=True, px=int(lease * 1000)):
+    holder = await ctx.redis.set(lock, token, nx=True, px=int(lease * 1000), get=True)
+    if holder is not None and holder != token.encode():  # ours, when the client had to send the command twice
         raise RetryLater(1.0, "another update of this Work Order is under way")
     release = ctx.redis.register_script(_RELEASE)
     try:

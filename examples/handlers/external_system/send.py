@@ -99,7 +99,7 @@ class Sender:
         except httpx2.HTTPError as error:
             raise TargetUnavailable(f"the token endpoint could not be reached: {type(error).__name__}") from None
         except TokenRefused as error:
-            raise (TargetUnavailable if _transient(error.status) else GiveUp)(str(error)) from None
+            raise (GiveUp if _refusal(error.status) else TargetUnavailable)(str(error)) from None
 
     async def _request(
         self, http: httpx2.AsyncClient, method: str, path: str, headers: Mapping[str, str], body: Any
@@ -137,6 +137,10 @@ class Sender:
 
 def _transient(status: int) -> bool:
     return status in _TRANSIENT or status >= httpx2.codes.INTERNAL_SERVER_ERROR
+
+
+def _refusal(status: int) -> bool:
+    return httpx2.codes.BAD_REQUEST <= status < httpx2.codes.INTERNAL_SERVER_ERROR and not _transient(status)
 
 
 def _csrf_expired(response: httpx2.Response) -> bool:

@@ -18,11 +18,21 @@ from starlette.types import ASGIApp
 from structlog.testing import LogCapture
 
 from receiver import events
+from receiver.connection import connect
 from receiver.settings import Settings, load
 from worker import Context, Event
 from worker.event import parse
 
 RECEIVED = datetime(2026, 11, 3, 9, 1, 13, tzinfo=UTC)
+
+
+@pytest.fixture
+async def redis(valkey_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty Valkey, which closes its connections with the test."""
+    client = connect(valkey_url)
+    await client.flushall()
+    yield client
+    await client.aclose(close_connection_pool=True)
 
 
 @pytest.fixture
