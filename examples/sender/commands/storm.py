@@ -87,9 +87,7 @@ def _print(figures: Figures) -> None:
         f"in {figures.seconds:.2f} s: {figures.ok / figures.seconds:.0f}/s; at most {figures.most_open} open at once"
     )
     if figures.most_late > _LATE:
-        terminal.say(
-            f"this sender fell behind by up to {figures.most_late:.2f} s: the rate is too high for it"
-        )
+        terminal.say(f"this sender fell behind by up to {figures.most_late:.2f} s: the rate is too high for it")
     shares = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
     terminal.say("time to answer  " + "  ".join(f"{name} {_ms(figures.percentile(share))}" for name, share in shares))
     largest = max((events for _, events in figures.histogram()), default=1)
