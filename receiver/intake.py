@@ -163,6 +163,7 @@ def item(keys: Keys, delivery: Delivery) -> bytes:
             delivery.key,
             delivery.source,
             delivery.event_type,
+            delivery.subject,
             delivery.job(),
             keys.dead_letter(conflict_id),
             conflict_id,

@@ -18,10 +18,11 @@ Internals of arq this leans on, each held by a test in `tests/worker/test_arq_co
 
 import asyncio
 import contextlib
+import json
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -89,7 +90,9 @@ Bury = Callable[[Claim, str], Awaitable[None]]
 
 
 class LeasedWorker(Worker):
-    """See the module. Takes arq's own arguments, and `connect` (a client for each use), `keys`, `bury`, `lease` (s)."""
+    """See the module. Takes arq's own arguments, and `connect` (a client for each use), `keys`, `bury`, `lease` (s) and
+    `ordered` (handlers that take one subject's events in order, by event type).
+    """
 
     def __init__(
         self,
@@ -99,6 +102,7 @@ class LeasedWorker(Worker):
         keys: Keys,
         bury: Bury,
         lease: float = 5.0,
+        ordered: Mapping[str, Sequence[str]] | None = None,
         **options: Any,
     ) -> None:
         options = {"job_deserializer": unpack, "job_serializer": pack, "log_results": False, **options}
@@ -106,6 +110,7 @@ class LeasedWorker(Worker):
         self._connect, self._keys, self._bury = connect, keys, bury
         self._lease_ms = round(lease * 1000)
         self._stall_ms = self._lease_ms * 2 // 5
+        self._ordered = json.dumps(ordered) if ordered else ""
         self._claims: dict[str, Claim] = {}
         self._claim_script = self.pool.register_script(script("claim.lua"))
         self._finish_script = self.pool.register_script(script("finish.lua"))
@@ -166,7 +171,10 @@ class LeasedWorker(Worker):
         alone = not any(claim.crashes > 1 for claim in self._claims.values())
         flat = await self._claim_script(
             keys=[self.queue_name, self._keys.leases, self._keys.lease_clock, self._keys.crashes],
-            args=[want, self._lease_ms, self._stall_ms, token, int(alone), IN_PROGRESS, RETRY, JOB],
+            args=[
+                *(want, self._lease_ms, self._stall_ms, token, int(alone), IN_PROGRESS, RETRY, JOB),
+                *(self._keys.prefix, self._ordered),
+            ],
         )
         rows = zip(*[iter(flat)] * 5, strict=True)
         return [Claim(i.decode(), token, float(score), tries, crashes, data) for i, score, tries, crashes, data in rows]

@@ -84,9 +84,16 @@ _NAMES: Mapping[str, str] = {
 }
 
 
-@lru_cache(maxsize=1024)  # bounded: the words come from outside
 def canonical(words: str) -> str:
     """Our name for a type in the sender's own words, or those words unchanged when we know no such type."""
+    return _canonical(words) if len(words) <= _LONGEST_NAME else words
+
+
+_LONGEST_NAME = 100  # characters, punctuation and all; longer ones are nobody's name, and must not fill the cache
+
+
+@lru_cache(maxsize=1024)  # bounded: the words come from outside
+def _canonical(words: str) -> str:
     return _NAMES.get(normalised(words), words)
 
 
