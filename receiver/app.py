@@ -69,7 +69,7 @@ class RefusePolitely:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = complete = False
+        started = refused = complete = False
 
         async def watched_receive() -> Message:
             nonlocal complete
@@ -78,8 +78,9 @@ class RefusePolitely:
             return message
 
         async def polite_send(message: Message) -> None:
-            nonlocal refused
+            nonlocal started, refused
             if message["type"] == "http.response.start":
+                started = True
                 refused = message["status"] >= HTTPStatus.BAD_REQUEST
                 if refused:
                     message["headers"] = _refusal_headers(message["headers"], complete=complete)
@@ -89,10 +90,16 @@ class RefusePolitely:
                 message = {"type": "http.response.body"}
             await send(message)
 
-        if scope["type"] == "http":
-            await self.app(scope, watched_receive, polite_send)
-        else:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        try:
+            await self.app(scope, watched_receive, polite_send)
+        except asyncio.CancelledError:  # the server stops and has waited long enough for this sender
+            if not started:
+                headers = _refusal_headers([(b"retry-after", b"1")], complete=False)
+                await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body"})
 
 
 def _refusal_headers(headers: Headers, *, complete: bool) -> Headers:
