@@ -242,20 +242,20 @@ def variables(*settings_classes: type[BaseSettings]) -> Iterable[tuple[str, str,
                 )
 
 
-def _shown(default: Any, field: Any) -> str:
+def _shown(default: Any, field: Any) -> str:  # noqa: PLR0911 - one for each kind of default
     if field.is_required():
         return "required"
-    if default is None or default == ():
-        return ""
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, tuple):
-        return ",".join(map(str, default))
-    if field.annotation is float and default:
-        unit, size = max(
-            ((u, s) for u, s in _UNITS.items() if default % s == 0),
-            key=lambda pair: pair[1],
-            default=("s", 1),
-        )
-        return f"{default / size:g}{unit}"
+    match default:
+        case None | ():
+            return ""
+        case bool():
+            return str(default).lower()
+        case tuple():
+            return ",".join(map(str, default))
+        case SecretStr():
+            return default.get_secret_value()
+        case float() if default:
+            fitting = ((size, unit) for unit, size in _UNITS.items() if default % size == 0)
+            size, unit = max(fitting, default=(1, "s"))
+            return f"{default / size:g}{unit}"
     return str(default)

@@ -7,18 +7,23 @@ from examples.sender.terminal import Refusal
 
 
 def assign(payload: dict[str, Any], edit: str) -> None:
-    """Carry out `path=value`: the path is dotted, list items go by number, the value is JSON or else plain text."""
+    """Carry out `path=value`; the value is JSON or else plain text."""
     path, equals, text = edit.partition("=")
     if not equals or not path.strip():
         raise Refusal(f"--set {edit}: expected path=value, such as work_order.name=Pump or priority=3")
-    *steps, last = path.strip().split(".")
+    put(payload, path.strip(), _value(text))
+
+
+def put(payload: dict[str, Any], path: str, value: Any) -> None:
+    """Put a value at a dotted path; list items go by number, objects that are missing are made."""
+    *steps, last = path.split(".")
     holder: Any = payload
     for number, step in enumerate(steps):
         holder = holder.setdefault(step, {}) if isinstance(holder, dict) else _item(holder, step, path, number)
     if isinstance(holder, list):
-        holder[_index(holder, last, path)] = _value(text)
+        holder[_index(holder, last, path)] = value
     elif isinstance(holder, dict):
-        holder[last] = _value(text)
+        holder[last] = value
     else:
         raise Refusal(f"--set {path}: {'.'.join(steps)} is neither an object nor a list, so it has no {last!r}")
 

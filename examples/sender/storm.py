@@ -33,6 +33,8 @@ class Figures:
     answers: Counter[str] = field(default_factory=Counter)
     ok: int = 0
     most_open: int = 0
+    most_late: float = 0.0
+    """How far the sender itself fell behind its schedule."""
 
     @property
     def seconds(self) -> float:
@@ -67,6 +69,7 @@ class Figures:
             "latency_seconds": {name: round(self.percentile(share), 5) for name, share in shares.items()},
             "answers": dict(self.answers.most_common()),
             "most_open": self.most_open,
+            "sender_late_seconds": round(self.most_late, 4),
             "histogram": [{"up_to": edge, "events": count} for edge, count in self.histogram()],
         }
 
@@ -136,6 +139,7 @@ class Storm:
         self._open += 1
         figures.sent += 1
         figures.most_open = max(figures.most_open, self._open)
+        figures.most_late = max(figures.most_late, time.perf_counter() - due)
         reply = await self._post(message)
         self._open -= 1
         figures.answers[str(reply.status) if reply.error is None else reply.error] += 1
@@ -144,10 +148,8 @@ class Storm:
             figures.latencies.append(time.perf_counter() - due)
 
     async def _post(self, message: Message) -> Reply:
-        connection = self._idle.pop() if self._idle else Connection(self.endpoint)
         try:
-            if not connection.usable:
-                await connection.open(self.timeout)
+            connection = self._kept() or await Connection(self.endpoint).open(self.timeout)
         except (OSError, TimeoutError) as error:
             return Reply(error=f"cannot connect: {reason(error)}")
         signature = self.signer.headers(message) if self.signer else {}
@@ -157,6 +159,15 @@ class Storm:
         else:
             connection.close()
         return reply
+
+    def _kept(self) -> Connection | None:
+        """A connection that is open and idle; one that was closed meanwhile would lose the event."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection
+            connection.close()
+        return None
 
     def _finished(self) -> Figures:
         self.figures.ended = time.perf_counter()

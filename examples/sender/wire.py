@@ -7,7 +7,7 @@ closed, and is fast enough to be a load generator. httptools parses; nothing is 
 import asyncio
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -72,17 +72,19 @@ class Connection:
 
     async def post(
         self,
-        body: bytes | Iterable[bytes],
+        body: bytes | Sequence[bytes],
         headers: Mapping[str, str],
         timeout: float,
         *,
+        chunked: bool = False,
         pause: float = 0.0,
     ) -> Reply:
-        """POST `body`; pieces go out chunked, `pause` seconds apart. Whatever happens ends as a `Reply`."""
+        """POST a body; its pieces go out `pause` seconds apart. Whatever happens ends as a `Reply`."""
         begun = time.perf_counter()
-        whole = body if isinstance(body, bytes) else None
-        pieces = [body] if isinstance(body, bytes) else (_chunk(piece) for piece in (*body, b""))
-        self.writer.write(self.endpoint.head(headers, None if whole is None else len(whole)))
+        pieces = [body] if isinstance(body, bytes) else list(body)
+        self.writer.write(self.endpoint.head(headers, None if chunked else sum(map(len, pieces))))
+        if chunked:
+            pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b"")]
         sending = asyncio.create_task(self._send(pieces, pause))
         reply = Reply()
         try:
@@ -116,6 +118,11 @@ class Connection:
         except OSError:  # a reset is an end as well
             return True
 
+    @property
+    def closed(self) -> bool:
+        """Whether the other side has closed it already: not to be used for another request."""
+        return self.reader.at_eof()
+
     def close(self) -> None:
         self.usable = False
         self.writer.transport.abort()
@@ -140,10 +147,11 @@ class Connection:
 
 async def post(
     url: str,
-    body: bytes | Iterable[bytes],
+    body: bytes | Sequence[bytes],
     headers: Mapping[str, str],
     timeout: float = 10.0,
     *,
+    chunked: bool = False,
     pause: float = 0.0,
 ) -> Reply:
     """One POST on a connection of its own; never raises for anything that the other side does."""
@@ -154,7 +162,7 @@ async def post(
     except (OSError, TimeoutError) as error:
         return Reply(seconds=time.perf_counter() - begun, error=f"cannot connect: {reason(error)}")
     try:
-        reply = await connection.post(body, headers, timeout, pause=pause)
+        reply = await connection.post(body, headers, timeout, chunked=chunked, pause=pause)
     finally:
         connection.close()
     reply.seconds = time.perf_counter() - begun  # a receiver that is slow to accept a connection is slow
@@ -166,10 +174,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
-
-
-def _chunk(piece: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
 class _Parsing:

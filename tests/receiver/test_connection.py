@@ -1,13 +1,15 @@
 """Every form of REDIS_URL leads somewhere, and the embedded server keeps what it was told."""
 
+import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from redis.asyncio.sentinel import SentinelConnectionPool
 
-from receiver.connection import ServerError, connect, embedded, insist
+from receiver.connection import TROUBLE, ServerError, connect, embedded, insist
 
 
 @pytest.mark.parametrize(
@@ -89,3 +91,24 @@ async def test_insist_outlasts_trouble_and_nothing_else() -> None:
     answers.append(ValueError("ours"))
     with pytest.raises(ValueError, match="ours"):
         await insist(call)
+
+
+async def test_a_connection_that_is_accepted_and_dropped_is_trouble_at_once() -> None:
+    """A load balancer before a Redis that is down costs milliseconds and one of `TROUBLE`, not seconds of recursion."""
+    opened = 0
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        await reader.read(100)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(drop, "127.0.0.1", 0)
+    redis = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", timeout=0.5, retries=1)
+    began = time.monotonic()
+    with pytest.raises(TROUBLE):
+        await redis.get("anything")
+    await redis.aclose()
+    server.close()
+    assert opened <= 4
+    assert time.monotonic() - began < 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-import subprocess
+from asyncio.subprocess import DEVNULL
 
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Skipped, check
@@ -90,6 +90,9 @@ async def lean_answer(bench: Bench) -> str:
 
 
 async def _run(command: str) -> None:
-    process = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=subprocess.DEVNULL)
+    try:
+        process = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=DEVNULL)
+    except OSError as error:
+        raise Skipped(f"{command!r} cannot be run: {error.strerror}") from None
     if await process.wait():
-        raise Skipped(f"the command {command!r} ended with exit code {process.returncode}")
+        raise Skipped(f"{command!r} ended with exit code {process.returncode}")

@@ -60,10 +60,12 @@ class Bench:
     def message(self, event_type: str | None = None) -> Message:
         return Message.of(self.payload(event_type))
 
-    async def post(self, message: Message, *, pieces: Iterable[bytes] | None = None, pause: float = 0.0) -> Reply:
-        """Send a message on a connection of its own; in pieces, chunked, when they are given."""
-        body = message.body if pieces is None else pieces
-        return await wire.post(self.url, body, self.headers(message), self.limits.timeout, pause=pause)
+    async def post(self, message: Message, *, parts: int = 1, chunked: bool = False, pause: float = 0.0) -> Reply:
+        """Send a message on a connection of its own, in so many parts with pauses of so many seconds between them."""
+        size = len(message.body) // parts + 1
+        pieces = [message.body[begin : begin + size] for begin in range(0, len(message.body), size)]
+        headers = self.headers(message)
+        return await wire.post(self.url, pieces, headers, self.limits.timeout, chunked=chunked, pause=pause)
 
     async def post_bytes(self, body: bytes, **headers: str) -> Reply:
         return await self.post(Message("(raw)", body, headers=headers or {"content-type": "application/json"}))

@@ -15,9 +15,7 @@ _TOKEN = 16  # characters: a shorter last segment is a name, not a secret
     mend="Put a server or a proxy in front that understands Transfer-Encoding: chunked; do not rely on Content-Length.",
 )
 async def chunked_body(bench: Bench) -> str:
-    message = bench.message()
-    half = len(message.body) // 2
-    reply = await bench.post(message, pieces=[message.body[:half], message.body[half:]])
+    reply = await bench.post(bench.message(), parts=2, chunked=True)
     if not bench.fine(reply):
         raise Failed(f"in two chunks: {said([reply])}")
     return f"in two chunks: {said([reply])}"
@@ -29,10 +27,7 @@ async def chunked_body(bench: Bench) -> str:
     mend="Give a body several seconds before answering 408.",
 )
 async def slow_body(bench: Bench) -> str:
-    message = bench.message()
-    step = len(message.body) // 4 + 1
-    pieces = [message.body[begin : begin + step] for begin in range(0, len(message.body), step)]
-    reply = await bench.post(message, pieces=pieces, pause=bench.limits.slow_body / len(pieces))
+    reply = await bench.post(bench.message(), parts=5, pause=bench.limits.slow_body / 4)
     if not bench.fine(reply):
         raise Failed(f"over {bench.limits.slow_body:g} s: {said([reply])}")
     return f"over {bench.limits.slow_body:g} s: {said([reply])}"
@@ -48,12 +43,12 @@ async def keep_alive(bench: Bench) -> str:
     connection = await bench.connect()
     replies = []
     try:
-        for _ in range(5):
+        for _ in range(3):
             message = bench.message()
             replies.append(await connection.post(message.body, bench.headers(message), bench.limits.timeout))
             if not connection.usable:
                 break
-            if await connection.closed_within(0.1):
+            if await connection.closed_within(0.05):
                 raise Failed(f"closed the connection right after its answer number {len(replies)}, without saying so")
     finally:
         connection.close()

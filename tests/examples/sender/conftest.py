@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from unittest import mock
 import pytest
 
 from examples.sender.__main__ import main
-from examples.sender.recording import RecordingReceiver
+from examples.sender.fixtures import glartek, recording_receiver
 
+__all__ = ["command", "glartek", "recording_receiver", "run"]
 ROOT = Path(__file__).parents[3]
 
 
@@ -33,11 +34,6 @@ class Finished:
 
 
 Run = Callable[..., Awaitable[Finished]]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
@@ -75,9 +71,3 @@ def run() -> Run:
         return Finished(code, out.getvalue(), err.getvalue())
 
     return finished
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[RecordingReceiver]:
-    async with RecordingReceiver() as recording:
-        yield recording

@@ -22,12 +22,12 @@ async def test_list_names_every_type_and_says_whose_the_samples_are(run: Run) ->
 
 
 async def test_all_sends_every_type_and_duplicates_are_byte_identical(
-    command: Run, receiver: RecordingReceiver
+    command: Run, recording_receiver: RecordingReceiver
 ) -> None:
     """`all --duplicates 1` sends the eleven types in order, each twice with the same bytes, ids all different."""
-    finished = await command("all", "--duplicates", "1", "--to", receiver.url)
+    finished = await command("all", "--duplicates", "1", "--to", recording_receiver.url)
     assert finished.code == 0, finished.err
-    arrivals = receiver.of()
+    arrivals = recording_receiver.of()
     assert [arrival.type for arrival in arrivals[::2]] == list(events.BY_NAME)
     assert [arrival.body for arrival in arrivals[::2]] == [arrival.body for arrival in arrivals[1::2]]
     assert len({arrival.id for arrival in arrivals}) == len(events.CATALOG)
@@ -35,31 +35,33 @@ async def test_all_sends_every_type_and_duplicates_are_byte_identical(
 
 
 @pytest.mark.parametrize("words", ["action.cant_do", "Action Can't Do", "ACTION CANT DO"])
-async def test_a_type_is_a_name_or_a_title_in_any_case(run: Run, receiver: RecordingReceiver, words: str) -> None:
+async def test_a_type_is_a_name_or_a_title_in_any_case(
+    run: Run, recording_receiver: RecordingReceiver, words: str
+) -> None:
     """TYPE is understood as our name or as Glartek's title, whatever its case and punctuation."""
-    finished = await run("send", words, SENDER_TO=receiver.url)
+    finished = await run("send", words, SENDER_TO=recording_receiver.url)
     assert finished.code == 0, finished.err
-    assert [arrival.type for arrival in receiver.of()] == ["action.cant_do"]
+    assert [arrival.type for arrival in recording_receiver.of()] == ["action.cant_do"]
 
 
-async def test_set_changes_the_payload_and_a_seed_repeats_it(run: Run, receiver: RecordingReceiver) -> None:
+async def test_set_changes_the_payload_and_a_seed_repeats_it(run: Run, recording_receiver: RecordingReceiver) -> None:
     """`--set` edits a field wherever it is, and the same `--seed` sends the same bytes again."""
     for _ in range(2):
         arguments = ("--set", 'work_order.tasks.1.response={"value": 9}', "--set", "type=x.y", "--seed", "7")
-        assert (await run("send", "work_order.updated", *arguments, "--to", receiver.url)).code == 0
-    first, second = receiver.of()
+        assert (await run("send", "work_order.updated", *arguments, "--to", recording_receiver.url)).code == 0
+    first, second = recording_receiver.of()
     assert first.body == second.body
     payload = json.loads(first.body)
     assert payload["type"] == "x.y"
     assert payload["work_order"]["tasks"][1]["response"] == {"value": 9}
 
 
-async def test_raw_sends_a_file_as_it_is(command: Run, receiver: RecordingReceiver, tmp_path: Path) -> None:
+async def test_raw_sends_a_file_as_it_is(command: Run, recording_receiver: RecordingReceiver, tmp_path: Path) -> None:
     """`--raw` sends a file's bytes, or those of stdin, whatever they are."""
     (tmp_path / "body").write_bytes(b"\x00not json\xff")
-    assert (await command("send", "--raw", str(tmp_path / "body"), "--to", receiver.url)).code == 0
-    assert (await command("send", "--raw", "-", "--to", receiver.url, stdin=b"{}")).code == 0
-    assert [arrival.body for arrival in receiver.of()] == [b"\x00not json\xff", b"{}"]
+    assert (await command("send", "--raw", str(tmp_path / "body"), "--to", recording_receiver.url)).code == 0
+    assert (await command("send", "--raw", "-", "--to", recording_receiver.url, stdin=b"{}")).code == 0
+    assert [arrival.body for arrival in recording_receiver.of()] == [b"\x00not json\xff", b"{}"]
 
 
 @pytest.mark.parametrize("status", [202, 204, 302, 404, 500])

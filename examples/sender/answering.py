@@ -1,0 +1,152 @@
+"""One connection of a recording receiver: httptools parses, one request at a time is answered, as scripted."""
+
+import asyncio
+import socket
+import struct
+import time
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import httptools
+
+from examples.sender.arrivals import Answer, Arrival
+
+_MAX_BODY = 16 * 1024 * 1024
+
+
+class Recorder(Protocol):
+    """What a connection tells, and asks, the receiver that it belongs to."""
+
+    arrivals: list[Arrival]
+    malformed: list[str]
+    open_requests: int
+
+    def joined(self, connection: "Connection") -> int: ...
+    def left(self, connection: "Connection") -> None: ...
+    def choose(self, arrival: Arrival) -> Answer: ...
+    def choose_early(self, arrival: Arrival) -> Answer | None: ...
+    def tell(self) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one connection; pipelined requests are answered in their order."""
+
+    def __init__(self, receiver: Recorder) -> None:
+        self.receiver = receiver
+        self.parser = httptools.HttpRequestParser(self)
+        self.arrival: Arrival | None = None
+        self.open: list[Arrival] = []
+        self.answering: asyncio.Task[None] | None = None
+        self.headers: list[tuple[str, str]] = []
+        self.target = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+        self.number = self.receiver.joined(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.receiver.left(self)
+        if self.answering and not self.answering.done():
+            self.answering.cancel()
+        for arrival in tuple(self.open):
+            arrival.abandoned = True
+            self._ended(arrival)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse("an upgrade to another protocol")
+        except httptools.HttpParserError as error:
+            self._refuse(str(error))
+
+    def on_message_begin(self) -> None:
+        tls = self.transport.get_extra_info("ssl_object")
+        number = len(self.receiver.arrivals) + 1
+        self.headers, self.target = [], ""
+        self.receiver.open_requests += 1
+        self.arrival = Arrival(
+            number,
+            self.number,
+            time.monotonic(),
+            datetime.now(UTC),
+            tls=tls.version() if tls else None,
+            together=self.receiver.open_requests,
+        )
+        self.receiver.arrivals.append(self.arrival)
+        self.open.append(self.arrival)
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        arrival = self._current
+        arrival.method = self.parser.get_method().decode()
+        arrival.target, arrival.http_version = self.target, self.parser.get_http_version()
+        arrival.headers = tuple(self.headers)
+        early = self.receiver.choose_early(arrival)
+        if early:
+            self._begin(early, keep_alive=False)
+        elif (arrival.header("expect") or "").lower() == "100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._current.body += body
+        if len(self._current.body) > _MAX_BODY and self._current.answer is None:
+            self._begin(Answer(413), keep_alive=False)
+
+    def on_message_complete(self) -> None:
+        self._current.complete = True
+        if self._current.answer is None:
+            self._begin(self.receiver.choose(self._current), keep_alive=self.parser.should_keep_alive())
+        self.receiver.tell()
+
+    def stop(self) -> None:
+        """Close at once; a request that is still open counts as answered by nothing."""
+        self.transport.abort()
+
+    @property
+    def _current(self) -> Arrival:
+        if self.arrival is None:
+            raise RuntimeError("a request has no part before its beginning")
+        return self.arrival
+
+    def _begin(self, answer: Answer, *, keep_alive: bool) -> None:
+        arrival, before = self._current, self.answering
+        arrival.answer = answer
+
+        async def respond() -> None:
+            if before:  # HTTP/1.1: pipelined requests are answered in their order
+                await before
+            await asyncio.sleep(answer.delay)
+            self._ended(arrival)
+            self._write(answer, keep_alive=keep_alive)
+
+        self.answering = asyncio.get_running_loop().create_task(respond())
+
+    def _write(self, answer: Answer, *, keep_alive: bool) -> None:
+        if answer.ending == "reset":
+            self._reset()
+            return
+        self.transport.write(answer.encoded(keep_alive=keep_alive))
+        if not keep_alive or answer.ending in {"half", "close"}:
+            self.transport.close()
+
+    def _ended(self, arrival: Arrival) -> None:
+        arrival.ended = time.monotonic()
+        self.open.remove(arrival)
+        self.receiver.open_requests -= 1
+        self.receiver.tell()
+
+    def _reset(self) -> None:
+        raw = self.transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() then sends RST, not FIN
+        self.transport.abort()
+
+    def _refuse(self, why: str) -> None:
+        self.receiver.malformed.append(why)
+        self.transport.write(Answer(400).encoded(keep_alive=False))
+        self.transport.close()

@@ -1,0 +1,69 @@
+"""One request and its answer, as values: what a recording receiver is told to do, and what it saw."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from http import HTTPStatus
+from typing import Literal
+
+from examples.sender.payloads import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How to answer one request: `delay` seconds late, and `whole`, cut off by `half`, with a `reset`, or whole
+    and then a `close` that nothing announced.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    delay: float = 0.0
+    ending: Literal["whole", "half", "reset", "close"] = "whole"
+
+    def encoded(self, *, keep_alive: bool) -> bytes:
+        """The answer on the wire; half of it when the ending says so."""
+        phrase = HTTPStatus(self.status).phrase if self.status in set(HTTPStatus) else "Unknown"
+        headers = {"content-length": str(len(self.body)), **self.headers}
+        if not keep_alive:
+            headers["connection"] = "close"
+        lines = [f"HTTP/1.1 {self.status} {phrase}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        whole = "\r\n".join(lines).encode("latin-1") + self.body
+        return whole[: len(whole) // 2] if self.ending == "half" else whole
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One request as it came in."""
+
+    number: int
+    connection: int
+    began: float
+    """Seconds on the monotonic clock when its first byte was read."""
+    at: datetime
+    method: str = ""
+    target: str = ""
+    http_version: str = ""
+    tls: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    complete: bool = False
+    answer: Answer | None = None
+    ended: float | None = None
+    """Seconds on the monotonic clock when it was answered, or its sender gave up."""
+    abandoned: bool = False
+    """Whether the sender closed the connection before it was answered."""
+    together: int = 1
+    """How many requests were being answered when this one arrived, itself included."""
+
+    def header(self, name: str) -> str | None:
+        """The first header of this name, in any case."""
+        return next((value for key, value in self.headers if key == name.lower()), None)
+
+    @property
+    def type(self) -> str:
+        return Message.raw(self.body).type
+
+    @property
+    def id(self) -> str | None:
+        return Message.raw(self.body).id

@@ -1,0 +1,100 @@
+"""storm: many events at a rate or from so many clients, with live figures and a histogram."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from examples.sender import delivery, payloads, terminal
+from examples.sender.commands import options
+from examples.sender.commands.options import Folder, Json, Secret, Seed, TimeOut, To
+from examples.sender.payloads import Message, Samples, Story
+from examples.sender.storm import Figures, Storm
+from examples.sender.terminal import Refusal
+
+_MOST = 1_000_000
+_PREPARED = 50_000
+_LATE = 0.1  # seconds behind its schedule that are worth a word
+_BAR = 40  # characters of the longest bar in the histogram
+
+
+def storm(
+    *,
+    types: Annotated[list[str] | None, typer.Argument(metavar="TYPE…", help="In turn; all eleven unless said.")] = None,
+    to: To = None,
+    rate: Annotated[float | None, typer.Option(min=0.1, max=20000, help="Events/s, open loop.")] = None,
+    clients: Annotated[int | None, typer.Option(min=1, max=1000, help="Or: clients that wait for answers.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=_MOST, help="How many events in all.")] = 1000,
+    duplicates_every: Annotated[int, typer.Option(min=0, help="Every Nth repeats the one before it.")] = 0,
+    samples: Folder = None,
+    secret: Secret = None,
+    seed: Seed = None,
+    timeout: TimeOut = delivery.TIMEOUT,
+    json: Json = False,
+) -> int:
+    """Send many events, and report rate, percentiles, failures and duplicates."""
+    if (rate is None) == (clients is None):
+        raise Refusal("expected either --rate (events per second, whatever the answers) or --clients (each waits)")
+    make = _maker(types, options.samples(samples), seed)
+    if count <= _PREPARED:  # made beforehand, so that making them does not slow the sending down
+        make = iter([make() for _ in range(count)]).__next__
+    sending = Storm(
+        options.endpoint(to), make, count, timeout=timeout, duplicates_every=duplicates_every,
+        signer=options.signer(secret),
+    )  # fmt: skip
+    figures = asyncio.run(_watched(sending, rate, clients or 1))
+    used = {"rate": rate, "clients": clients, "timeout": timeout, "duplicates_every": duplicates_every, "seed": seed}
+    if json:
+        shown = terminal.without_secrets(to or "")
+        terminal.as_json({"to": shown, "note": payloads.INVENTED, "settings": used, **figures.as_dict()})
+    else:
+        _print(figures)
+    return 1 if figures.failed else 0
+
+
+def _maker(types: Sequence[str] | None, samples: Samples, seed: int | None) -> Callable[[], Message]:
+    """Fresh events of these types in turn, each about a Work Order or an Action of its own."""
+    rng, _ = payloads.randomness(seed)
+    turn = itertools.cycle([samples.named(words) for words in types] if types else samples.payloads)
+
+    def make() -> Message:
+        return Message.of(Story(rng, samples).event(next(turn), None if seed is not None else datetime.now(UTC)))
+
+    return make
+
+
+async def _watched(sending: Storm, rate: float | None, clients: int) -> Figures:
+    running = asyncio.create_task(sending.at_rate(rate) if rate else sending.by_clients(clients))
+    with terminal.progress("figures") as bar:
+        task = bar.add_task("storm", total=sending.count, figures="")
+        while not (await asyncio.wait([running], timeout=0.2))[0]:
+            bar.update(task, completed=sum(sending.figures.answers.values()), figures=_live(sending.figures))
+    return await running
+
+
+def _live(figures: Figures) -> str:
+    recent = sorted(figures.latencies[-1000:]) or [0.0]
+    median, high = recent[len(recent) // 2], recent[int(len(recent) * 0.99)]
+    return f"{figures.ok / figures.seconds:.0f}/s  p50 {_ms(median)}  p99 {_ms(high)}  {figures.failed} failed"
+
+
+def _print(figures: Figures) -> None:
+    terminal.say(
+        f"{figures.ok} delivered, {figures.failed} failed, {figures.duplicates} duplicates among them, "
+        f"in {figures.seconds:.2f} s: {figures.ok / figures.seconds:.0f}/s; at most {figures.most_open} open at once"
+    )
+    if figures.most_late > _LATE:
+        terminal.say(f"this sender fell behind by up to {figures.most_late:.2f} s: the rate is too high for it")
+    shares = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
+    terminal.say("time to answer  " + "  ".join(f"{name} {_ms(figures.percentile(share))}" for name, share in shares))
+    largest = max((events for _, events in figures.histogram()), default=1)
+    for edge, events in figures.histogram():
+        terminal.say(f"  up to {edge:>7}  {events:>8}  {'█' * -(-events * _BAR // largest)}")
+    terminal.table(("ANSWER", "EVENTS"), [(answer, str(count)) for answer, count in figures.answers.most_common()])
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"

@@ -1,0 +1,60 @@
+"""pytest fixtures for both sides: `pytest_plugins = ["examples.sender.fixtures"]` in a conftest.py.
+
+`recording_receiver` stands where a sender sends to; `glartek` plays Glartek to a receiver. Tests that use them are
+coroutines run by AnyIO's plugin, which comes with Starlette: mark them with `pytest.mark.anyio`.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from random import Random
+from typing import Any
+
+import httpx2
+import pytest
+
+from examples.sender import delivery, edits
+from examples.sender.delivery import Attempt
+from examples.sender.payloads import Message, Story, randomness
+from examples.sender.recording import RecordingReceiver
+from examples.sender.signing import Signer
+
+
+class Glartek:
+    """Sends events as Glartek would: all of one Work Order and one Action, each with an id of its own."""
+
+    def __init__(self, client: httpx2.AsyncClient, timeout: float = delivery.TIMEOUT) -> None:
+        self.client = client
+        self.timeout = timeout
+        self.story = Story(Random())
+        self.sent: list[Message] = []
+
+    async def send(
+        self, url: str, event_type: str, changes: Mapping[str, Any] | None = None, secret: str | None = None
+    ) -> Attempt:
+        """One event of a type, `changes` by dotted path made to its sample, signed when there is a secret."""
+        payload = self.story.event(event_type, randomness(None)[1])
+        for path, value in (changes or {}).items():
+            edits.put(payload, path, value)
+        message = Message.of(payload)
+        return await self._deliver(url, Signer(secret).signed(message) if secret else message)
+
+    async def send_again(self, url: str) -> Attempt:
+        """The last event once more, byte-identical: Glartek says that this happens."""
+        return await self._deliver(url, self.sent[-1])
+
+    async def _deliver(self, url: str, message: Message) -> Attempt:
+        self.sent.append(message)
+        return await delivery.deliver(self.client, url, message, self.timeout)
+
+
+@pytest.fixture
+async def recording_receiver() -> AsyncIterator[RecordingReceiver]:
+    """A receiver on a free port of this machine; answers 200 and keeps what arrives."""
+    async with RecordingReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def glartek() -> AsyncIterator[Glartek]:
+    """Glartek, for one test."""
+    async with delivery.client() as client:
+        yield Glartek(client)

@@ -1,0 +1,242 @@
+"""Receivers that are each wrong in one way: the smallest ones that a single check should find out."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from examples.sender.check.bench import Limits
+from examples.sender.recording import Answer, Arrival, RecordingReceiver
+from receiver import events
+
+PATH = "/webhooks/t0kenThatIsLongEnough4Tests"
+QUICK = Limits(
+    timeout=3, prompt=0.5, burst=50, rate=30, rate_seconds=0.3, max_rate=60, huge=2_000_000, slow_body=0.1,
+    effects_wait=0.5,
+)  # fmt: skip
+Answering = Callable[[Arrival], Answer]
+
+
+def good(arrival: Arrival) -> Answer:
+    """What a receiver should do: 200 for everything, 404 without the secret."""
+    return Answer(200 if arrival.target == PATH else 404)
+
+
+def always(**answer: Any) -> Answering:
+    """Good, but for one thing about every answer."""
+    return lambda arrival: replace(good(arrival), **answer) if arrival.target == PATH else good(arrival)
+
+
+def says(status: int, when: Callable[[Arrival], bool]) -> Answering:
+    """Good, but it answers `status` when something is so."""
+    return lambda arrival: Answer(status) if arrival.target == PATH and when(arrival) else good(arrival)
+
+
+def payload(arrival: Arrival) -> Any:
+    try:
+        return json.loads(arrival.body)
+    except (ValueError, RecursionError):
+        return ...
+
+
+def is_an_odd_shape(arrival: Arrival) -> bool:
+    return payload(arrival) is not ... and not isinstance(payload(arrival), dict)
+
+
+def is_no_json(arrival: Arrival) -> bool:
+    return bool(arrival.body) and payload(arrival) is ... and not arrival.body.startswith(b"[[")
+
+
+def is_labelled_otherwise(arrival: Arrival) -> bool:
+    return not (arrival.header("content-type") or "").startswith("application/json")
+
+
+def is_unknown(arrival: Arrival) -> bool:
+    return arrival.type not in events.BY_NAME
+
+
+def is_chunked(arrival: Arrival) -> bool:
+    return arrival.header("transfer-encoding") is not None
+
+
+def took_long(arrival: Arrival) -> bool:
+    return time.monotonic() - arrival.began > 0.3
+
+
+def one_at_a_time() -> Answering:
+    """Handles in the request, one request after another, 15 ms each."""
+    free_at = 0.0
+
+    def answer(arrival: Arrival) -> Answer:
+        nonlocal free_at
+        free_at = max(free_at, time.monotonic()) + 0.015
+        return replace(good(arrival), delay=free_at - time.monotonic())
+
+    return answer
+
+
+def as_slow_as_its_consumer(folder: Path) -> Answering:
+    """Handles in the request; the consumer is slow while a file exists."""
+    return lambda arrival: replace(good(arrival), delay=0.7 if (folder / "slow").exists() else 0.0)
+
+
+def refuses_duplicates() -> Answering:
+    seen: set[bytes] = set()
+
+    def answer(arrival: Arrival) -> Answer:
+        duplicate = arrival.body in seen
+        seen.add(arrival.body)
+        return Answer(409) if duplicate and arrival.body else good(arrival)
+
+    return answer
+
+
+def looks_first_and_inserts_later() -> Answering:
+    """The same event twice at once breaks on the unique index."""
+    until: dict[str | None, float] = {}
+
+    def answer(arrival: Arrival) -> Answer:
+        now = time.monotonic()
+        racing = arrival.id is not None and until.get(arrival.id, 0) > now
+        until[arrival.id] = now + 0.02
+        return Answer(500) if racing else replace(good(arrival), delay=0.02)
+
+    return answer
+
+
+def insists_on_the_same_bytes() -> Answering:
+    bodies: dict[str, bytes] = {}
+
+    def answer(arrival: Arrival) -> Answer:
+        changed = arrival.id is not None and bodies.setdefault(arrival.id, arrival.body) != arrival.body
+        return Answer(422) if changed else good(arrival)
+
+    return answer
+
+
+def limits_each_client() -> Answering:
+    """Five events for each connection, then 429."""
+    sent: Counter[int] = Counter()
+
+    def answer(arrival: Arrival) -> Answer:
+        sent[arrival.connection] += 1
+        return Answer(429) if sent[arrival.connection] > 5 else good(arrival)
+
+    return answer
+
+
+def breaks_for_good() -> Answering:
+    """A client that sends more than a dozen events breaks it, for everyone."""
+    sent: Counter[int] = Counter()
+
+    def answer(arrival: Arrival) -> Answer:
+        sent[arrival.connection] += 1
+        return Answer(503) if max(sent.values()) > 12 else good(arrival)
+
+    return answer
+
+
+@dataclass
+class Effects:
+    """Writes a line into a file named for the event each time it takes effect; `again` says which duplicates do."""
+
+    folder: Path
+    again: Callable[[Arrival], bool] = lambda _: False
+    lost: Callable[[Arrival], bool] = lambda _: False
+    seen: set[str | None] = field(default_factory=set)
+
+    def __call__(self, arrival: Arrival) -> Answer:
+        first = arrival.id not in self.seen
+        self.seen.add(arrival.id)
+        if arrival.id and (self.again(arrival) if not first else not self.lost(arrival)):
+            with (self.folder / arrival.id).open("a") as file:
+                file.write("effect\n")
+        return replace(good(arrival), delay=0.02)
+
+
+@asynccontextmanager
+async def serving(answers: Answering) -> AsyncIterator[str]:
+    async with RecordingReceiver(answers, path=PATH) as receiver:
+        yield receiver.url
+
+
+@asynccontextmanager
+async def eight_connections_at_a_time() -> AsyncIterator[str]:
+    """A server with eight threads: whoever stalls keeps one of them."""
+    turn = asyncio.Semaphore(8)
+    async with serving(good) as behind:
+        host, port = behind.split("/")[2].split(":")
+
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            async with turn:
+                upstream, down = await asyncio.open_connection(host, int(port))
+                await asyncio.gather(_pump(reader, down), _pump(upstream, writer))
+
+        server = await asyncio.start_server(forward, "127.0.0.1", 0)
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{PATH}"
+        finally:
+            server.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """A flawed receiver, the check made for it, and how far to go."""
+
+    check: str
+    answers: Callable[[Path], Answering]
+    limits: Limits = QUICK
+
+
+FLAWS = {
+    "answers 204": Flaw("only-200-or-201", lambda _: always(status=204)),
+    "redirects": Flaw("only-200-or-201", lambda _: always(status=302)),
+    "is slow": Flaw("prompt-alone", lambda _: always(delay=0.12), replace(QUICK, prompt=0.1, burst=10)),
+    "handles one at a time": Flaw("prompt-under-load", lambda _: one_at_a_time()),
+    "waits for its consumer": Flaw("prompt-while-consumer-is-slow", as_slow_as_its_consumer),
+    "says thank you at length": Flaw("lean-answer", lambda _: always(body=b"<p>Thank you!</p>" * 200)),
+    "sends many headers": Flaw("lean-answer", lambda _: always(headers={"set-cookie": "x" * 1200})),
+    "refuses duplicates": Flaw("duplicates-one-after-another", lambda _: refuses_duplicates()),
+    "races with itself": Flaw("duplicates-at-once", lambda _: looks_first_and_inserts_later()),
+    "insists on the same bytes": Flaw("duplicates-with-other-bytes", lambda _: insists_on_the_same_bytes()),
+    "crashes without JSON": Flaw("not-json", lambda _: says(500, is_no_json)),
+    "crashes when empty": Flaw("empty-body", lambda _: says(500, lambda arrival: not arrival.body)),
+    "expects an object": Flaw("unexpected-shapes", lambda _: says(500, is_an_odd_shape)),
+    "knows eleven types": Flaw("unknown-event-type", lambda _: says(400, is_unknown)),
+    "stores three bytes of UTF-8": Flaw(
+        "text-in-any-language", lambda _: says(500, lambda arrival: "\U0001f525".encode() in arrival.body)
+    ),
+    "wants application/json": Flaw("any-content-type", lambda _: says(415, is_labelled_otherwise)),
+    "chokes on size": Flaw("huge-body", lambda _: says(500, lambda arrival: len(arrival.body) > 1_000_000)),
+    "wants a length": Flaw("chunked-body", lambda _: says(411, is_chunked)),
+    "has no patience": Flaw("slow-body", lambda _: says(408, took_long), replace(QUICK, slow_body=0.5)),
+    "closes unannounced": Flaw("keep-alive", lambda _: always(ending="close")),
+    "lets anybody in": Flaw("secret-in-url", lambda _: lambda _arrival: Answer(200)),
+    "limits each client": Flaw("steady-stream", lambda _: limits_each_client()),
+    "breaks for good": Flaw("recovers-from-its-limit", lambda _: breaks_for_good()),
+    "handles duplicates that come later": Flaw(
+        "effect-once", lambda folder: Effects(folder, again=lambda arrival: arrival.together == 1)
+    ),
+    "handles duplicates that come at once": Flaw(
+        "effect-once-at-once", lambda folder: Effects(folder, again=lambda arrival: arrival.together > 1)
+    ),
+    "loses what comes at once": Flaw(
+        "effect-of-every-event", lambda folder: Effects(folder, lost=lambda arrival: arrival.together > 5)
+    ),
+}

@@ -1,0 +1,126 @@
+import asyncio
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from examples.sender.check.bench import Bench, Limits
+from examples.sender.check.findings import CHECKS, Finding
+from examples.sender.check.run import findings
+from examples.sender.recording import Answer, RecordingReceiver
+from tests.examples.sender.check import flawed
+from tests.examples.sender.check.flawed import FLAWS, QUICK
+from tests.examples.sender.conftest import Run
+
+pytestmark = pytest.mark.anyio
+
+
+async def checked(url: str, folder: Path, limits: Limits = QUICK) -> dict[str, Finding]:
+    """Every check, the effects included where the receiver under `folder` writes them."""
+    bench = Bench(url, limits, slow_cmd=f"touch {folder}/slow", restore_cmd=f"rm {folder}/slow")
+    bench.effects_cmd = f"sh -c 'cat {folder}/{{id}} 2>/dev/null | wc -l'" if (folder / "effects").exists() else None
+    return {finding.check: finding async for finding in findings(bench)}
+
+
+@pytest.fixture(scope="module")
+async def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Finding]]:
+    """What the checks find in every flawed receiver: some at a time, for most of it is waiting."""
+    some = asyncio.Semaphore(5)
+
+    async def find(name: str) -> tuple[str, dict[str, Finding]]:
+        flaw, folder = FLAWS[name], tmp_path_factory.mktemp("receiver")
+        if flaw.check.startswith("effect"):
+            (folder / "effects").touch()
+        async with some, flawed.serving(flaw.answers(folder)) as url:
+            return name, await checked(url, folder, flaw.limits)
+
+    return dict(await asyncio.gather(*map(find, FLAWS)))
+
+
+@pytest.mark.parametrize("name", FLAWS)
+async def test_a_flawed_receiver_fails_exactly_the_check_made_for_it(
+    name: str, found: dict[str, dict[str, Finding]]
+) -> None:
+    """Each flaw is found by its own check and by no other, with what Glartek would do and how to mend it."""
+    failed = {check: finding for check, finding in found[name].items() if finding.status == "failed"}
+    assert list(failed) == [FLAWS[name].check], failed
+    assert all(finding.glartek and finding.mend for finding in failed.values())
+
+
+async def test_a_receiver_with_few_threads_fails_on_stalled_bodies(tmp_path: Path) -> None:
+    """A server that keeps a thread for each stalled sender is found by the check made for it, and by no other."""
+    async with flawed.eight_connections_at_a_time() as url:
+        found = await checked(url, tmp_path)
+    assert [check for check, finding in found.items() if finding.status == "failed"] == ["stalled-bodies"]
+
+
+def test_there_is_a_flawed_receiver_for_every_check() -> None:
+    """No check is without a receiver that it finds out."""
+    assert {flaw.check for flaw in FLAWS.values()} | {"stalled-bodies"} == set(CHECKS)
+
+
+async def test_a_good_receiver_passes_and_the_reports_agree(run: Run, tmp_path: Path) -> None:
+    """Exit code 0, and terminal, JSON, JUnit XML and HTML tell the same; the token is in none of them."""
+    files = ("--junit", str(tmp_path / "report.xml"), "--html", str(tmp_path / "report.html"))
+    quick = ("--rate-seconds", "0.2", "--max-rate", "60", "--slow-body", "0.1", "--huge", "2000000")
+    async with flawed.serving(flawed.good) as url:
+        plain = await run("check", url, *files, *quick)
+        report = (await run("check", url, "--json", "--only", "only-200-or-201", "--skip", "not-json")).json()
+    assert plain.code == 0, plain.out
+    suite = ET.fromstring((tmp_path / "report.xml").read_text())  # noqa: S314 - our own
+    html = (tmp_path / "report.html").read_text()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == (str(len(CHECKS)), "0", "4")
+    assert all(check.title.replace("'", "&#x27;") in html and check.title in plain.out for check in CHECKS.values())
+    assert "http://" not in html.replace(url[:22], "").replace("<!doctype html>", "")  # needs nothing else
+    assert flawed.PATH.rpartition("/")[2] not in html + plain.out + (tmp_path / "report.xml").read_text()
+    assert report["findings"][0]["status"] == "passed"
+    assert report["settings"]["timeout"] == 10
+
+
+async def test_what_refuses_every_event_is_told_so_once(run: Run) -> None:
+    """A wrong token or a dead endpoint fails one check; the others are skipped, for nothing can be judged."""
+    async with RecordingReceiver(lambda _: Answer(404)) as receiver:
+        refused = await run("check", receiver.url, "--json")
+        url = receiver.url
+    gone = await run("check", url, "--json")
+    for finished, seen in ((refused, "404"), (gone, "cannot connect")):
+        first, *others = sorted(finished.json()["findings"], key=lambda finding: finding["status"] == "skipped")
+        assert finished.code == 1
+        assert (first["check"], first["status"]) == ("only-200-or-201", "failed")
+        assert seen in first["seen"]
+        assert {finding["status"] for finding in others} == {"skipped"}
+
+
+async def test_commands_that_do_not_work_are_skips_with_a_reason(run: Run) -> None:
+    """A missing or failing --effects-cmd or --slow-cmd is told, and is no fault of the receiver."""
+    only = ("--only", "effect-once", "--only", "prompt-while-consumer-is-slow", "--json")
+    async with flawed.serving(flawed.good) as url:
+        missing = await run("check", url, *only, "--effects-cmd", "no-such-program", "--slow-cmd", "no-such-program")
+        failing = await run("check", url, *only, "--effects-cmd", "echo many", "--slow-cmd", "false")
+    for finished in (missing, failing):
+        assert finished.code == 0
+        assert {finding["status"] for finding in finished.json()["findings"]} == {"skipped"}
+    assert "should print a number" in failing.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "URL is missing"),
+        (("no url",), "expected an http:// or https:// URL"),
+        (("http://127.0.0.1:9/", "--only", "keepalive"), "did you mean keep-alive"),
+        (("http://127.0.0.1:9/", "--secret", "whsec_?"), "--secret: expected whsec_"),
+        (("http://127.0.0.1:9/", "--samples", "/nowhere"), "expected a folder"),
+    ],
+)
+async def test_wrong_usage_is_one_line(run: Run, arguments: tuple[str, ...], expected: str) -> None:
+    """What is wrong, and what was expected; exit code 2."""
+    finished = await run("check", *arguments)
+    assert finished.code == 2
+    assert expected in finished.err
+    assert finished.err.count("\n") == 1
+
+
+async def test_list_names_every_check(run: Run) -> None:
+    """`check --list` needs no URL."""
+    assert [row["check"] for row in (await run("check", "--list", "--json")).json()] == list(CHECKS)

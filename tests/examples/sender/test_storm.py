@@ -1,0 +1,92 @@
+import itertools
+from random import Random
+
+import pytest
+
+from examples.sender import payloads
+from examples.sender.payloads import Message
+from examples.sender.recording import Answer, Arrival, RecordingReceiver
+from examples.sender.storm import Figures, Storm
+from tests.examples.sender.conftest import Run
+
+pytestmark = pytest.mark.anyio
+
+
+def fresh() -> Message:
+    return payloads.fresh("work_order.updated", Random())
+
+
+async def test_an_open_loop_is_not_slowed_down_by_a_slow_receiver() -> None:
+    """At 100/s events leave at their time although each answer takes 0.3 s: 30 are open at once, none waits."""
+    async with RecordingReceiver(lambda _: Answer(delay=0.3)) as receiver:
+        figures = await Storm(receiver.url, fresh, 40).at_rate(100)
+    assert figures.ok == 40
+    assert figures.most_open >= 20
+    assert 0.3 <= figures.percentile(0.5) < 0.6
+    assert figures.seconds < 2
+
+
+async def test_a_receiver_that_stalls_once_cannot_hide_it() -> None:
+    """Latency counts from the time that an event was due, so that those who waited behind a stall show it."""
+    numbers = itertools.count()
+    async with RecordingReceiver(lambda _: Answer(delay=0.5 if next(numbers) == 0 else 0)) as receiver:
+        figures = await Storm(receiver.url, fresh, 20).by_clients(1)
+    assert figures.percentile(1) >= 0.5
+    assert figures.percentile(0.5) < 0.2
+    assert receiver.connections == 1  # and one client uses one connection
+
+
+async def test_duplicates_and_failures_are_counted() -> None:
+    """Every third event repeats the one before it; answers are counted by status, failures by reason."""
+
+    def answer(arrival: Arrival) -> Answer:
+        return Answer(503) if arrival.number == 1 else Answer(ending="reset") if arrival.number == 2 else Answer(201)
+
+    async with RecordingReceiver(answer) as receiver:
+        figures = await Storm(receiver.url, fresh, 9, duplicates_every=3).by_clients(1)
+        assert [first.body == second.body for first, second in itertools.pairwise(receiver.of())].count(True) == 3
+    report = figures.as_dict()
+    assert (report["delivered"], report["failed"], report["duplicates"]) == (7, 2, 3)
+    assert report["answers"]["503"] == 1
+    assert any("the connection" in answer for answer in report["answers"])
+
+
+async def test_a_dead_endpoint_is_a_failure_of_every_event() -> None:
+    """Nothing listens: every event failed, and no latency is invented."""
+    async with RecordingReceiver() as receiver:
+        url = receiver.url
+    figures = await Storm(url, fresh, 3).at_rate(1000)
+    assert (figures.failed, figures.latencies, figures.percentile(0.99)) == (3, [], 0.0)
+
+
+def test_percentiles_and_histogram() -> None:
+    """Percentiles are nearest-rank; the histogram leaves out empty ends and keeps empty buckets between."""
+    figures = Figures(planned=4, latencies=[0.0005, 0.004, 0.03, 0.04])
+    assert (figures.percentile(0.5), figures.percentile(1.0)) == (0.03, 0.04)
+    assert figures.histogram() == [
+        ("1 ms", 1), ("2 ms", 0), ("5 ms", 1), ("10 ms", 0), ("20 ms", 0), ("50 ms", 2)
+    ]  # fmt: skip
+    assert Figures(planned=0).histogram() == []
+
+
+async def test_storm_is_a_command(run: Run, recording_receiver: RecordingReceiver) -> None:
+    """`storm` reports in words and as JSON, sends the types that were named, and needs one way of pacing."""
+    to = ("--to", recording_receiver.url)
+    plain = await run("storm", "Action Solved", *to, "--rate", "200", "--count", "20", "--duplicates-every", "4")
+    report = await run("storm", *to, "--clients", "3", "--count", "22", "--json")
+    for wrong in ((), ("--rate", "1", "--clients", "1")):
+        refused = await run("storm", *to, *wrong)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert plain.code == report.code == 0
+    assert "20 delivered, 0 failed, 5 duplicates among them" in plain.out
+    assert "p99" in plain.out
+    assert len(recording_receiver.of("action.solved")) == 20 + 2
+    assert report.json()["settings"]["clients"] == 3
+
+
+async def test_a_failing_storm_is_a_failing_command(command: Run) -> None:
+    """A failing storm ends with exit code 1."""
+    async with RecordingReceiver(lambda _: Answer(500)) as failing:
+        finished = await command("storm", "--to", failing.url, "--clients", "1", "--count", "2")
+    assert finished.code == 1
+    assert "500" in finished.out
