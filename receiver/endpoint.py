@@ -61,6 +61,8 @@ class Endpoint:
             await scope["state"]["intake"].accept(delivery)
         except NotStored:
             raise RefusedAfterReading(503, headers={"retry-after": "5"}) from None
+        except asyncio.CancelledError:  # the server stops and has waited long enough for this sender
+            raise RefusedAfterReading(503, headers={"retry-after": "1"}) from None
         finally:
             self._room += size
         await ACCEPTED(scope, receive, send)
@@ -137,7 +139,7 @@ async def healthy(request: Request[State]) -> Response:
 
 
 class RefusedAfterReading(HTTPException):
-    """A refusal of a request that was read to its end, so that its connection can go on."""
+    """A refusal after which nothing more is read: the request was, or the server stops."""
 
 
 async def refused(request: Request, error: Exception) -> Response:
