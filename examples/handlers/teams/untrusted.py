@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 _MARKDOWN = re.compile(r"([\\`*_~\[\]()<>#|!])")
-_LIST_MARKER = re.compile(r"^(\s*)([-+=]|\d{1,9}(?=[.)]))", re.MULTILINE)
+_LIST_MARKER = re.compile(r"^(\s*)([-+=]|\d{1,9}(?=\.))", re.MULTILINE)
 _DATE_FUNCTION = re.compile(r"\{(?=\{)")
 _AUTOLINK = re.compile(r"(?i)\b(https?|ftp|mailto|www)(?=[:.])")
 _OVERRIDES = "".join(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
