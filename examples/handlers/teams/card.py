@@ -25,7 +25,6 @@ Rows = list[tuple[str, str | None]]
 
 _TONES = {"critical": "attention", "urgent": "attention", "high": "attention", "medium": "warning", "low": "good"}
 _TONE_OF_TYPE = {"work_order.overdue": "attention", "work_order.completed": "good", "action.solved": "good"}
-_TEXT_COLOURS = {"attention": "Attention", "warning": "Warning", "good": "Good"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +68,19 @@ def line(event: Event, look: Look) -> dict[str, str]:
 
 
 def digest(lines: Sequence[Mapping[str, str]], look: Look, seconds: float) -> Card:
-    """One card that lists events which came faster than a channel is read; the last ones are only counted."""
-    words = look.words
+    """One card, under `MAX_BYTES`, that lists events which came faster than a channel is read; the last are counted."""
+    shown = _LINES
+    while size(message := _digest(lines, look.words, seconds, shown)) >= MAX_BYTES:
+        shown -= 1
+    return message
+
+
+def _digest(lines: Sequence[Mapping[str, str]], words: Words, seconds: float, shown: int) -> Card:
     title = words.digest.format(len(lines), _span(seconds))
-    shown = lines[:_LINES]
-    rest = [words.and_more.format(len(lines) - len(shown))] if len(lines) > len(shown) else []
+    rest = [words.and_more.format(len(lines) - shown)] if len(lines) > shown else []
     body: list[Card] = [
         {"type": "TextBlock", "text": markdown(title, _TITLE), "style": "heading", "size": "Large", "wrap": True},
-        *({"type": "RichTextBlock", "spacing": "Small", "inlines": _inlines(line)} for line in shown),
+        *({"type": "RichTextBlock", "spacing": "Small", "inlines": _inlines(line)} for line in lines[:shown]),
         *({"type": "TextBlock", "text": text, "isSubtle": True, "wrap": True} for text in rest),
     ]
     return envelope(_card(words, title, body, []))
@@ -222,7 +226,6 @@ def envelope(card: Card) -> Card:
 
 
 def _header(event: Event, heading: str, content: _Content, words: Words) -> Card:
-    tone = _tone(event, content.priority)
     title = [
         {"type": "TextBlock", "text": markdown(heading, _TITLE), "isSubtle": True, "size": "Small", "wrap": True},
         {
@@ -241,13 +244,12 @@ def _header(event: Event, heading: str, content: _Content, words: Words) -> Card
             "type": "TextBlock",
             "text": _priority_words(content.priority, words),
             "weight": "Bolder",
-            "color": _TEXT_COLOURS.get(tone, "Default"),
             "wrap": True,
         }
         columns.append({"type": "Column", "width": "auto", "items": [badge]})
     return {
         "type": "Container",
-        "style": tone,
+        "style": _tone(event, content.priority),
         "bleed": True,
         **_direction(content.title),
         "items": [{"type": "ColumnSet", "columns": columns}],
@@ -312,7 +314,10 @@ def _https(url: str | None) -> str | None:
 
 
 def _link(template: str | None, subject_id: str | None) -> str | None:
-    return template.replace("{id}", quote(plain(subject_id, 300), safe="")) if template and subject_id else None
+    if not template or not subject_id:
+        return None
+    link = template.replace("{id}", quote(plain(subject_id, 300), safe=""))
+    return link if len(link) <= _URL else None
 
 
 def _when(time: datetime | None) -> str | None:
