@@ -2,7 +2,8 @@
 
 `python -m examples.sink --port 9000`, then TEAMS_WEBHOOK_URL=http://127.0.0.1:9000/workflows/demo/triggers/manual/\
 paths/invoke?sig=demo and EXTERNAL_URL=http://127.0.0.1:9000. What arrived: GET /recorded/teams, GET /recorded/external.
-Failures to order: POST /control/teams or /control/external with {"answers": [503, 429], "retry_after": 2, "delay": 1}.
+Failures to order: POST /control/teams or /control/external with {"answers": [503, 429], "retry_after": 2, "delay": 1},
+with "applied": true if the external system is to apply an update and then fail.
 """
 
 import asyncio
@@ -32,11 +33,15 @@ _CARD = "application/vnd.microsoft.card.adaptive"
 
 @dataclass
 class Orders:
-    """Failures that someone ordered: the next answers' statuses, what they say of `Retry-After`, and a delay."""
+    """Failures that someone ordered: the next answers' statuses, what they say of `Retry-After`, and a delay.
+
+    With `applied` the external system does what it is asked before it fails: an answer that got lost.
+    """
 
     answers: deque[int] = field(default_factory=deque)
     retry_after: str | None = None
     delay: float = 0.0
+    applied: bool = False
 
     async def next_failure(self) -> Response | None:
         if self.delay:
@@ -103,10 +108,11 @@ class External:
             found = self.work_orders.get(work_order)
             return JSONResponse(found) if found else _error(404, "NotFound", "no such Work Order")
         key = request.headers.get("idempotency-key")
-        answer = await self.orders.next_failure()
-        applied = False
-        if answer is None:
+        failure = await self.orders.next_failure()
+        answer, applied = failure or Response(), False
+        if failure is None or self.orders.applied:
             answer, applied = self._apply(request.method, work_order, key, body)
+        answer = failure or answer
         self.requests.append(
             {
                 "at": time.time(),
@@ -155,7 +161,7 @@ def create_app(teams: Teams | None = None, external: External | None = None) -> 
         try:
             target.orders = _orders(await request.json())
         except (ValueError, TypeError, AttributeError):
-            wanted = 'expected {"answers": [503, …], "retry_after": 2, "delay": 0.5}, every part optional'
+            wanted = 'expected {"answers": [503, …], "retry_after": 2, "delay": 0.5, "applied": false}, all optional'
             return _error(400, "BadRequest", wanted)
         return Response(status_code=204)
 
@@ -183,6 +189,7 @@ def _orders(wanted: Any) -> Orders:
         answers=deque(int(status) for status in wanted.get("answers", ())),
         retry_after=str(after) if after is not None else None,
         delay=float(wanted.get("delay", 0.0)),
+        applied=bool(wanted.get("applied", False)),
     )
 
 

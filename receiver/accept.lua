@@ -3,7 +3,7 @@
 --
 -- KEYS: queue, order, wake, counts, dead
 -- ARGV[1]: msgpack list of deliveries, each {record, job_key, job_id, digest, accepted_at, key, source, type,
---          job, conflict_key, conflict_id}
+--          subject, job, conflict_key, conflict_id}
 -- Returns one number for each: 1 stored, 2 duplicate, 3 conflict (same key, other bytes).
 
 local queue, order, wake, counts, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -15,8 +15,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local score = math.max(now, tonumber(redis.call('GET', order) or 0))
 
 local function store(delivery)
-  local record, job_key, job_id, digest, at, key, source, type, job = unpack(delivery)
-  redis.call('HSET', record, 'k', key, 's', source, 't', type, 'd', digest, 'a', at)
+  local record, job_key, job_id, digest, at, key, source, type, subject, job = unpack(delivery)
+  redis.call('HSET', record, 'k', key, 's', source, 't', type, 'd', digest, 'a', at, 'u', subject)
   redis.call('SET', job_key, job)
   score = score + 1 / 4096
   redis.call('ZADD', queue, string.format('%.17g', score), job_id)
@@ -25,7 +25,7 @@ local function store(delivery)
 end
 
 local function keep_conflict(delivery, first_digest)
-  local record, _, _, digest, at, key, source, type, job, conflict_key, conflict_id = unpack(delivery)
+  local record, _, _, digest, at, key, source, type, _, job, conflict_key, conflict_id = unpack(delivery)
   if redis.call('HSETNX', conflict_key, 'job', job) == 1 then
     redis.call('HSET', conflict_key, 'kind', 'conflict', 'key', key, 'source', source, 'type', type, 'at', now,
       'digest', digest, 'first_digest', first_digest, 'accepted', at)

@@ -33,7 +33,7 @@ def secret_key(secret: str) -> bytes:
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     """One signature, `v1,<base64>`, over `id.timestamp.body`; `timestamp` in Unix seconds."""
-    content = f"{message_id}.{timestamp}.".encode() + body
+    content = f"{message_id}.{timestamp}.".encode("utf-8", "surrogatepass") + body
     return "v1," + base64.b64encode(hmac.digest(secret_key(secret), content, hashlib.sha256)).decode()
 
 

@@ -30,8 +30,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 T = TypeVar("T")
 log = structlog.get_logger()
 
-TROUBLE = (RedisError, OSError, TimeoutError)
-"""What any Redis call may raise while Redis is away; OSError because redis-py lets the builtin through."""
+TROUBLE = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What any Redis call may raise while Redis is away; OSError because redis-py lets the builtin through, RuntimeError
+because that is what uvloop raises when a connection was lost while it was being used."""
 
 
 def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
@@ -39,12 +40,15 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
 
     `timeout` in seconds bounds every reply, so that a connection that went silent is noticed. A command whose reply
     was lost is sent again up to `retries` times: every script of the kit gives the same answer twice.
+
+    No `health_check_interval`: where a connection is accepted and dropped at once (a load balancer or Docker's proxy
+    before a Redis that is down), redis-py 5.3 checks the health of the connection that it is just opening, which opens
+    it, which checks its health, twice at each level, until the stack is full: the call never ends.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": min(timeout, 1.0),
         "socket_keepalive": True,
-        "health_check_interval": 15,
         "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), retries),
         "retry_on_error": [RedisConnectionError, RedisTimeoutError, OSError],
     }
@@ -52,13 +56,15 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
         return _through_sentinel(url, options)
     if url.startswith("unix:"):
         options.pop("socket_keepalive")
-    return ArqRedis(ConnectionPool.from_url(url, **options))
+    client = ArqRedis(ConnectionPool.from_url(url, **options))
+    client.auto_close_connection_pool = True  # nobody else has this pool
+    return client
 
 
 def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
     """`sentinel://[user:password@]host:port,host:port/master-name[/db]`; the master is found anew at every connect."""
     parts = urlsplit(url)
-    hosts = [host.rpartition(":") for host in parts.netloc.rpartition("@")[2].split(",")]
+    hosts = [host.partition(":") for host in parts.netloc.rpartition("@")[2].split(",") if host]
     master, _, db = parts.path.strip("/").partition("/")
     if parts.password:
         options["password"] = unquote(parts.password)
@@ -100,14 +106,46 @@ def server_binary() -> str:
     )
 
 
+class Server:
+    """An embedded server that is running: `url` to reach it, `ensure` to start it again when it was killed."""
+
+    def __init__(self, binary: str, directory: Path, path: Path, options: tuple[str, ...]) -> None:
+        self.url = f"unix://{path}"
+        self._start = lambda: _start(binary, directory, path, options)
+        self.process = self._start()
+
+    def ensure(self) -> bool:
+        """Start it again, with its data, if it is gone. True when it had to be."""
+        if self.process.poll() is None:
+            return False
+        self.process = self._start()
+        return True
+
+    def stop(self) -> None:
+        """Let it finish its append-only file, then end it."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
 @contextmanager
 def embedded(directory: Path, *options: str) -> Iterator[str]:
-    """A real Valkey with its append-only file in `directory`, for as long as the block runs; yields its URL.
+    """The URL of a real Valkey that runs as long as the block; see `embedded_server`."""
+    with embedded_server(directory, *options) as server:
+        yield server.url
+
+
+@contextmanager
+def embedded_server(directory: Path, *options: str) -> Iterator[Server]:
+    """A real Valkey with its append-only file in `directory`, for as long as the block runs.
 
     Only this user can reach it, through a Unix socket. A server left behind by a killed process is asked to finish
     first. Raises `ServerError` with one line when it cannot start.
     """
-    binary = server_binary()
+    binary, directory = server_binary(), directory.resolve()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / "lock").open("w")
@@ -120,22 +158,17 @@ def embedded(directory: Path, *options: str) -> Iterator[str]:
             raise ServerError(f"{directory}: in use by another run; stop that one, or set DATA_DIR") from None
         with _short_path(directory) as path:
             _shut_down_leftover(path)
-            server = _start(binary, directory, path, options)
+            server = Server(binary, directory, path, options)
             try:
-                yield f"unix://{path}"
+                yield server
             finally:
-                server.terminate()  # Valkey finishes its append-only file first
-                try:
-                    server.wait(timeout=10)
-                except subprocess.TimeoutExpired:
-                    server.kill()
-                    server.wait()
+                server.stop()
 
 
 @contextmanager
 def _short_path(directory: Path) -> Iterator[Path]:
     """A path for the socket: in the directory, or in a temporary one where it would pass the system's 108 bytes."""
-    path = directory.resolve() / "valkey.sock"
+    path = directory / "valkey.sock"
     if len(bytes(path)) < 100:  # noqa: PLR2004 - sun_path holds 104 (macOS) or 108 (Linux)
         yield path
     else:

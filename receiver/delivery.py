@@ -59,7 +59,17 @@ class Delivery:
 
     def as_value(self) -> dict[str, Any]:
         """The first argument of every job about this delivery; `from_job` reads it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {
+            "id": self.id,
+            "source": self.source,
+            "key": self.key,
+            "digest": self.digest,
+            "received_us": self.received_us,
+            "event_type": self.event_type,
+            "subject": self.subject,
+            "headers": self.headers,
+            "body": self.body,
+        }
 
     @classmethod
     def from_job(cls, value: Mapping[str, Any]) -> "Delivery":
@@ -108,7 +118,7 @@ class Sources:
 
     def delivery(self, headers: Mapping[str, str], body: bytes, received_us: int) -> Delivery:
         """The value of one request; `headers` by lower-case name. Total: every body makes a delivery."""
-        payload = None if headers.get("content-encoding") else _json(body)
+        payload = _payload(headers, body)
         digest = hashlib.sha256(body).digest()
         source, key = self._key(headers, payload) or (BODY, digest.hex())
         event_type = events.canonical(events.first_text(payload, self.type_paths) or "")
@@ -126,7 +136,7 @@ class Sources:
 
     def all_keys(self, headers: Mapping[str, str], body: bytes) -> list[tuple[str, str | None]]:
         """(source, key or None) for every configured source, for `explain`."""
-        payload = None if headers.get("content-encoding") else _json(body)
+        payload = _payload(headers, body)
         found = [(word, find(headers, payload)) for word, find in self._sources if find]
         return [*found, (BODY, hashlib.sha256(body).hexdigest())]
 
@@ -161,7 +171,10 @@ class Sources:
         )
 
 
-def _json(body: bytes) -> Any:
+def _payload(headers: Mapping[str, str], body: bytes) -> Any:
+    """The body's JSON; None when there is none, or when it came compressed: the worker unpacks."""
+    if headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
+        return None
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

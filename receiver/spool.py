@@ -29,7 +29,6 @@ class Spool:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")  # SQLite blocks: never on the event loop
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = path.with_name(path.name + ".drain").open("w")
             self._db = sqlite3.connect(path, timeout=0.5, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -37,6 +36,7 @@ class Spool:
                 "CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, item BLOB NOT NULL)"
             )
             self._measure()
+            self._lock = path.with_name(path.name + ".drain").open("w")
         except (sqlite3.Error, OSError) as error:
             raise SpoolError(f"{path}: {error}") from None
 

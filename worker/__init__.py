@@ -7,6 +7,6 @@ What a handler needs is imported from here. This package imports `receiver`, and
 """
 
 from worker.event import Action, Event, Subject, WorkOrder
-from worker.routes import Context, GiveUp, Handler, RetryLater, Routes
+from worker.routes import Context, GiveUp, Handler, RetryLater, Routes, ordered
 
-__all__ = ["Action", "Context", "Event", "GiveUp", "Handler", "RetryLater", "Routes", "Subject", "WorkOrder"]
+__all__ = ["Action", "Context", "Event", "GiveUp", "Handler", "RetryLater", "Routes", "Subject", "WorkOrder", "ordered"]

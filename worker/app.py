@@ -1,9 +1,12 @@
 """The worker put together: settings, routes, clients, arq's worker with a lease."""
 
 import asyncio
+import json
+import os
 import random
+import socket
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -12,7 +15,7 @@ from arq.connections import ArqRedis
 from arq.worker import Function, func
 from pydantic import Field
 
-from receiver.connection import connect
+from receiver.connection import TROUBLE, connect
 from receiver.delivery import FUNCTION
 from receiver.keys import Keys
 from receiver.settings import Seconds, Settings
@@ -40,7 +43,6 @@ class WorkerSettings(Settings):
     )
     lease: Seconds = Field(5.0, ge=1, le=60, description="how long a lost worker's jobs wait before another takes them")
     shutdown_grace: Seconds = Field(4.0, ge=0, description="how long running handlers may go on after SIGTERM")
-    data_dir: Path = Field(Path(".data"), description="where the kit keeps files on this machine")
 
     def policy(self) -> Policy:
         return Policy(self.retry_base, self.retry_cap, self.max_tries, self.max_age)
@@ -59,7 +61,7 @@ def create_kit(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRed
     return job.Kit(
         settings=settings,
         routes=table,
-        outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep_payloads),
+        outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep_payloads, table.ordered_names),
         policy=settings.policy(),
         handler_timeout=settings.handler_timeout,
         redis=redis,
@@ -87,10 +89,12 @@ def create_worker(
         keys=Keys(settings.key_prefix),
         bury=bury,
         lease=settings.lease,
+        ordered=table.ordered,
         ctx={"kit": kit},
         max_jobs=settings.max_jobs,
         job_timeout=settings.handler_timeout,
         job_completion_wait=max(settings.shutdown_grace, 0.1),  # arq takes 0 for "do not even let them clean up"
+        health_check_interval=5,
         on_shutdown=on_shutdown,
         **options,
     )
@@ -100,9 +104,22 @@ async def run(settings: WorkerSettings, table: routes.RouteTable) -> None:
     """Run until SIGINT or SIGTERM, then let running handlers end within the grace period."""
     worker = create_worker(settings, table, lambda: connect(settings.redis_url.get_secret_value()))
     log.info("worker running", handlers=sorted(table.by_name))
+    announcing = asyncio.create_task(_announce(settings, table, worker.pool))
     try:
         await worker.async_run()
     except asyncio.CancelledError:
         log.info("worker stopped")
     finally:
+        announcing.cancel()
         await worker.close()
+
+
+async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> None:
+    """Say every 5 seconds that this worker runs, and how: for `doctor`, which has no other way to know."""
+    names = ("handler_timeout", "lease", "shutdown_grace", "max_age", "dedupe_window", "max_body_bytes")
+    told = json.dumps({"handlers": sorted(table.by_name), **{name: getattr(settings, name) for name in names}})
+    key = Keys(settings.key_prefix).worker(f"{socket.gethostname()}:{os.getpid()}")
+    while True:
+        with suppress(*TROUBLE):
+            await redis.set(key, told, ex=15)
+        await asyncio.sleep(5)

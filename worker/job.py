@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import structlog
 from arq.connections import ArqRedis
+from arq.worker import Retry
 
 from receiver.delivery import FUNCTION, Delivery, unpack
 from receiver.settings import Settings
@@ -23,6 +24,9 @@ from worker.event import Event, Unreadable, parse
 from worker.outcomes import PARSE, RETRY_FUNCTION, Outcomes, Transition, retry_job
 from worker.retries import Again, Policy, decide
 from worker.routes import Context, Handler, RouteTable, name_of
+
+PARKED = 60.0
+"""Seconds after which a delivery that waits for its turn looks for itself; normally it is called."""
 
 log = structlog.get_logger()
 
@@ -55,7 +59,7 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
     """A delivery's job: run every handler of its event that has no outcome yet."""
     kit: Kit = ctx["kit"]
     delivery = Delivery.from_job(value)
-    recorded = await kit.outcomes.recorded(delivery.id) if ctx["job_try"] > 1 else {}
+    recorded = {} if ctx.get("fresh") else await kit.outcomes.recorded(delivery.id)
     try:
         event = read(delivery, kit.settings)
     except Unreadable as error:
@@ -65,7 +69,8 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
     if not event.known:
         log.info("unknown event type", delivery=delivery.id, type=event.type)
     handlers = [handler for handler in kit.routes.handlers(event.type) if name_of(handler) not in recorded]
-    await run_all(kit, ctx["job_id"], delivery, event, [Run(handler, 1, 0, _now_ms()) for handler in handlers])
+    runs = [take_turn(kit, delivery, event, Run(handler, 1, 0, _now_ms())) for handler in handlers]
+    await run_all(kit, ctx["job_id"], delivery, event, runs)
 
 
 async def retry(
@@ -82,14 +87,19 @@ async def retry(
         reason = f"no handler {handler_name!r} in HANDLERS any more; add it and replay, or drop this dead letter"
         await kit.outcomes.record(delivery, ctx["job_id"], [_dead(delivery, handler_name, attempt, reason)])
         return
+    if not await kit.outcomes.is_its_turn(delivery, handler_name):
+        raise Retry(PARKED)
     event = read(delivery, kit.settings)
-    await run_all(kit, ctx["job_id"], delivery, event, [Run(handler, attempt, tries, since_ms or _now_ms())])
+    run = run_one(kit, delivery, event, Run(handler, attempt, tries, since_ms or _now_ms()))
+    await run_all(kit, ctx["job_id"], delivery, event, [run])
 
 
-async def run_all(kit: Kit, job_id: str, delivery: Delivery, event: Event, runs: Sequence[Run]) -> None:
+async def run_all(
+    kit: Kit, job_id: str, delivery: Delivery, event: Event, runs: Sequence[Coroutine[Any, Any, Transition]]
+) -> None:
     """Run handlers side by side and record each outcome as soon as it is there; one log line at the end."""
     started = time.monotonic()
-    running = {asyncio.create_task(run_one(kit, delivery, event, run)) for run in runs}
+    running = {asyncio.create_task(run) for run in runs}
     outcomes: dict[str, str] = {}
     try:
         while running or not outcomes:
@@ -97,10 +107,11 @@ async def run_all(kit: Kit, job_id: str, delivery: Delivery, event: Event, runs:
             if running:
                 finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
             transitions = [task.result() for task in finished]
-            await kit.outcomes.record(delivery, job_id, transitions, routed=not running)
+            await _undisturbed(kit.outcomes.record(delivery, job_id, transitions, routed=not running))
             outcomes |= {transition.handler: transition.state for transition in transitions} or {"no handler": "done"}
     finally:
-        await _cancel(running)
+        if ended := await _cancelled(running):  # it had its effect all the same
+            await kit.outcomes.record(delivery, job_id, ended, routed=False)
     log.info(
         "delivery handled",
         delivery=delivery.id,
@@ -109,6 +120,14 @@ async def run_all(kit: Kit, job_id: str, delivery: Delivery, event: Event, runs:
         ms=round((time.monotonic() - started) * 1000, 1),
         since_received_ms=round(time.time() * 1000 - delivery.received_us / 1000),
     )
+
+
+async def take_turn(kit: Kit, delivery: Delivery, event: Event, run: Run) -> Transition:
+    """Run a handler when it is its turn; an ordered one may have to wait in line, as a job of its own."""
+    name = name_of(run.handler)
+    if await kit.outcomes.is_its_turn(delivery, name):
+        return await run_one(kit, delivery, event, run)
+    return Transition(name, 0, "retry", "", retry_job(delivery, name, 1, 0, 0), PARKED)
 
 
 async def run_one(kit: Kit, delivery: Delivery, event: Event, run: Run) -> Transition:
@@ -160,11 +179,23 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _cancel(tasks: set[asyncio.Task[Transition]]) -> None:
+async def _undisturbed(write: Coroutine[Any, Any, None]) -> None:
+    """Let a write that has begun come to its end before a cancellation goes on: the next worker has to see it."""
+    writing = asyncio.create_task(write)
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
+
+
+async def _cancelled(tasks: set[asyncio.Task[Transition]]) -> list[Transition]:
+    """Cancel tasks; what those have to say that came to an end nevertheless."""
     for task in tasks:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
+    return [task.result() for task in tasks if not task.cancelled() and task.exception() is None]
 
 
 def read(delivery: Delivery, settings: Settings) -> Event:

@@ -5,7 +5,7 @@ reply was lost is simply sent again. Writes that happen together travel together
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,10 +41,14 @@ class Transition:
 class Outcomes:
     """The records of deliveries, as workers write them."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys, settings: Settings, keep_payloads: float) -> None:
+    def __init__(
+        self, redis: ArqRedis, keys: Keys, settings: Settings, keep_payloads: float, ordered: Collection[str] = ()
+    ) -> None:
         self._redis, self.keys, self._settings = redis, keys, settings
+        self._ordered = ordered
         self._keep_ms = round(keep_payloads * 1000)
         self._script = redis.register_script(script("record.lua"))
+        self._turn_script = redis.register_script(script("turn.lua"))
         self._together: Together[bytes, bool] = Together(self._send)
 
     async def record(
@@ -69,6 +73,17 @@ class Outcomes:
             use_bin_type=False,
         )
         await self._together.add(item, len(item))
+
+    async def is_its_turn(self, delivery: Delivery, handler: str) -> bool:
+        """Whether a handler may have this delivery now; only an ordered one can say no."""
+        line = self._line(delivery, handler)
+        if line is None:
+            return True
+        arguments = [delivery.id, handler, self.keys.delivery("")]
+        return bool(await insist(lambda: self._turn_script(keys=[line], args=arguments)))
+
+    def _line(self, delivery: Delivery, handler: str) -> str | None:
+        return self.keys.turn(handler, delivery.subject) if handler in self._ordered and delivery.subject else None
 
     async def recorded(self, delivery_id: str) -> Mapping[str, tuple[str, int]]:
         """(state, attempt) of each handler that has any, for a job that was started before."""
@@ -95,7 +110,7 @@ class Outcomes:
         await insist(write)
 
     def _row(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:
-        row = {
+        row: dict[str, Any] = {
             "handler": transition.handler,
             "attempt": transition.attempt,
             "state": transition.state,
@@ -109,6 +124,8 @@ class Outcomes:
         elif transition.state == "dead":
             dead_id = dead_letter_id(delivery.id, transition.handler)
             row |= {"dead_id": dead_id, "dead_key": self.keys.dead_letter(dead_id), "about": about(delivery)}
+        if line := self._line(delivery, transition.handler):
+            row |= {"line": line, "delivery": delivery.id}
         return row
 
 

@@ -5,7 +5,8 @@
 -- KEYS: queue, wake, counts, dead
 -- ARGV[1]: msgpack list of {record, attempts, payload, job, window_ms, keep_ms, routed, transitions}; a transition is
 --          {handler, attempt, state, error, job}, with {job_id, job_key, wait_ms} for a retry and
---          {dead_id, dead_key, about} for a dead letter
+--          {dead_id, dead_key, about} for a dead letter, and with {delivery, line} for an ordered handler; a retry
+--          after attempt 0 is a delivery that waits for its turn
 -- Returns 1 for each record that is closed, else 0.
 
 local queue, wake, counts, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -22,9 +23,22 @@ local function is_old(recorded, transition)
 end
 
 local function enqueue(transition)
+  local wait = transition.wait_ms
+  if transition.line and transition.attempt == 0 and redis.call('ZRANGE', transition.line, 0, 0)[1] == transition.delivery then
+    wait = 0 -- its turn came while it was being parked
+  end
   redis.call('SET', transition.job_key, transition.job)
-  redis.call('ZADD', queue, now + transition.wait_ms, transition.job_id)
-  if transition.wait_ms == 0 then redis.call('RPUSH', wake, 1) end
+  redis.call('ZADD', queue, now + wait, transition.job_id)
+  if wait == 0 then redis.call('RPUSH', wake, 1) end
+end
+
+-- The next in line may go: if its job was parked it is due now, else it will look for itself.
+local function leave_line(transition)
+  redis.call('ZREM', transition.line, transition.delivery)
+  local following = redis.call('ZRANGE', transition.line, 0, 0)[1]
+  if following and redis.call('ZADD', queue, 'XX', 'CH', now, following .. ':' .. transition.handler .. ':0') == 1 then
+    redis.call('RPUSH', wake, 1)
+  end
 end
 
 local function bury(transition)
@@ -47,6 +61,7 @@ local function apply(item, transition)
   else
     redis.call('HINCRBY', counts, transition.handler .. ' ' .. transition.state, 1)
     if transition.state == 'dead' then bury(transition) end
+    if transition.line then leave_line(transition) end
   end
 end
 
@@ -58,6 +73,7 @@ local function close_if_nothing_is_open(item)
     if string.sub(fields[i + 1], 1, 6) == 'retry ' and string.find(fields[i], '.', 1, true) then return 0 end
   end
   if not routed then return 0 end
+  redis.call('HDEL', item.record, 'u')
   redis.call('PEXPIRE', item.record, item.window_ms)
   redis.call('PEXPIRE', item.attempts, item.window_ms)
   if item.keep_ms > 0 and redis.call('COPY', item.job, item.payload, 'REPLACE') == 1 then

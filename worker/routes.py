@@ -14,6 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, wraps
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +27,7 @@ from receiver.settings import SettingsError
 from worker.event import Event
 
 EVERY_EVENT = "*"
+_ORDERED = "takes events of one subject in order"
 
 
 class RetryLater(Exception):
@@ -78,6 +80,23 @@ def name_of(handler: Handler) -> str:
     return f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"
 
 
+@cache
+def ordered(handler: Handler) -> Handler:
+    """The handler, taking the events of one subject (Work Order or Action) one after the other.
+
+    In the order of acceptance, across all workers; one that fails and is tried again holds back its own subject only,
+    until it is done or a dead letter. A replay runs at once. The subject is what the receiver could read: an event
+    without an id of its subject, or with a compressed body, is not held back.
+    """
+
+    @wraps(handler)
+    async def in_turn(event: Event, ctx: Context) -> None:
+        await handler(event, ctx)
+
+    vars(in_turn)[_ORDERED] = True
+    return in_turn
+
+
 class RouteTable:
     """The customer's routes, checked: every type exists, every handler is a coroutine, every name is its own."""
 
@@ -87,11 +106,24 @@ class RouteTable:
         for handler in (handler for handlers in routes.values() for handler in handlers if callable(handler)):
             other = by_name.setdefault(name_of(handler), handler)
             if other is not handler:
-                problems.append(f"HANDLERS: two handlers are named {name_of(handler)}; rename one")
+                problems.append(
+                    f"HANDLERS: two handlers are named {name_of(handler)}; rename one, or use ordered() in every route"
+                )
         if problems:
             raise SettingsError(*dict.fromkeys(problems))
         self.by_name: Mapping[str, Handler] = by_name
         self._routes = routes
+        names = {
+            key: [name_of(handler) for handler in handlers if is_ordered(handler)] for key, handlers in routes.items()
+        }
+        self.ordered: Mapping[str, list[str]] = {
+            key: ordered_names for key, ordered_names in names.items() if ordered_names
+        }
+
+    @property
+    def ordered_names(self) -> frozenset[str]:
+        """The handlers that take events in order."""
+        return frozenset(name for names in self.ordered.values() for name in names)
 
     def handlers(self, event_type: str) -> list[Handler]:
         """The handlers of a type and of every event, each once, in the table's order."""
@@ -101,6 +133,11 @@ class RouteTable:
     def modules(self) -> list[ModuleType]:
         """The modules that the handlers come from."""
         return list(dict.fromkeys(sys.modules[handler.__module__] for handler in self.by_name.values()))
+
+
+def is_ordered(handler: Handler) -> bool:
+    """Whether `ordered` made this handler."""
+    return _ORDERED in vars(handler)
 
 
 def load(spec: str) -> RouteTable:

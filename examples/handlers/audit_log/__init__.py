@@ -1,20 +1,21 @@
 """Every event, once, in a log that can be shown to an auditor: appended to, chained by hashes, never changed.
 
-    event ─▶ record (pure) ─▶ one transaction: lock, seen before?, head, insert
+    event ─▶ record (pure) ─▶ writer ─▶ database: lock, seen before?, head, insert
 
 `python -m examples.handlers.audit_log verify | export | head` reads it.
 """
 
-import asyncio
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated
 
 import sqlalchemy as sa
-import structlog
 from pydantic import AfterValidator, Field, SecretStr
 from sqlalchemy.engine import Engine
 
 from examples.handlers.audit_log import database, record
+from examples.handlers.audit_log.database import Head
+from examples.handlers.audit_log.writer import Writer
 from receiver.settings import EnvSettings, SettingsError, Words, load
 from worker import Context, Event
 
@@ -49,20 +50,22 @@ def _settings() -> AuditSettings:
 
 
 @lru_cache(maxsize=1)
-def _engine() -> Engine:
-    """The prepared database. Raises `SettingsError` when it cannot be opened or is not one of ours."""
-    return opened(_settings())
+def _writer() -> Writer:
+    return Writer(opened(_settings(), database.create))
 
 
-def opened(settings: AuditSettings) -> Engine:
-    url = sa.make_url(settings.audit_database_url.get_secret_value())
+def opened(settings: AuditSettings, prepare: Callable[[Engine], None]) -> Engine:
+    """The database, made ready by `prepare`. Raises `SettingsError` when it cannot be opened or used."""
+    url = settings.audit_database_url.get_secret_value()
+    engine = database.connect(url)
     try:
-        engine = database.connect(settings.audit_database_url.get_secret_value())
-        database.prepare(engine)
+        prepare(engine)
     except (sa.exc.DBAPIError, OSError) as error:
         cause = str(getattr(error, "orig", error)).partition("\n")[0]
-        raise SettingsError(f"AUDIT_DATABASE_URL: cannot open {url.render_as_string()}: {cause}") from None
-    except database.SchemaRefused as error:
+        shown = engine.url.render_as_string()  # without its password
+        raise SettingsError(f"AUDIT_DATABASE_URL: cannot open {shown}: {cause}") from None
+    except database.Refused as error:
+        engine.dispose()
         raise SettingsError(f"AUDIT_DATABASE_URL: {error}") from None
     return engine
 
@@ -70,16 +73,15 @@ def opened(settings: AuditSettings) -> Engine:
 def configure() -> None:
     """Read the settings and open the log once, at start. Raises `SettingsError` with one line for each mistake."""
     _settings.cache_clear()
-    _engine.cache_clear()
-    _engine()
+    _writer.cache_clear()
+    _writer()
 
 
 async def append(event: Event, ctx: Context) -> None:
-    """Write the event into the log, unless it is there: a repeat changes nothing."""
+    """Write the event into the log, unless it is there: a repeat changes nothing, whoever sends it."""
     entry = record.of_event(event, ctx.idempotency_key, ctx.received_at, _settings().audit_mask)
-    [appended] = await asyncio.to_thread(database.append, _engine(), [entry])  # the driver is synchronous
+    appended = await _writer().append(entry)
     if appended.conflict:
         ctx.log.warning("audit_conflict_first_kept", seq=appended.seq)
     elif appended.new and appended.seq % _HEAD_EVERY == 0:
-        head = await asyncio.to_thread(database.head, _engine())
-        structlog.get_logger().info("audit_head", head=str(head))
+        ctx.log.info("audit_head", head=str(Head(appended.seq, appended.hash)))

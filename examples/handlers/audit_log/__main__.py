@@ -1,10 +1,13 @@
 """`python -m examples.handlers.audit_log verify | export | head`: the log, read."""
 
 import json
+import os
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import sqlalchemy as sa
 import typer
@@ -14,107 +17,168 @@ from sqlalchemy.engine import Engine
 
 from examples.handlers import audit_log
 from examples.handlers.audit_log import database
-from examples.handlers.audit_log.verify import Report, rows, verify
+from examples.handlers.audit_log.database import TABLE, Head
+from examples.handlers.audit_log.record import stamp
+from examples.handlers.audit_log.verify import LogRow, Report, verify
 from receiver.settings import SettingsError, load
 
 app = typer.Typer(help="The audit log: verify it, export it, or note its head.", no_args_is_help=True)
-_errors = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="For a program to read.")]
+_errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
-def _head(text: str | None) -> database.Head | None:
-    if text is None:
-        return None
+def _a_head(text: str) -> Head:
     seq, _, digest = text.partition(":")
     if not seq.isdecimal() or len(digest) != 64:  # noqa: PLR2004 - SHA-256 in hex
-        raise typer.BadParameter("expected SEQ:HASH as `head` prints it")
-    return database.Head(int(seq), digest)
+        raise typer.BadParameter("expected SEQ:HASH, as `head` prints it")
+    return Head(int(seq), digest)
 
 
-def _engine() -> Engine:
+def _a_time(text: str) -> datetime:
     try:
-        return audit_log.opened(load(audit_log.AuditSettings))
-    except SettingsError as error:
-        _errors.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("expected a time such as 2026-11-03 or 2026-11-03T09:00+00:00") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+Json = Annotated[bool, typer.Option("--json", help="For a program to read.")]
+ExpectHead = Annotated[
+    Head | None, typer.Option(parser=_a_head, metavar="SEQ:HASH", help="A head noted earlier: shows a tail cut since.")
+]
+Time = Annotated[
+    datetime | None, typer.Option(parser=_a_time, metavar="TIME", help="Received from then on, or before.")
+]
 
 
 @app.command("verify")
 def verify_command(
     *,
-    expect_head: Annotated[
-        str | None, typer.Option(metavar="SEQ:HASH", help="A head noted earlier: shows a tail cut off since.")
-    ] = None,
+    expect_head: ExpectHead = None,
+    file: Annotated[Path | None, typer.Option(help="A whole export, instead of the database.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Read the whole log and say whether it is what was written. Exit code 1 when it is not."""
-    expected = _head(expect_head)
-    engine = _engine()
-    last = database.head(engine)
-    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_errors, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("verifying", total=last.seq if last else 0)
-        report = verify(rows(engine), expected, lambda done: bar.update(task, completed=done))
-    engine.dispose()
+    """Read the whole log and say whether it is what was written; exit code 1 when it is not."""
+    if file is None:
+        with _opened() as engine:
+            last = database.head(engine)
+            with _progress("verifying", last.seq if last else 0) as done:
+                report = verify(database.rows(engine), expect_head, done)
+    else:
+        with _progress("verifying", None) as done:
+            report = verify(_exported(file), expect_head, done)
     _print_report(report, as_json=as_json)
     raise typer.Exit(0 if report.intact else 1)
 
 
-def _print_report(report: Report, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "intact": report.intact,
-                    "rows": report.rows,
-                    "head": str(report.head) if report.head else None,
-                    "problems": [{"seq": problem.seq, "what": problem.what} for problem in report.problems],
-                }
-            )
-        )
-        return
-    for problem in report.problems:
-        typer.echo(problem.what)
-    state = "intact" if report.intact else "NOT intact"
-    typer.echo(f"{state}: {report.rows} rows, head {report.head or 'none, the log is empty'}")
-
-
 @app.command("head")
 def head_command(*, as_json: Json = False) -> None:
-    """Print the last row's place and hash: keep it elsewhere, and give it to `verify --expect-head`."""
-    engine = _engine()
-    last = database.head(engine)
-    engine.dispose()
+    """Print the last row's place and hash: note it elsewhere, and give it to `verify --expect-head`."""
+    with _opened() as engine:
+        last = database.head(engine)
     if as_json:
         typer.echo(json.dumps({"seq": last.seq if last else 0, "hash": last.hash if last else None}))
     else:
-        typer.echo(str(last) if last else "the log is empty")
+        typer.echo(str(last or "the log is empty"))
 
 
 @app.command("export")
 def export_command(
     *,
-    to: Annotated[Path | None, typer.Option("--to", help="The file to write; otherwise standard output.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The file to write; otherwise standard output.")] = None,
+    since: Time = None,
+    until: Time = None,
     event_type: Annotated[str | None, typer.Option("--type", help="Only this event type.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only this Work Order or Action, by its id.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary for a program; rows are JSON always.")] = False,
 ) -> None:
-    """Write the rows as JSON Lines, in order, a chunk at a time."""
+    """Write rows as JSON Lines, oldest first; all of them can be verified again with `verify --file`."""
     conditions: list[sa.ColumnElement[bool]] = []
+    if since is not None:
+        conditions.append(TABLE.c.received_at >= stamp(since))
+    if until is not None:
+        conditions.append(TABLE.c.received_at < stamp(until))
     if event_type is not None:
-        conditions.append(database.TABLE.c.event_type == event_type)
+        conditions.append(TABLE.c.event_type == event_type)
     if subject is not None:
-        conditions.append(database.TABLE.c.subject_id == subject)
-    engine = _engine()
+        conditions.append(TABLE.c.subject_id == subject)
+    written = 0
+    with _opened() as engine, _writable(to) as out, _progress("exporting", database.count(engine, *conditions)) as done:
+        for row in database.rows(engine, *conditions):
+            out.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+            written += 1
+            if written % 1000 == 0:
+                done(written)
+    if to is not None:
+        typer.echo(json.dumps({"rows": written, "file": str(to)}) if as_json else f"{written} rows written to {to}")
+
+
+@contextmanager
+def _opened() -> Iterator[Engine]:
+    """The log to read. A wrong setting or a database out of reach is one line, exit code 2."""
     try:
-        with to.open("w", encoding="utf-8") if to else nullcontext(sys.stdout) as out:
-            for row in rows(engine, *conditions):
-                out.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
-    except OSError as error:
-        _errors.print(f"cannot write {to}: {error.strerror}", style="red", highlight=False, markup=False)
-        raise typer.Exit(2) from None
+        engine = audit_log.opened(load(audit_log.AuditSettings), database.check)
+    except SettingsError as error:
+        _stop(str(error))
+    try:
+        yield engine
+    except sa.exc.DBAPIError as error:
+        _stop(f"AUDIT_DATABASE_URL: cannot read the audit log: {str(error.orig).partition(chr(10))[0]}")
     finally:
         engine.dispose()
+
+
+def _writable(to: Path | None) -> Any:
+    if to is None:
+        return nullcontext(sys.stdout)
+    try:
+        return to.open("w", encoding="utf-8")
+    except OSError as error:
+        _stop(f"--to: cannot write {to}: {os.strerror(error.errno or 0)}")
+
+
+def _exported(file: Path) -> Iterator[LogRow]:
+    number = 0
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):  # noqa: B007 - for the message below
+                row = json.loads(line)
+                yield {column.name: row[column.name] for column in TABLE.columns}
+    except OSError as error:
+        _stop(f"--file: cannot read {file}: {os.strerror(error.errno or 0)}")
+    except (ValueError, TypeError, KeyError):
+        _stop(f"--file: line {number} of {file} is not a row that `export` wrote")
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_errors, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _print_report(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        found = {
+            "intact": report.intact,
+            "rows": report.rows,
+            "head": str(report.head) if report.head else None,
+            "problem_count": report.problem_count,
+            "problems": [{"seq": problem.seq, "what": problem.what} for problem in report.problems],
+        }
+        typer.echo(json.dumps(found))
+        return
+    for problem in report.problems:
+        typer.echo(problem.what)
+    if report.problem_count > len(report.problems):
+        typer.echo(f"and {report.problem_count - len(report.problems)} more")
+    state = "intact" if report.intact else "NOT intact"
+    typer.echo(f"{state}: {report.rows} rows, head {report.head or 'none, the log is empty'}")
+
+
+def _stop(line: str) -> NoReturn:
+    _errors.print(line, style="red")
+    raise typer.Exit(2)
 
 
 if __name__ == "__main__":

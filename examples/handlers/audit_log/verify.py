@@ -1,17 +1,17 @@
 """Is the log what was written? Every row's hash, every link, every number, read once in flat memory."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Engine
-
-from examples.handlers.audit_log.database import TABLE, Head
+from examples.handlers.audit_log.database import Head
 from examples.handlers.audit_log.record import GENESIS, Record, row_hash, sha256
 
-_CHUNK = 5000
+MOST_PROBLEMS = 100  # listed; a log rewritten from its first row on has one for every row
 _RECORD = tuple(Record.__dataclass_fields__)
+_STEP = 5000  # rows between two signs of progress
+
+LogRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,65 +24,63 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What `verify` found: rows read, the last one, and everything wrong, in order."""
+    """What was found: rows read, the last one, how much is wrong, and the first of it in order."""
 
     rows: int = 0
     head: Head | None = None
+    problem_count: int = 0
     problems: list[Problem] = field(default_factory=list)
 
     @property
     def intact(self) -> bool:
-        return not self.problems
+        return self.problem_count == 0
 
-
-def rows(engine: Engine, *conditions: sa.ColumnElement[bool]) -> Iterator[sa.RowMapping]:
-    """Every row that meets the conditions, in order, a chunk at a time: no lock is held and memory stays flat."""
-    last = 0
-    while True:
-        query = sa.select(TABLE).where(TABLE.c.seq > last, *conditions).order_by(TABLE.c.seq).limit(_CHUNK)
-        with engine.connect() as connection:
-            chunk = connection.execute(query).mappings().all()
-        yield from chunk
-        if len(chunk) < _CHUNK:
-            return
-        last = chunk[-1]["seq"]
+    def add(self, found: Iterable[Problem]) -> None:
+        for problem in found:
+            self.problem_count += 1
+            if len(self.problems) < MOST_PROBLEMS:
+                self.problems.append(problem)
 
 
 def verify(
-    log: Iterable[Any], expect_head: Head | None = None, progress: Callable[[int], None] = lambda _rows: None
+    log: Iterable[LogRow], expect_head: Head | None = None, progress: Callable[[int], None] = lambda _rows: None
 ) -> Report:
-    """Read the rows (mappings, in order of `seq`) and report all that does not hold.
+    """Read the rows, in order of `seq`, and report all that does not hold.
 
     The chain alone cannot show that its last rows are gone: `expect_head` does, a head noted earlier.
     """
     report = Report()
     before = Head(0, GENESIS)
-    expected_hash = None
+    found_hash = None
     for row in log:
-        report.problems += _problems(row, before)
+        report.add(_problems(row, before))
         before = Head(row["seq"], row["hash"])
         if expect_head is not None and before.seq == expect_head.seq:
-            expected_hash = before.hash
+            found_hash = before.hash
         report.rows += 1
-        if report.rows % _CHUNK == 0:
+        if report.rows % _STEP == 0:
             progress(report.rows)
     progress(report.rows)
     report.head = before if report.rows else None
     if expect_head is not None:
-        report.problems += _against(expect_head, before, expected_hash)
+        report.add(_against(expect_head, before, found_hash))
     return report
 
 
-def _problems(row: Any, before: Head) -> Iterator[Problem]:
-    seq = row["seq"]
-    if seq != before.seq + 1:
-        missing = f"row {before.seq + 1} is" if seq == before.seq + 2 else f"rows {before.seq + 1} to {seq - 1} are"
-        yield Problem(before.seq + 1, f"{missing} missing")
+def _problems(row: LogRow, before: Head) -> Iterator[Problem]:
+    seq, expected = row["seq"], before.seq + 1
+    if seq > expected:
+        yield Problem(
+            expected,
+            f"row {expected} is missing" if seq == expected + 1 else f"rows {expected} to {seq - 1} are missing",
+        )
+    elif seq < expected:
+        yield Problem(seq, f"row {seq} is there twice or out of order")
     elif row["prev_hash"] != before.hash:
         yield Problem(seq, f"row {seq} does not follow the row before it")
     if sha256(row["payload"]) != row["payload_sha256"]:
         yield Problem(seq, f"row {seq}'s payload was changed")
-    elif row_hash(seq, tuple(row[name] for name in _RECORD), row["recorded_at"], row["prev_hash"]) != row["hash"]:
+    elif row_hash(seq, tuple([row[name] for name in _RECORD]), row["recorded_at"], row["prev_hash"]) != row["hash"]:
         yield Problem(seq, f"row {seq} was changed")
 
 

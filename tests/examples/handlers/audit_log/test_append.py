@@ -1,14 +1,16 @@
 """Every event once, through the handler itself."""
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 from structlog.testing import LogCapture
 
 from examples.handlers import audit_log
-from examples.handlers.audit_log.verify import rows, verify
+from examples.handlers.audit_log import database
+from examples.handlers.audit_log.verify import verify
+from examples.handlers.audit_log.writer import LogUnavailable
 from receiver.settings import SettingsError
 from worker import Context, Event
 
@@ -16,31 +18,33 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The handler configured for a fresh SQLite log."""
-    monkeypatch.setenv("AUDIT_DATABASE_URL", f"sqlite:///{tmp_path}/new/folder/audit.db")
+def log(url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
+    """The handler configured for a fresh log, and an engine to look into it."""
+    monkeypatch.setenv("AUDIT_DATABASE_URL", url)
     audit_log.configure()
+    yield engine
+    audit_log._writer().close()
 
 
-@pytest.mark.usefixtures("log")
-async def test_every_event_is_written_once(context: Callable[..., Context], sample: Callable[..., Event]) -> None:
+async def test_every_event_is_written_once(
+    log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event]
+) -> None:
     """Repeats, one after the other and side by side, change nothing."""
     events = [(sample(name), context(key=f"audit:{name}")) for name in ("action.created", "work_order.completed")]
     for _ in range(2):
         await asyncio.gather(*(audit_log.append(event, ctx) for event, ctx in events * 5))
-    written = list(rows(audit_log._engine()))
+    written = list(database.rows(log))
     assert sorted(row["event_type"] for row in written) == ["action.created", "work_order.completed"]
     assert verify(written).intact
 
 
-@pytest.mark.usefixtures("log")
 async def test_a_row_says_who_what_which_and_when(
-    context: Callable[..., Context], sample: Callable[..., Event]
+    log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event]
 ) -> None:
     """The row holds the event's own words and the payload exactly as received."""
     event = sample()
     await audit_log.append(event, context(key="k"))
-    [row] = rows(audit_log._engine())
+    [row] = database.rows(log)
     assert row["payload"] == event.raw
     assert row["event_id"] == "evt_01JBSAMPLE0008"
     assert row["actor"] == "usr_joao"
@@ -50,28 +54,110 @@ async def test_a_row_says_who_what_which_and_when(
     assert row["recorded_at"] > row["received_at"]
 
 
-@pytest.mark.usefixtures("log")
+async def test_personal_data_is_masked_before_it_is_written(
+    log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paths in AUDIT_MASK never reach the database, in no column, and the chain covers what did."""
+    monkeypatch.setenv("AUDIT_MASK", "actor, work_order.assignees.*.name")
+    audit_log._writer().close()
+    audit_log.configure()
+    await audit_log.append(sample("work_order.completed"), context(key="k"))
+    [row] = database.rows(log)
+    assert "João" not in str(dict(row))
+    assert "usr_joao" in row["payload"]  # an assignee's id was not asked to be masked
+    assert row["actor"] == "***"
+    assert verify([row]).intact
+
+
 async def test_another_payload_under_the_same_key_is_a_conflict(
-    context: Callable[..., Context], sample: Callable[..., Event], logs: LogCapture
+    log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event], logs: LogCapture
 ) -> None:
     """The first stays, and the second is said aloud."""
     await audit_log.append(sample(), context(key="k"))
     await audit_log.append(sample(title="Another"), context(key="k"))
-    [row] = rows(audit_log._engine())
+    [row] = database.rows(log)
     assert "Another" not in row["payload"]
     assert logs.entries[-1] == {"event": "audit_conflict_first_kept", "seq": 1, "log_level": "warning"}
 
 
-@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "no url", "postgresql://"])
-def test_a_wrong_url_stops_the_start(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+async def test_text_that_no_database_holds_is_spelled_out(
+    log: sa.Engine, context: Callable[..., Context], event_of: Callable[..., Event]
+) -> None:
+    """JSON may name NUL and half a surrogate pair; PostgreSQL takes neither, and the event is kept all the same."""
+    event = event_of({"id": "e\x00\ud800", "type": "odd\x00type", "actor": "\ud800"})
+    await audit_log.append(event, context(key="k"))
+    [row] = database.rows(log)
+    assert (row["event_id"], row["event_type"], row["actor"]) == (r"e\u0000\ud800", r"odd\u0000type", r"\ud800")
+
+
+async def test_the_head_is_logged_from_time_to_time(
+    log: sa.Engine,
+    context: Callable[..., Context],
+    sample: Callable[..., Event],
+    logs: LogCapture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A head in the logs is one that nobody with the database in hand can change."""
+    monkeypatch.setattr(audit_log, "_HEAD_EVERY", 2)
+    for number in range(3):
+        await audit_log.append(sample(), context(key=f"k{number}"))
+    [_, second, _] = database.rows(log)
+    assert [entry["head"] for entry in logs.entries] == [f"2:{second['hash']}"]
+
+
+async def test_a_database_out_of_reach_is_an_ordinary_failure(
+    log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event]
+) -> None:
+    """The worker gets one line without payload, and the next try works once the database is back."""
+    with log.execution_options(writes=True).begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit_log RENAME TO elsewhere")
+    with pytest.raises(LogUnavailable, match=r"^the audit log cannot be written: [^\n]*audit_log[^\n]*$") as failure:
+        await audit_log.append(sample(), context())
+    assert "Fuga" not in f"{failure.value} {failure.value.__cause__}"
+    with log.execution_options(writes=True).begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO audit_log")
+    await audit_log.append(sample(), context())
+    assert database.count(log) == 1
+
+
+async def test_one_event_that_cannot_be_written_does_not_hold_up_the_others(
+    log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event]
+) -> None:
+    """Events are written together, and fail alone."""
+    table = "audit_log ADD CONSTRAINT c CHECK (event_id <> 'evt_01JBSAMPLE0006')"
+    if log.dialect.name == "sqlite":
+        pytest.skip("SQLite adds no constraint to a table that exists")
+    with log.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table}")
+    names = ("action.created", "work_order.completed", "action.solved")
+    outcomes = await asyncio.gather(
+        *(audit_log.append(sample(name), context(key=name)) for name in names), return_exceptions=True
+    )
+    assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType", "LogUnavailable", "NoneType"]
+    assert verify(database.rows(log)).rows == 2
+
+
+@pytest.mark.parametrize("wrong", ["mysql://x/y", "sqlite://", "no url", "postgresql://"])
+def test_a_wrong_url_stops_the_start(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     """Only SQLite files and PostgreSQL will do, and the line says how to write them."""
-    monkeypatch.setenv("AUDIT_DATABASE_URL", url)
+    monkeypatch.setenv("AUDIT_DATABASE_URL", wrong)
     with pytest.raises(SettingsError, match=r"^AUDIT_DATABASE_URL: expected sqlite:///path/to/file.db or postgresql"):
         audit_log.configure()
 
 
-def test_a_folder_that_cannot_be_made_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unwritable place is one line with the cause."""
-    monkeypatch.setenv("AUDIT_DATABASE_URL", "sqlite:////proc/audit.db")
-    with pytest.raises(SettingsError, match=r"^AUDIT_DATABASE_URL: cannot open sqlite:////proc/audit.db: "):
+@pytest.mark.parametrize(
+    ("unreachable", "shown"),
+    [
+        ("sqlite:////proc/audit.db", "sqlite:////proc/audit.db"),
+        ("postgresql+psycopg://me:S3CRET@127.0.0.1:1/audit", r"postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/audit"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, unreachable: str, shown: str
+) -> None:
+    """One line with the cause, and without the password."""
+    monkeypatch.setenv("AUDIT_DATABASE_URL", unreachable)
+    with pytest.raises(SettingsError, match=rf"^AUDIT_DATABASE_URL: cannot open {shown}: ") as refused:
         audit_log.configure()
+    assert "S3CRET" not in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1

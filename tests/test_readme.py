@@ -1,0 +1,134 @@
+"""README.md and .env.example say what the code does. `make docs` writes the parts that are made from the code."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.handlers.audit_log import AuditSettings
+from examples.handlers.external_system import ExternalSettings
+from examples.handlers.teams import TeamsSettings
+from examples.up import UpSettings
+from receiver import events
+from receiver.settings import EnvSettings, ReceiverSettings, Settings, variables
+from worker.app import WorkerSettings
+
+ROOT = Path(__file__).parent.parent
+README, ENV_EXAMPLE = ROOT / "README.md", ROOT / ".env.example"
+GROUPS: dict[str, type[EnvSettings]] = {
+    "Receiver and worker": Settings,
+    "Receiver": ReceiverSettings,
+    "Worker": WorkerSettings,
+    "`make run`": UpSettings,
+    "Teams handler": TeamsSettings,
+    "Audit log handler": AuditSettings,
+    "External system handler": ExternalSettings,
+}
+STAND_INS = {
+    "TEAMS_WEBHOOK_URL": "http://127.0.0.1:9000/workflows/demo/triggers/manual/paths/invoke?sig=demo",
+    "EXTERNAL_URL": "http://127.0.0.1:9000",
+}
+
+
+def grouped() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """The settings of each part, each once."""
+    seen: set[str] = set()
+    for title, settings_class in GROUPS.items():
+        rows = [row for row in variables(settings_class) if row[0] not in seen]
+        seen |= {row[0] for row in rows}
+        yield title, rows
+
+
+def settings_tables() -> str:
+    lines = [""]
+    for title, rows in grouped():
+        lines += [f"**{title}**", "", "| variable | default | meaning |", "|---|---|---|"]
+        for name, default, meaning in rows:
+            shown = "**required**" if default == "required" else f"`{default}`" if default else ""
+            lines.append(f"| `{name}` | {shown} | {meaning} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def events_table() -> str:
+    rows = [f"| {event.title} | `{event.name}` | {event.trigger} |" for event in events.CATALOG]
+    return "\n".join(["| title | name | triggered when |", "|---|---|---|", *rows, ""])
+
+
+def env_example() -> str:
+    lines = [
+        "# Copy to .env and edit: every setting with its default. A line without # is one to set.",
+        "# Variables of the environment win over this file. README.md says more.",
+        "",
+    ]
+    for title, rows in grouped():
+        lines.append(f"# --- {title.strip('`')} ---")
+        for name, default, meaning in rows:
+            lines.append(f"# {meaning}")
+            if name in STAND_INS:
+                lines.append(f"# (the stand-in of docker compose --profile demo: {STAND_INS[name]})")
+            lines.append(f"{name}=" if default == "required" else f"#{name}={default}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def with_section(text: str, name: str, content: str) -> str:
+    """The text with what stands between `<!-- name -->` and `<!-- /name -->` replaced."""
+    before, _, rest = text.partition(f"<!-- {name} -->\n")
+    _, _, after = rest.partition(f"<!-- /{name} -->")
+    return f"{before}<!-- {name} -->\n{content}<!-- /{name} -->{after}"
+
+
+def made_from_code(readme: str) -> str:
+    return with_section(with_section(readme, "settings", settings_tables()), "events", events_table())
+
+
+def test_the_settings_and_events_in_the_readme_are_those_of_the_code() -> None:
+    """README's tables of settings and events are what the code has; `make docs` writes them."""
+    readme = README.read_text(encoding="utf-8")
+    assert readme == made_from_code(readme), "run: make docs"
+
+
+def test_the_example_environment_has_every_setting() -> None:
+    """.env.example lists every setting with its default; `make docs` writes it."""
+    assert ENV_EXAMPLE.read_text(encoding="utf-8") == env_example(), "run: make docs"
+
+
+def commands() -> list[str]:
+    """Every `python -m …` command that the README names, without its arguments' values."""
+    found = re.findall(
+        r"python -m ((?:receiver|worker|examples[.\w]*)(?: [a-z|]+)*)", README.read_text(encoding="utf-8")
+    )
+    words = {tuple(shlex.split(part)) for command in found for part in _alternatives(command)}
+    return sorted(" ".join(command) for command in words)
+
+
+def _alternatives(command: str) -> list[str]:
+    module, *rest = command.split(" ")
+    if not rest:
+        return [module]
+    return [" ".join([module, *rest[:-1], last]) for last in rest[-1].split("|")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_in_the_readme_exists(command: str) -> None:
+    """A command that README names answers --help with exit code 0."""
+    answer = subprocess.run(
+        [sys.executable, "-m", *command.split(), "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    """A `make` target that README names is one of the Makefile's."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"(?:`|\$ )make ([a-z]+)", README.read_text(encoding="utf-8"))) <= targets
+
+
+if __name__ == "__main__":
+    README.write_text(made_from_code(README.read_text(encoding="utf-8")), encoding="utf-8")
+    ENV_EXAMPLE.write_text(env_example(), encoding="utf-8")
