@@ -3,7 +3,8 @@
 -- nothing is open. An outcome that was already recorded, or overtaken, changes nothing: safe to send again.
 --
 -- KEYS: queue, wake, counts, dead
--- ARGV[1]: msgpack list of {record, attempts, payload, job, window_ms, keep_ms, routed, transitions}; a transition is
+-- ARGV[1]: msgpack list of {record, accepted, attempts, payload, job, window_ms, keep_ms, routed,
+--          transitions}; accepted is when, in ms; a transition is
 --          {handler, attempt, state, error, job}, with {job_id, job_key, wait_ms} for a retry and
 --          {dead_id, dead_key, about} for a dead letter, and with {delivery, line} for an ordered handler; a retry
 --          after attempt 0 is a delivery that waits for its turn
@@ -50,7 +51,7 @@ end
 local function apply(item, transition)
   local recorded = redis.call('HGET', item.record, transition.handler)
   if is_old(recorded, transition) then return end
-  redis.call('HSET', item.record, transition.handler, transition.state .. ' ' .. transition.attempt .. ' ' .. now)
+  redis.call('HSET', item.record, transition.handler, transition.state .. ' ' .. transition.attempt .. ' ' .. now - item.accepted)
   if transition.error ~= '' then
     redis.call('RPUSH', item.attempts,
       cmsgpack.pack({transition.handler, transition.attempt, now, transition.state, transition.error}))
