@@ -30,8 +30,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 T = TypeVar("T")
 log = structlog.get_logger()
 
-TROUBLE = (RedisError, OSError, TimeoutError)
-"""What any Redis call may raise while Redis is away; OSError because redis-py lets the builtin through."""
+TROUBLE = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What any Redis call may raise while Redis is away; OSError because redis-py lets the builtin through, RuntimeError
+because that is what uvloop raises when a connection was lost while it was being used."""
 
 
 def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
@@ -39,12 +40,15 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
 
     `timeout` in seconds bounds every reply, so that a connection that went silent is noticed. A command whose reply
     was lost is sent again up to `retries` times: every script of the kit gives the same answer twice.
+
+    No `health_check_interval`: where a connection is accepted and dropped at once (a load balancer or Docker's proxy
+    before a Redis that is down), redis-py 5.3 checks the health of the connection that it is just opening, which opens
+    it, which checks its health, twice at each level, until the stack is full: the call never ends.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": min(timeout, 1.0),
         "socket_keepalive": True,
-        "health_check_interval": 15,
         "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), retries),
         "retry_on_error": [RedisConnectionError, RedisTimeoutError, OSError],
     }
@@ -60,7 +64,7 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
 def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
     """`sentinel://[user:password@]host:port,host:port/master-name[/db]`; the master is found anew at every connect."""
     parts = urlsplit(url)
-    hosts = [host.rpartition(":") for host in parts.netloc.rpartition("@")[2].split(",")]
+    hosts = [host.partition(":") for host in parts.netloc.rpartition("@")[2].split(",") if host]
     master, _, db = parts.path.strip("/").partition("/")
     if parts.password:
         options["password"] = unquote(parts.password)

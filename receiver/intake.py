@@ -80,7 +80,7 @@ class Intake:
         if not (self.spool.depth or self.redis_away or self.redis_full):
             try:
                 return await self._to_redis(items)
-            except TROUBLE as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, there is a disk
                 self._set_away(error)
         await self.spool.write(items)
         return [Fate.SPOOLED] * len(items)
@@ -94,16 +94,19 @@ class Intake:
         looked = 0.0
         while True:
             try:
-                if time.monotonic() - looked > 1:
+                if self.redis_away or time.monotonic() - looked > 1:
                     await self._look_at_memory()
                     looked = time.monotonic()
-                self._set_back()
                 if not self.redis_full:
                     await self._drain()
+                self._set_back()
             except TROUBLE as error:
                 self._set_away(error)
+                looked = 0.0  # it is back when it answers, and what is spooled can be written
             except SpoolError as error:
                 log.error("spool unreadable", error=str(error))  # noqa: TRY400 - one line, no traceback
+            except Exception:  # without this task nothing would leave the spool any more, and nobody would notice
+                log.exception("looking after the spool failed")
             await asyncio.sleep(0.25)
 
     async def _drain(self) -> None:

@@ -13,9 +13,11 @@ supported; one Redis or Valkey with replicas (Sentinel, a managed service) is.
 | `<p>dead:<id>` | hash | one dead letter: payload, reason, error, tries, times | as its entry in `<p>dead` |
 | `<p>leases` | zset | running jobs, by the lease clock's time at which they are taken over | while running |
 | `<p>crashes` | hash | how often a running job's worker was lost | while the job exists |
+| `<p>claimed:<worker>` | string | the token of a worker's last claim, should its reply be lost | an hour |
 | `<p>lease-clock` | hash | the lease clock, which stands still while Redis or all workers are away | for ever |
 | `<p>order` | string | the last score given; they rise strictly: order of acceptance | for ever |
 | `<p>wake` | list | wakes a waiting worker at once; one entry a batch, at most 32 | until popped |
+| `<p>worker:<id>` | string | what a running worker says of itself, for `doctor` | 15 s, renewed every 5 |
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done` / `<handler> dead` | for ever |
 | `<p>turn:<handler>:<subject>` | zset | the line of deliveries at an `ordered` handler | until done or dead |
 | `arq:job:<job>` | string | the job: msgpack, no pickle | no expiry: arq's 24 h would lose a queue over a weekend |
@@ -58,6 +60,12 @@ class Keys:
 
     def turn(self, handler: str, subject: str) -> str:
         return f"{self.prefix}turn:{handler}:{subject}"
+
+    def worker(self, worker_id: str) -> str:
+        return f"{self.prefix}worker:{worker_id}"
+
+    def claimed(self, worker: str) -> str:
+        return f"{self.prefix}claimed:{worker}"
 
     @property
     def dead(self) -> str:

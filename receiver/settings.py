@@ -61,13 +61,29 @@ def _comma_separated(value: Any) -> Any:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    url = urlsplit(value.get_secret_value())
-    if url.scheme not in {"redis", "rediss", "unix", "sentinel"} or not (url.hostname or url.path):
+    try:
+        is_one = _is_redis_url(value.get_secret_value())
+    except ValueError:  # whose text may repeat the URL, password and all
+        is_one = False
+    if not is_one:
         raise ValueError(
             "expected redis://host:6379/0, rediss://… for TLS, unix:///path/to/socket "
             "or sentinel://host:26379,host:26379/master-name"
         )
     return value
+
+
+def _is_redis_url(text: str) -> bool:
+    """Whether `connect` can use it. Raises ValueError on some that it cannot."""
+    url = urlsplit(text)
+    if url.scheme == "unix":
+        return bool(url.path)
+    if url.scheme == "sentinel":
+        hosts = re.fullmatch(r"([^,:]+(:\d+)?,?)+", url.netloc.rpartition("@")[2])
+        return bool(hosts and re.fullmatch(r"(/[^/]+(/\d+)?)?/?", url.path))
+    if url.scheme not in {"redis", "rediss"} or not url.hostname:
+        return False
+    return url.port != 0 and re.fullmatch(r"/?\d*", url.path) is not None
 
 
 def _token(value: SecretStr) -> SecretStr:
@@ -82,7 +98,7 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0, le=100 * 366 * 86400)]
 """A duration in seconds; written `30s`, `10m`, `1h`, `7d` or as a plain number of seconds."""
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 """Several values, separated by commas."""
@@ -161,12 +177,19 @@ class ReceiverSettings(Settings):
             auth.secret_key(secret.get_secret_value())
         return secrets
 
+    @field_validator("idempotency_sources")
+    @classmethod
+    def _check_sources(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        Sources(words, (), ())
+        return words
+
     @model_validator(mode="after")
-    def _check_sources(self) -> Self:
-        try:
-            self.sources()
-        except ValueError as error:
-            raise ValueError(f"IDEMPOTENCY_SOURCES: {error}") from None
+    def _check_room(self) -> Self:
+        if self.max_buffered_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"MAX_BUFFERED_BYTES: expected room for one body of MAX_BODY_BYTES ({self.max_body_bytes}), "
+                f"got {self.max_buffered_bytes}"
+            )
         return self
 
     def sources(self) -> Sources:

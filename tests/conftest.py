@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from arq.connections import ArqRedis
+from redis import Redis
 
 from receiver.connection import connect, embedded
 
@@ -37,6 +39,45 @@ async def redis(valkey_url: str) -> AsyncIterator[ArqRedis]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+class Server:
+    """A Valkey of one test's own, which can be frozen, killed and started again with its data."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._running = directory, ExitStack()
+        self.url = ""
+        self.pid = 0
+
+    def start(self) -> None:
+        self.url = self._running.enter_context(embedded(self._directory))
+        with Redis.from_url(self.url) as client:
+            self.pid = client.info("server")["process_id"]
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        self._running.close()
+        self.pid = 0
+
+    def stop(self) -> None:
+        if self.pid:
+            self.thaw()
+        self._running.close()
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Valkey of the test's own; it is running."""
+    server = Server(tmp_path_factory.mktemp("own"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -110,6 +151,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start_one
     for process in started:
         process.stop()
+
+
+async def hash_of(redis: ArqRedis, key: str) -> dict[str, bytes]:
+    """A hash, its fields by name."""
+    fields: dict[bytes, bytes] = await redis.execute_command("HGETALL", key)
+    return {name.decode(): value for name, value in fields.items()}
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 20, explain: Callable[[], str] = str) -> None:

@@ -1,8 +1,12 @@
 """The worker put together: settings, routes, clients, arq's worker with a lease."""
 
 import asyncio
+import json
+import os
 import random
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -11,7 +15,7 @@ from arq.connections import ArqRedis
 from arq.worker import Function, func
 from pydantic import Field
 
-from receiver.connection import connect
+from receiver.connection import TROUBLE, connect
 from receiver.delivery import FUNCTION
 from receiver.keys import Keys
 from receiver.settings import Seconds, Settings
@@ -100,9 +104,22 @@ async def run(settings: WorkerSettings, table: routes.RouteTable) -> None:
     """Run until SIGINT or SIGTERM, then let running handlers end within the grace period."""
     worker = create_worker(settings, table, lambda: connect(settings.redis_url.get_secret_value()))
     log.info("worker running", handlers=sorted(table.by_name))
+    announcing = asyncio.create_task(_announce(settings, table, worker.pool))
     try:
         await worker.async_run()
     except asyncio.CancelledError:
         log.info("worker stopped")
     finally:
+        announcing.cancel()
         await worker.close()
+
+
+async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> None:
+    """Say every 5 seconds that this worker runs, and how: for `doctor`, which has no other way to know."""
+    names = ("handler_timeout", "lease", "shutdown_grace", "max_age", "dedupe_window", "max_body_bytes")
+    told = json.dumps({"handlers": sorted(table.by_name), **{name: getattr(settings, name) for name in names}})
+    key = Keys(settings.key_prefix).worker(f"{socket.gethostname()}:{os.getpid()}")
+    while True:
+        with suppress(*TROUBLE):
+            await redis.set(key, told, ex=15)
+        await asyncio.sleep(5)

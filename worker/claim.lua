@@ -8,12 +8,16 @@
 -- Claims take jobs in the order of acceptance, so this is also where a delivery gets its place in the line of every
 -- ordered handler that it goes to.
 --
--- KEYS: queue, leases, lease clock, crashes
+-- Asked again with the same token, because the reply was lost, it answers with the same jobs: nothing is claimed for a
+-- worker that does not know of it.
+--
+-- KEYS: queue, leases, lease clock, crashes, claimed (the token of the worker's last claim)
 -- ARGV: want, lease (ms), stall (ms), token, alone (1: a job under suspicion may be taken), prefixes of
 --       in-progress, retry and job keys, prefix of the kit's keys, JSON of the ordered handlers by event type ('' if none)
--- Returns a flat list: id, score, tries, crashes, data (false when it is gone) for each job.
+-- Returns a flat list: id, score, tries, crashes, fresh (1: never started before), data (false when it is gone) for
+-- each job.
 
-local queue, leases, clock, crashes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local queue, leases, clock, crashes, last_claim = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local want, lease, stall, token, alone = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local in_progress, retry, job, prefix = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local ordered = ARGV[10] ~= '' and cjson.decode(ARGV[10])
@@ -25,14 +29,28 @@ local reads = (tonumber(last[2]) or 0) + math.min(math.max(now - (tonumber(last[
 redis.call('HSET', clock, 'seen', now, 'reads', reads)
 
 local claimed, count = {}, 0
-local function claim(id, score, lost)
-  redis.call('SET', in_progress .. id, token)
-  redis.call('ZADD', leases, reads + lease, id)
+local function hand_out(id, score, tries, lost, fresh)
   local n = #claimed
-  claimed[n + 1], claimed[n + 2] = id, score
-  claimed[n + 3] = redis.call('INCR', retry .. id)
-  claimed[n + 4], claimed[n + 5] = lost, redis.call('GET', job .. id)
+  claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4], claimed[n + 5] = id, score, tries, lost, fresh
+  claimed[n + 6] = redis.call('GET', job .. id)
+  redis.call('ZADD', leases, reads + lease, id)
   count = count + 1
+end
+
+local function claim(id, score, lost)
+  local fresh = 1 - redis.call('EXISTS', retry .. id) -- a try that was given back leaves a 0 behind
+  redis.call('SET', in_progress .. id, token)
+  hand_out(id, score, redis.call('INCR', retry .. id), lost, fresh)
+end
+
+if redis.call('GET', last_claim) == token then
+  for _, id in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+    if redis.call('GET', in_progress .. id) == token then
+      local lost = tonumber(redis.call('HGET', crashes, id) or 0)
+      hand_out(id, tostring(now), tonumber(redis.call('GET', retry .. id) or 1), lost, 0)
+    end
+  end
+  return claimed
 end
 
 local function stand_in_line(id, score)
@@ -69,4 +87,5 @@ if count < want then
     end
   end
 end
+if count > 0 then redis.call('SET', last_claim, token, 'EX', 3600) end
 return claimed

@@ -59,7 +59,7 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
     """A delivery's job: run every handler of its event that has no outcome yet."""
     kit: Kit = ctx["kit"]
     delivery = Delivery.from_job(value)
-    recorded = await kit.outcomes.recorded(delivery.id) if ctx["job_try"] > 1 else {}
+    recorded = {} if ctx.get("fresh") else await kit.outcomes.recorded(delivery.id)
     try:
         event = read(delivery, kit.settings)
     except Unreadable as error:
@@ -107,10 +107,11 @@ async def run_all(
             if running:
                 finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
             transitions = [task.result() for task in finished]
-            await kit.outcomes.record(delivery, job_id, transitions, routed=not running)
+            await _undisturbed(kit.outcomes.record(delivery, job_id, transitions, routed=not running))
             outcomes |= {transition.handler: transition.state for transition in transitions} or {"no handler": "done"}
     finally:
-        await _cancel(running)
+        if ended := await _cancelled(running):  # it had its effect all the same
+            await kit.outcomes.record(delivery, job_id, ended, routed=False)
     log.info(
         "delivery handled",
         delivery=delivery.id,
@@ -178,11 +179,23 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _cancel(tasks: set[asyncio.Task[Transition]]) -> None:
+async def _undisturbed(write: Coroutine[Any, Any, None]) -> None:
+    """Let a write that has begun come to its end before a cancellation goes on: the next worker has to see it."""
+    writing = asyncio.create_task(write)
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
+
+
+async def _cancelled(tasks: set[asyncio.Task[Transition]]) -> list[Transition]:
+    """Cancel tasks; what those have to say that came to an end nevertheless."""
     for task in tasks:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
+    return [task.result() for task in tasks if not task.cancelled() and task.exception() is None]
 
 
 def read(delivery: Delivery, settings: Settings) -> Event:

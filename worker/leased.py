@@ -34,6 +34,7 @@ from arq.constants import result_key_prefix
 from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
 from arq.utils import ms_to_datetime, timestamp_ms
 from arq.worker import Function, Retry, RetryJob, Worker
+from redis.commands.core import AsyncScript
 
 from receiver.connection import TROUBLE, insist
 from receiver.delivery import unpack
@@ -55,13 +56,17 @@ def script(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that is ours while its lease is renewed. `score` is its due time (ms), `tries` counts this start."""
+    """A job that is ours while its lease is renewed. `score` is its due time (ms), `tries` counts this start.
+
+    `fresh` says that nobody has ever started it: `tries` may be 1 again where a try was given back.
+    """
 
     job_id: str
     token: str
     score: float
     tries: int
     crashes: int
+    fresh: bool
     data: bytes | None
 
 
@@ -112,6 +117,8 @@ class LeasedWorker(Worker):
         self._stall_ms = self._lease_ms * 2 // 5
         self._ordered = json.dumps(ordered) if ordered else ""
         self._claims: dict[str, Claim] = {}
+        self._claimed = keys.claimed(uuid.uuid4().hex)
+        self._token = uuid.uuid4().hex
         self._claim_script = self.pool.register_script(script("claim.lua"))
         self._finish_script = self.pool.register_script(script("finish.lua"))
         self._finishing: Together[tuple[Claim, Ending], bool] = Together(self._send_endings)
@@ -153,7 +160,7 @@ class LeasedWorker(Worker):
             if not self.allow_pick_jobs or free == 0:
                 await self._until_a_slot_is_free()
                 return
-            claims = await self._claim(free)
+            claims = await self._claim_or_give_back(free)
             for claim in claims:
                 self._start(claim)
             await self.heart_beat()  # arq's: its health key, and cron jobs if there are any
@@ -166,18 +173,33 @@ class LeasedWorker(Worker):
             log.exception("claiming failed")
             await asyncio.sleep(1)
 
+    async def _claim_or_give_back(self, want: int) -> list[Claim]:
+        """Claim; jobs that arrive when the worker has just been told to stop go back unharmed."""
+        claiming = asyncio.create_task(self._claim(want))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            with contextlib.suppress(*TROUBLE):
+                async with asyncio.timeout(1):
+                    endings = [(claim, Ending("release", claim.score)) for claim in await claiming]
+                    await asyncio.gather(*(self._finishing.add(ending) for ending in endings))
+            raise
+
     async def _claim(self, want: int) -> list[Claim]:
-        token = uuid.uuid4().hex
+        """Claim up to `want` jobs. Should the answer be lost, the next call asks for the same ones again."""
         alone = not any(claim.crashes > 1 for claim in self._claims.values())
         flat = await self._claim_script(
-            keys=[self.queue_name, self._keys.leases, self._keys.lease_clock, self._keys.crashes],
+            keys=[self.queue_name, self._keys.leases, self._keys.lease_clock, self._keys.crashes, self._claimed],
             args=[
-                *(want, self._lease_ms, self._stall_ms, token, int(alone), IN_PROGRESS, RETRY, JOB),
+                *(want, self._lease_ms, self._stall_ms, self._token, int(alone), IN_PROGRESS, RETRY, JOB),
                 *(self._keys.prefix, self._ordered),
             ],
         )
-        rows = zip(*[iter(flat)] * 5, strict=True)
-        return [Claim(i.decode(), token, float(score), tries, crashes, data) for i, score, tries, crashes, data in rows]
+        token, self._token = self._token, uuid.uuid4().hex
+        return [
+            Claim(job_id.decode(), token, float(score), tries, crashes, bool(fresh), data)
+            for job_id, score, tries, crashes, fresh, data in zip(*[iter(flat)] * 6, strict=True)
+        ]
 
     def _start(self, claim: Claim) -> None:
         self._claims[claim.job_id] = claim
@@ -204,24 +226,30 @@ class LeasedWorker(Worker):
     async def _renew(self) -> None:
         redis = self._connect()
         renew = redis.register_script(script("renew.lua"))
+        wait = self._lease_ms / 4000
         while not self._stop_renewing.is_set():
-            await asyncio.sleep(self._lease_ms / 4000)
-            claims = list(self._claims.values())
-            blocked = time.monotonic() - self._loop_seen
-            if not claims or blocked > self.job_timeout_s + self._lease_ms / 1000:  # a loop that hangs for good: let go
-                continue
-            pairs = [part for claim in claims for part in (claim.job_id, claim.token)]
+            await asyncio.sleep(wait)
             try:
-                lost = await renew(
-                    keys=[self._keys.leases, self._keys.lease_clock],
-                    args=[self._lease_ms, self._stall_ms, IN_PROGRESS, *pairs],
-                )
+                await self._renew_once(renew)
+                wait = self._lease_ms / 4000
             except TROUBLE:
-                await asyncio.sleep(0.1)
-                continue
-            for job_id in lost:
-                self.loop.call_soon_threadsafe(self._drop, job_id.decode())
+                wait = 0.1  # once Redis is back the lease clock goes on: do not let it run far
+            except Exception:  # a worker that no longer renews would lose every job that it runs
+                log.exception("renewing failed")
         await redis.aclose()
+
+    async def _renew_once(self, renew: AsyncScript) -> None:
+        claims = list(self._claims.values())
+        blocked = time.monotonic() - self._loop_seen
+        if not claims or blocked > self.job_timeout_s + self._lease_ms / 1000:  # a loop that hangs for good: let go
+            return
+        pairs = [part for claim in claims for part in (claim.job_id, claim.token)]
+        lost = await renew(
+            keys=[self._keys.leases, self._keys.lease_clock],
+            args=[self._lease_ms, self._stall_ms, IN_PROGRESS, *pairs],
+        )
+        for job_id in lost:
+            self.loop.call_soon_threadsafe(self._drop, job_id.decode())
 
     def _drop(self, job_id: str) -> None:
         """Another worker has this job now: what it runs here must not go on."""
@@ -260,6 +288,7 @@ class LeasedWorker(Worker):
             **self.ctx,
             "job_id": claim.job_id,
             "job_try": claim.tries,
+            "fresh": claim.fresh,
             "enqueue_time": ms_to_datetime(enqueued_ms),
             "score": int(claim.score),
         }

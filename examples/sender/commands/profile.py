@@ -1,0 +1,161 @@
+"""profile: a receiver with a script, and a report of what your sender did with it."""
+
+import asyncio
+import contextlib
+import difflib
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from examples.sender import terminal
+from examples.sender.commands import options
+from examples.sender.commands.options import Html, Json
+from examples.sender.profile import reports
+from examples.sender.profile.conclusions import Profile
+from examples.sender.profile.conclusions import profile as concluded
+from examples.sender.profile.proposal import Proposal, propose
+from examples.sender.profile.script import Scene, Script, scenes
+from examples.sender.profile.sightings import sightings
+from examples.sender.recording import RecordingReceiver
+from examples.sender.terminal import Refusal
+
+# With a space, an accent and a slash, percent-encoded: whether a sender keeps them is one of the questions.
+_PATH = "/webhooks/caf%C3%A9%20a%2Fb"
+
+
+def profile(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for a sender elsewhere.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any.")] = 8080,
+    path: Annotated[str, typer.Option(help="Path of the endpoint, percent-encoded.")] = _PATH,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM), to be profiled over TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="ANSWER", help="Give only these answers.")] = None,
+    tries: Annotated[int, typer.Option(min=1, help="Requests of an event that get its answer; then 200.")] = 3,
+    late: Annotated[float, typer.Option(min=0.1, max=120, help="Seconds of the late answer.")] = 11.0,
+    idle: Annotated[float, typer.Option(min=0.1, help="End after all was seen and so many quiet seconds.")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="End after so many seconds in any case.")] = 86400.0,
+    html: Html = None,
+    json: Json = False,
+) -> int:
+    """Profile a sender: point it at the URL that is printed, let it send events, stop with Ctrl-C."""
+    played = _chosen(scenes(path, late), only)
+    if not path.startswith("/"):
+        raise Refusal(f"--path {path}: expected a path that begins with /")
+    script = Script(played, tries)
+    receiver = RecordingReceiver(
+        script.answer, at_headers=script.at_headers, host=host, port=port, path=path, tls=_tls(tls_cert, tls_key)
+    )
+    asyncio.run(Watch(receiver, script, idle, seconds).run())
+    found = concluded(receiver.arrivals, script.given, path, len(receiver.malformed))
+    proposal = propose(sightings(receiver.arrivals))
+    used = {"answers": [scene.name for scene in played], "tries": tries, "late": late, "path": path}
+    if html:
+        options.write(html, reports.html(found, proposal, used))
+    if json:
+        terminal.as_json(reports.as_dict(found, proposal, used))
+    else:
+        _print(found, proposal)
+    return 0 if found.requests else 1
+
+
+@dataclass
+class Watch:
+    """Listens until everything was seen and it is quiet, the time is up, or someone stops it."""
+
+    receiver: RecordingReceiver
+    script: Script
+    idle: float
+    seconds: float
+
+    async def run(self) -> None:
+        """Serve and show what arrives; raises `Refusal` when the port is taken."""
+        stop = asyncio.Event()
+        try:
+            async with self.receiver:
+                terminal.complain(f"send events to {self.receiver.url} and stop with Ctrl-C")
+                async with _stopping(stop):
+                    await self._watch(stop)
+        except OSError as error:
+            raise Refusal(f"cannot listen: {error.strerror}; choose another --host or --port") from None
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        end = time.monotonic() + self.seconds
+        console = Console(stderr=True)
+        with Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext() as live:
+            while not stop.is_set() and time.monotonic() < end and not self._seen():
+                if live:
+                    live.update(self._table(), refresh=True)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), min(0.25, self.idle / 2, max(end - time.monotonic(), 0.01)))
+
+    def _seen(self) -> bool:
+        if not self.script.complete or self.receiver.open_requests:
+            return False
+        last = max(arrival.ended or arrival.began for arrival in self.receiver.arrivals)
+        return time.monotonic() - last > self.idle
+
+    def _table(self) -> Table:
+        shown = Table("EVENT", "ID", "ANSWERED", "WAITED FOR", title=f"{len(self.receiver.arrivals)} requests")
+        for arrival in self.receiver.arrivals[-15:]:
+            took = f"{(arrival.ended or time.monotonic()) - arrival.began:.1f} s"
+            shown.add_row(arrival.type, arrival.id or "", self.script.given.get(arrival.number, "…"), took)
+        return shown
+
+
+@contextlib.asynccontextmanager
+async def _stopping(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Ctrl-C and SIGTERM end the watch, not the report; a thread that is not the main one has no signals."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
+        for number in numbers:
+            loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+
+def _chosen(known: dict[str, Scene], only: Sequence[str] | None) -> list[Scene]:
+    for name in only or ():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)
+            raise Refusal(f"there is no answer {name!r}; did you mean {' or '.join(near)}?")
+    return [known[name] for name in (only or known)]
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise Refusal("expected both --tls-cert and --tls-key")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise Refusal(f"--tls-cert {certificate}, --tls-key {key}: cannot be used: {error.strerror or error}") from None
+    return context
+
+
+def _print(found: Profile, proposal: Proposal) -> None:
+    terminal.table(reports.REACTIONS, reports.reactions(found))
+    terminal.say("")
+    terminal.table(("QUESTION", "SEEN"), reports.facts(found))
+    terminal.say("\nsettings for the kit:\n")
+    terminal.say(proposal.lines())
+    terminal.say("")
+    for reason in [*proposal.reasons, *reports.never(proposal), proposal.replayed]:
+        if reason:
+            terminal.say(f"- {reason}")

@@ -1,0 +1,96 @@
+"""Which requests are the same event: the question that everything else depends on, before any id is known."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from examples.sender.arrivals import Arrival
+
+_ID_HEADERS = ("webhook-id", "idempotency-key", "ce-id")
+# Names of fields that senders change from one attempt to the next.
+_CHANGING = re.compile(r"attempt|retr|tries|sent|deliver|nonce|signature|time|date|_at$|At$", re.IGNORECASE)
+_ID = re.compile(r"id$|uuid|guid|key", re.IGNORECASE)
+MOVED = "-moved"
+"""Where the script redirects to; what arrives there follows a request that is counted already."""
+_ENOUGH = 3  # equal fields: fewer say nothing
+
+
+@dataclass(slots=True)
+class Sighting:
+    """One event, and the requests that carried it, in the order of their arrival."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+
+
+def sightings(arrivals: Iterable[Arrival]) -> list[Sighting]:
+    """The events among these requests; one whose body was never read belongs to none."""
+    found: list[Sighting] = []
+    for arrival in arrivals:
+        if arrival.complete and not arrival.target.endswith(MOVED):
+            place(found, arrival)
+    return found
+
+
+def place(found: list[Sighting], arrival: Arrival) -> Sighting:
+    """Add a request to the event it carries, or to a new one at the end of the list."""
+    for sighting in reversed(found):
+        if any(same_event(earlier, arrival) for earlier in (sighting.arrivals[-1], sighting.arrivals[0])):
+            sighting.arrivals.append(arrival)
+            return sighting
+    found.append(Sighting([arrival]))
+    return found[-1]
+
+
+def same_event(earlier: Arrival, later: Arrival) -> bool:
+    """Whether two requests carry one event: the same bytes, the same id header, or a retold body.
+
+    A retold body differs in fields such as `sent_at` or `attempt` only; after a failure also in one field that is
+    named like an id, because some senders make a new one for each attempt.
+    """
+    for name in _ID_HEADERS:
+        if (theirs := earlier.header(name)) and (ours := later.header(name)):
+            return theirs == ours and earlier.header("ce-source") == later.header("ce-source")
+    if earlier.body == later.body:
+        return bool(later.body)
+    return _retold(earlier, later)
+
+
+def leaves(body: bytes) -> Mapping[str, Any]:
+    """Every value of a JSON object by its dotted path, items of lists by number; nothing for any other body."""
+    return _leaves(body)
+
+
+@lru_cache(maxsize=4096)
+def _leaves(body: bytes) -> Mapping[str, Any]:
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return dict(_walk(payload, "")) if isinstance(payload, dict) else {}
+
+
+def _walk(value: Any, path: str) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict | list):
+        for step, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _walk(part, f"{path}.{step}" if path else str(step))
+    else:
+        yield path, value
+
+
+def _retold(earlier: Arrival, later: Arrival) -> bool:
+    before, after = leaves(earlier.body), leaves(later.body)
+    if not before or before.keys() != after.keys():
+        return False
+    changed = [path for path in before if before[path] != after[path]]
+    odd = [path for path in changed if not _CHANGING.search(path.rpartition(".")[2])]
+    if len(before) - len(changed) < _ENOUGH:
+        return False
+    return not odd or (len(odd) == 1 and _failed(earlier) and bool(_ID.search(odd[0])))
+
+
+def _failed(arrival: Arrival) -> bool:
+    answer = arrival.answer
+    return answer is not None and (arrival.abandoned or answer.ending != "whole" or answer.status not in {200, 201})

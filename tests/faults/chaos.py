@@ -1,0 +1,96 @@
+"""Makes the planned faults happen, each lane on its own; one fault of a lane ends before its next begins."""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from receiver.connection import insist
+from tests.faults.cluster import Cluster
+from tests.faults.proxy import QUIET, Proxy
+from tests.faults.schedule import Fault
+
+LOSS = 0.04
+"""The share of messages lost while connections are being dropped."""
+FILLER = "filler:"
+SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM}
+
+
+class Chaos:
+    """Faults as they happen. `trouble` holds the spans (Unix seconds) in which Valkey could not do its work."""
+
+    def __init__(self, cluster: Cluster, proxy: Proxy, tell: Callable[[str], None]) -> None:
+        self._cluster, self._proxy, self._tell = cluster, proxy, tell
+        self.trouble: list[tuple[float, float]] = []
+        self.happened: Counter[str] = Counter()
+
+    async def happen(self, faults: Sequence[Fault]) -> None:
+        """Return when all of them are over and everything runs again."""
+        start = time.monotonic()
+        lanes = {fault.lane: [other for other in faults if other.lane == fault.lane] for fault in faults}
+        async with asyncio.TaskGroup() as group:
+            for lane in lanes.values():
+                group.create_task(self._in_turn(lane, start))
+
+    async def _in_turn(self, lane: Sequence[Fault], start: float) -> None:
+        for fault in lane:
+            await asyncio.sleep(start + fault.at - time.monotonic())
+            where = "both of " if fault.target < 0 else ""
+            self._tell(f"{fault.kind} {where}{fault.lane}")
+            self.happened[f"{fault.lane}: {fault.kind}"] += 1
+            await getattr(self, f"_{fault.lane}")(fault)
+
+    async def _receivers(self, fault: Fault) -> None:
+        """One at a time: the next fault waits until this one answers again, so that never both are down."""
+        receiver = self._cluster.receivers[fault.target]
+        await receiver.strike(SIGNALS[fault.kind], fault.seconds)
+        await asyncio.sleep(fault.seconds)
+        await receiver.until_ready()
+
+    async def _workers(self, fault: Fault) -> None:
+        workers = self._cluster.workers if fault.target < 0 else [self._cluster.workers[fault.target]]
+        await asyncio.gather(*(worker.strike(SIGNALS[fault.kind], fault.seconds) for worker in workers))
+        await asyncio.sleep(fault.seconds)
+
+    async def _connections(self, fault: Fault) -> None:
+        self._proxy.loss = LOSS
+        await asyncio.sleep(fault.seconds)
+        self._proxy.loss = QUIET
+
+    async def _valkey(self, fault: Fault) -> None:
+        began = time.time()
+        match fault.kind:
+            case "kill" | "terminate":
+                await self._gone(SIGNALS[fault.kind], fault.seconds)
+            case "take away":
+                await self._gone(signal.SIGTERM, fault.seconds)
+            case "freeze":
+                self._cluster.valkey.freeze(frozen=True)
+                await asyncio.sleep(fault.seconds)
+                self._cluster.valkey.freeze(frozen=False)
+                await self._cluster.valkey.until_ready()
+            case _:
+                await self._full(fault)
+        self.trouble.append((began, time.time()))
+
+    async def _gone(self, number: signal.Signals, seconds: float) -> None:
+        await self._cluster.valkey.strike(number, seconds)
+        await asyncio.sleep(seconds)
+        await self._cluster.valkey.until_ready()
+
+    async def _full(self, fault: Fault) -> None:
+        redis = self._cluster.redis
+        room = 0 if fault.kind == "lower its memory limit" else 4 << 20
+        used = (await insist(lambda: redis.info("memory")))["used_memory"]
+        await insist(lambda: redis.config_set("maxmemory", used + room))
+        await self._fill(room)
+        await asyncio.sleep(fault.seconds)
+        await insist(lambda: redis.config_set("maxmemory", 0))
+        await insist(lambda: redis.delete(*(f"{FILLER}{i}" for i in range(64))))
+
+    async def _fill(self, room: int) -> None:
+        with suppress(Exception):  # out of memory is what is wanted
+            for number in range(room >> 16):
+                await self._cluster.redis.set(f"{FILLER}{number}", b"x" * (1 << 16))

@@ -1,0 +1,230 @@
+"""The processes of a run: Valkey, two receivers, two workers, each started again whenever it ends."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+from redis.asyncio import Redis
+
+from receiver.connection import TROUBLE, server_binary, with_parent
+from tests.faults import effects
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "a-token-for-the-faults-0123456789"
+STOPS_WITHIN = 20.0
+"""Seconds in which a process has to be gone after SIGTERM."""
+
+
+@dataclass(slots=True)
+class Kill:
+    """The end of one life of a process by our hand. Times are Unix seconds; `exited` is infinite until it is over."""
+
+    signal: signal.Signals
+    sent: float
+    exited: float = float("inf")
+
+
+@dataclass
+class Member:
+    """One process of the cluster, over all its lives; `ready` says whether it can be used."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str]
+    log: Path
+    ready: Callable[[], Awaitable[bool]]
+    kills: dict[str, Kill] = field(default_factory=dict)
+    ended_by_itself: list[str] = field(default_factory=list)
+    lives: int = 0
+    _down: float = 0.0
+    _process: asyncio.subprocess.Process | None = None
+
+    @property
+    def life(self) -> str:
+        """The name of the life that is running, or was last."""
+        return f"{self.name}.{self.lives}"
+
+    async def live(self) -> None:
+        """Run, and start again after every end, until cancelled: what a service manager does."""
+        try:
+            while True:
+                await self._live_once()
+                await asyncio.sleep(self._down)
+                self._down = 0.3
+        finally:
+            await self._end()
+
+    async def _live_once(self) -> None:
+        self.lives += 1
+        env = {**self.env, effects.PROCESS: self.life}
+        with self.log.open("ab") as out:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.command, env=env, cwd=self.log.parent, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out,
+                **with_parent(),
+            )  # fmt: skip
+        code = await self._process.wait()
+        if kill := self.kills.get(self.life):
+            kill.exited = time.time()
+        else:
+            self.ended_by_itself.append(f"{self.life} with {code}")
+
+    async def strike(self, number: signal.Signals, down: float) -> None:
+        """End this life; the next begins `down` seconds later. Returns when the process is gone."""
+        process, self._down = self._process, down
+        if process is None or process.returncode is not None:
+            return
+        kill = self.kills.setdefault(self.life, Kill(number, time.time()))
+        process.send_signal(number)
+        try:
+            async with asyncio.timeout(STOPS_WITHIN):
+                await process.wait()
+        except TimeoutError:
+            self.ended_by_itself.append(f"{self.life} had to be killed: {number.name} did not end it")
+            kill.signal = signal.SIGKILL
+            process.kill()
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Stop the process where it stands, or let it go on."""
+        if self._process and self._process.returncode is None:
+            self._process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    async def until_ready(self, within: float = 30.0) -> None:
+        """Return when the process can be used; raises TimeoutError."""
+        async with asyncio.timeout(within):
+            while not await self.ready():
+                await asyncio.sleep(0.05)
+
+    async def _end(self) -> None:
+        if self._process and self._process.returncode is None:
+            self.freeze(frozen=False)
+            self._process.kill()
+            await self._process.wait()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is put to the test: the arguments of Python that start a receiver and a worker, and their settings."""
+
+    receiver: Sequence[str]
+    worker: Sequence[str]
+    env: Mapping[str, str]
+    shared_spool: bool = False
+
+
+@dataclass
+class Cluster:
+    """All members, and direct ways to look at them past the proxy."""
+
+    valkey: Member
+    receivers: list[Member]
+    workers: list[Member]
+    urls: list[str]
+    redis: Redis
+    http: httpx2.AsyncClient
+    directory: Path
+    proxy_port: int
+    valkey_port: int
+
+    @property
+    def members(self) -> list[Member]:
+        return [self.valkey, *self.receivers, *self.workers]
+
+    async def health(self, index: int) -> dict[str, object]:
+        """What a receiver says of itself; empty when it says nothing."""
+        with suppress(httpx2.HTTPError, ValueError):
+            answer = await self.http.get(f"{self.urls[index]}/healthz")
+            found: dict[str, object] = answer.json() if answer.status_code == httpx2.codes.OK else {}
+            return found
+        return {}
+
+
+@asynccontextmanager
+async def running(kind: Kind, directory: Path) -> AsyncIterator[Cluster]:
+    """A cluster of this kind with its files in `directory`; every process of it is gone when the block ends."""
+    cluster = _cluster(kind, directory)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(cluster.http.aclose)
+        stack.push_async_callback(cluster.redis.aclose)
+        tasks = [asyncio.create_task(cluster.valkey.live())]
+        stack.push_async_callback(_stop, tasks)
+        await cluster.valkey.until_ready()
+        tasks += [asyncio.create_task(member.live()) for member in (*cluster.receivers, *cluster.workers)]
+        yield cluster
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in reversed(tasks):
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _cluster(kind: Kind, directory: Path) -> Cluster:
+    valkey_port, proxy_port, *ports = _free_ports(4)
+    redis = Redis(port=valkey_port, socket_timeout=2)
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "REDIS_URL": f"redis://127.0.0.1:{proxy_port}/0",
+        "WEBHOOK_TOKEN": TOKEN,
+        effects.DIRECTORY: str(directory),
+        **kind.env,
+    }
+
+    async def valkey_is_ready() -> bool:
+        with suppress(*TROUBLE):
+            return bool(await redis.ping())
+        return False
+
+    def member(name: str, arguments: Sequence[str], **more: str) -> Member:
+        return Member(name, [sys.executable, *arguments], env | more, directory / f"{name}.log", _at_once)
+
+    cluster = Cluster(
+        valkey=Member("valkey", _valkey(valkey_port, directory), {}, directory / "valkey.log", valkey_is_ready),
+        receivers=[
+            member(f"receiver-{i}", kind.receiver, PORT=str(port), SPOOL_PATH=str(_spool(kind, directory, i)))
+            for i, port in enumerate(ports)
+        ],
+        workers=[member(f"worker-{i}", kind.worker) for i in range(2)],
+        urls=[f"http://127.0.0.1:{port}" for port in ports],
+        redis=redis,
+        http=httpx2.AsyncClient(timeout=2),
+        directory=directory,
+        proxy_port=proxy_port,
+        valkey_port=valkey_port,
+    )
+    for index, receiver in enumerate(cluster.receivers):
+        receiver.ready = lambda index=index: _answers(cluster, index)  # type: ignore[misc]
+    return cluster
+
+
+def _spool(kind: Kind, directory: Path, index: int) -> Path:
+    return directory / ("spool.db" if kind.shared_spool else f"spool-{index}.db")
+
+
+def _valkey(port: int, directory: Path) -> list[str]:
+    return [
+        *(server_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--daemonize", "no"),
+        *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"),
+    ]
+
+
+async def _at_once() -> bool:
+    return True
+
+
+async def _answers(cluster: Cluster, index: int) -> bool:
+    return bool(await cluster.health(index))
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [taken.getsockname()[1] for taken in sockets]

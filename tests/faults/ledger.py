@@ -1,0 +1,118 @@
+"""The arithmetic: what was acknowledged against what was done, by whom, and how often."""
+
+import signal
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.faults.books import Books
+from tests.faults.cluster import Kill
+from tests.faults.effects import How, Run
+
+SAME_MOMENT = 0.02
+"""Seconds by which the end of a process and a line that it wrote may seem to be the wrong way round."""
+Pair = tuple[str, str]
+"""An event and a handler."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a run leaves behind. `trouble` are the spans in which Valkey could not do its work."""
+
+    acknowledged: set[str]
+    runs: Sequence[Run]
+    kills: Mapping[str, Kill]
+    books: Books
+    handlers: Sequence[str]
+    trouble: Sequence[tuple[float, float]] = ()
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Attempts that were run more than once: because a kill interrupted the run before, or for no good reason."""
+
+    explained: list[str] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Handler runs owed to acknowledged events: each is done, dead, open or lost, by (event, handler)."""
+
+    done: set[Pair]
+    dead: set[Pair]
+    open: set[Pair]
+    lost: set[Pair]
+    dead_for_no_reason: set[Pair]
+
+
+def account(evidence: Evidence) -> Account:
+    """Done is what the handler itself wrote down; dead and open is what Redis says."""
+    done = _those(evidence, "done")
+    owed = {(event, handler) for event in evidence.acknowledged for handler in evidence.handlers}
+    recorded = {pair: outcome.state for pair, outcome in evidence.books.outcomes.items()}
+    dead = {pair for pair in owed - done if recorded.get(pair) == "dead"}
+    still_open = {pair for pair in owed - done if recorded.get(pair) == "open"}
+    return Account(
+        done=done & owed,
+        dead=dead,
+        open=still_open,
+        lost=owed - done - dead - still_open,
+        dead_for_no_reason=dead - _those(evidence, "gave up"),
+    )
+
+
+def _those(evidence: Evidence, how: How) -> set[Pair]:
+    return {(run.event, run.handler) for run in evidence.runs if run.how == how}
+
+
+def repeats(evidence: Evidence) -> Repeats:
+    """Every attempt that was started again, and whether a kill of the process that ran it before explains that."""
+    attempts: dict[tuple[str, str, int], list[Run]] = defaultdict(list)
+    for run in evidence.runs:
+        attempts[run.event, run.handler, run.attempt].append(run)
+    found = Repeats()
+    for (event, handler, attempt), runs in attempts.items():
+        outcome = evidence.books.outcomes.get((event, handler))
+        recorded = outcome.at.get(attempt, float("inf")) if outcome else float("inf")
+        for run in sorted(runs, key=lambda run: run.started)[:-1]:
+            is_explained = _was_interrupted(run, recorded, evidence)
+            (found.explained if is_explained else found.unexplained).append(
+                f"{event} {handler} attempt {attempt} in {run.process}: {run.how or 'no end'}"
+            )
+    return found
+
+
+def _was_interrupted(run: Run, recorded: float, evidence: Evidence) -> bool:
+    """Whether the process was ended during this run: before its outcome, if it had one, was on record."""
+    kill = evidence.kills.get(run.process)
+    if kill is None or recorded < kill.sent - SAME_MOMENT:
+        return False
+    if run.how == "cancelled" and run.ended < kill.sent - SAME_MOMENT:
+        return False  # its lease was lost while its worker was alive
+    if kill.signal is signal.SIGKILL or run.how in {"cancelled", ""}:
+        return True
+    # SIGTERM waits until an outcome is on record: only a Valkey that could not take it excuses
+    return any(began < kill.exited and kill.sent < ended for began, ended in evidence.trouble)
+
+
+def disagreements(evidence: Evidence) -> list[str]:
+    """Where the kit's own ledger contradicts itself, or what the handlers wrote down."""
+    books = evidence.books
+    lines = _differ("counts: accepted", books.counts.get("accepted", 0), "records", books.records)
+    for handler in evidence.handlers:
+        done, dead, still_open = (books.total(handler, state) for state in ("done", "dead", "open"))
+        lines += _differ(f"{handler}: done + dead + open", done + dead + still_open, "records", books.records)
+        lines += _differ(f"counts: {handler} done", books.counts.get(f"{handler} done", 0), "recorded done", done)
+        lines += _differ(f"counts: {handler} dead", books.counts.get(f"{handler} dead", 0), "recorded dead", dead)
+        did = {run.event for run in evidence.runs if run.handler == handler and run.how == "done"}
+        says = {
+            event for (event, name), outcome in books.outcomes.items() if (name, outcome.state) == (handler, "done")
+        }
+        lines += _differ(f"{handler}: did", len(did), "recorded done", len(says)) if did != says else []
+    unknown = evidence.acknowledged - {event for event, _ in books.outcomes}
+    return [*lines, *([f"acknowledged without a record: {len(unknown)}"] if unknown else [])]
+
+
+def _differ(name: str, value: int, other_name: str, other: int) -> list[str]:
+    return [f"{name} {value}, {other_name} {other}"] if value != other else []

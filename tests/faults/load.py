@@ -1,0 +1,101 @@
+"""Plays the sender: a steady, open-loop stream of events with duplicates, each sent again until a 200 came."""
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import httpx2
+
+from receiver.events import CATALOG
+
+PATIENCE = 10.0
+"""Seconds that the sender waits for an answer, as Glartek does."""
+GIVE_UP = 25.0
+"""Seconds after which a delivery that got no 200 is not tried again."""
+
+
+@dataclass
+class Answers:
+    """What the sender saw. `slowest` is in seconds; a delivery without any answer within the time counts in full."""
+
+    acknowledged: set[str] = field(default_factory=set)
+    unique: int = 0
+    duplicates: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    unanswered: Counter[str] = field(default_factory=Counter)
+    slowest: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    given_up: int = 0
+
+    @property
+    def not_200(self) -> int:
+        return self.statuses.total() - self.statuses[200]
+
+
+class Load:
+    """Sends `rate` unique events a second for `seconds`; a share of them more than once."""
+
+    def __init__(self, urls: list[str], *, seed: int, rate: float, seconds: float) -> None:
+        self._urls, self._rate, self._seconds = urls, rate, seconds
+        self._rng = random.Random(f"{seed} load")
+        self._name = f"{self._rng.getrandbits(32):08x}"
+        self.answers = Answers()
+
+    async def send(self) -> None:
+        """Return when every delivery was answered with a 200 or given up."""
+        start = time.monotonic()
+        limits = httpx2.Limits(max_connections=400, max_keepalive_connections=50)
+        async with httpx2.AsyncClient(timeout=PATIENCE, limits=limits) as self._http, asyncio.TaskGroup() as group:
+            for number in range(round(self._rate * self._seconds)):
+                await asyncio.sleep(start + number / self._rate - time.monotonic())
+                for event, body, wait in self._copies(number):
+                    group.create_task(self._deliver(event, body, wait))
+
+    def _copies(self, number: int) -> list[tuple[str, bytes, float]]:
+        """An event, its bytes, and how many seconds to wait, for each time that it is sent."""
+        event = f"{self._name}-{number:06d}"
+        kind = self._rng.choice(CATALOG)
+        body = json.dumps(kind.sample() | {"id": event, "type": kind.name}).encode()
+        waits = [0.0]
+        dice = self._rng.random()
+        if dice < 0.10:  # at once, to both receivers
+            waits += [0.0] * self._rng.choice([1, 1, 1, 5])
+        elif dice < 0.25:  # later, when it may be done already, or still wait in a spool
+            waits.append(self._rng.uniform(0.01, self._seconds / 5))
+        self.answers.unique += 1
+        self.answers.duplicates += len(waits) - 1
+        return [(event, body, wait) for wait in waits]
+
+    async def _deliver(self, event: str, body: bytes, wait: float) -> None:
+        first = self._rng.randrange(len(self._urls))
+        await asyncio.sleep(wait)
+        give_up = time.monotonic() + GIVE_UP
+        for attempt in itertools.count():
+            if await self._is_answered_with_200(self._urls[(first + attempt) % len(self._urls)], body):
+                self.answers.acknowledged.add(event)
+                return
+            if time.monotonic() > give_up:
+                self.answers.given_up += 1
+                return
+            await asyncio.sleep(min(1.0, 0.02 * 2**attempt))
+
+    async def _is_answered_with_200(self, url: str, body: bytes) -> bool:
+        began = time.monotonic()
+        try:
+            answer = await self._http.post(url, content=body, headers={"content-type": "application/json"})
+        except httpx2.TimeoutException:
+            self.answers.unanswered["nothing within 10 s"] += 1
+            self.answers.slowest = max(self.answers.slowest, time.monotonic() - began)
+            return False
+        except httpx2.TransportError as error:  # refused, or cut off by a kill: the other receiver is tried at once
+            self.answers.unanswered[type(error).__name__] += 1
+            return False
+        seconds = time.monotonic() - began
+        self.answers.seconds.append(seconds)
+        self.answers.slowest = max(self.answers.slowest, seconds)
+        self.answers.statuses[answer.status_code] += 1
+        return answer.status_code == httpx2.codes.OK

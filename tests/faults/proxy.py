@@ -1,0 +1,69 @@
+"""A TCP proxy in front of Valkey that loses connections on purpose, before a command arrives or before its reply."""
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import Self
+
+QUIET = 0.002
+"""The share of messages lost all the time: connections do break once in a while."""
+CHUNK = 1 << 16
+
+
+class Proxy:
+    """Passes bytes on between `port` and `target`, both on the loopback interface.
+
+    `loss` is the share of messages at which a connection is dropped: half of them on their way to Valkey, which never
+    sees the command, and half on their way back, after Valkey has executed it.
+    """
+
+    def __init__(self, port: int, target: int, seed: int) -> None:
+        self._port, self._target = port, target
+        self._rng = random.Random(f"{seed} proxy")
+        self.loss = QUIET
+        self.dropped = 0
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, backlog=512)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            with suppress(OSError, asyncio.CancelledError):
+                await self._pass_on(reader, writer)
+        finally:
+            writer.transport.abort()
+            self._connections.discard(task)
+
+    async def _pass_on(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        valkey, to_valkey = await asyncio.open_connection("127.0.0.1", self._target)
+        pumps = [
+            asyncio.create_task(self._pump(client, to_valkey)),
+            asyncio.create_task(self._pump(valkey, to_client)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when="FIRST_COMPLETED")
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            to_valkey.transport.abort()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(CHUNK):
+            if self._rng.random() < self.loss:
+                self.dropped += 1
+                return
+            sink.write(data)
+            await sink.drain()

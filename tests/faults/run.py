@@ -1,0 +1,98 @@
+"""One run: a cluster, a load, faults, the drain, the ledger."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from receiver.connection import TROUBLE
+from tests.faults import books, effects, handlers, schedule
+from tests.faults.chaos import Chaos
+from tests.faults.cluster import TOKEN, Cluster, Kind, running
+from tests.faults.ledger import Evidence
+from tests.faults.load import Load
+from tests.faults.proxy import Proxy
+from tests.faults.verdict import Verdict, judge, judge_kit
+
+DRAIN = 60.0
+"""Seconds within which everything has to be done once the last fault and the last delivery are over."""
+KIT = Kind(
+    receiver=("-m", "receiver"),
+    worker=("-m", "worker"),
+    env={
+        "HANDLERS": f"{handlers.__name__}:ROUTES",
+        "RETRY_BASE": "0.2s",
+        "RETRY_CAP": "2s",
+        "SHUTDOWN_GRACE": "1s",  # shorter than the slowest handlers, so that SIGTERM interrupts some
+        "LOG_FORMAT": "json",
+    },
+)
+NAIVE = Kind(receiver=("-m", "tests.faults.naive", "receiver"), worker=("-m", "tests.faults.naive", "worker"), env={})
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to run: `seconds` of sending at `rate` unique events a second under the faults of `seed`."""
+
+    seed: int
+    seconds: float
+    rate: float
+    naive: bool = False
+
+    def kind(self) -> Kind:
+        """Receivers that share a spool take turns with receivers that have one each."""
+        return NAIVE if self.naive else replace(KIT, shared_spool=self.seed % 2 == 0)
+
+
+async def run(order: Order, directory: Path, tell: Callable[[str], None]) -> Verdict:
+    """The verdict on one run, with its files in `directory`; `tell` hears what happens meanwhile."""
+    async with (
+        running(order.kind(), directory) as cluster,
+        Proxy(cluster.proxy_port, cluster.valkey_port, order.seed) as proxy,
+    ):
+        for receiver in cluster.receivers:
+            await receiver.until_ready()
+        load = Load(
+            [f"{url}/webhooks/glartek/{TOKEN}" for url in cluster.urls],
+            seed=order.seed, rate=order.rate, seconds=order.seconds,
+        )  # fmt: skip
+        chaos = Chaos(cluster, proxy, lambda what: tell(f"{len(load.answers.acknowledged)} acknowledged · {what}"))
+        await asyncio.gather(load.send(), chaos.happen(schedule.plan(order.seed, order.seconds)))
+        proxy.loss = 0.0
+        tell("draining")
+        drained_after = await _drained(cluster, within=DRAIN / 3 if order.naive else DRAIN)
+        evidence = await _evidence(order, cluster, load, chaos)
+        return (judge if order.naive else judge_kit)(evidence, load.answers, cluster, drained_after)
+
+
+async def _drained(cluster: Cluster, within: float) -> float | None:
+    """How many seconds it took until nothing waited, ran or was spooled any more; None when it did not end."""
+    began = time.monotonic()
+    while time.monotonic() - began < within:
+        if await _is_drained(cluster):
+            return time.monotonic() - began
+        await asyncio.sleep(0.2)
+    return None
+
+
+async def _is_drained(cluster: Cluster) -> bool:
+    healths = [await cluster.health(index) for index in range(len(cluster.receivers))]
+    try:
+        return all(health and not health.get("spooled") for health in healths) and not await books.work_left(
+            cluster.redis
+        )
+    except TROUBLE:
+        return False
+
+
+async def _evidence(order: Order, cluster: Cluster, load: Load, chaos: Chaos) -> Evidence:
+    runs = list(effects.read(cluster.directory))
+    if order.naive:
+        found = await books.read_naive(cluster.redis, handlers.NAMES)
+        # nobody keeps what gave up: the handler's word is all there is
+        found.outcomes |= {(run.event, run.handler): books.Recorded("dead") for run in runs if run.how == "gave up"}
+    else:
+        found = await books.read(cluster.redis, handlers.NAMES)
+    kills = {life: kill for member in cluster.members for life, kill in member.kills.items()}
+    return Evidence(load.answers.acknowledged, runs, kills, found, handlers.NAMES, chaos.trouble)

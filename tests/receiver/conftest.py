@@ -1,0 +1,120 @@
+"""The receiver as a process on a real socket, and what a sender sees of it."""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.conftest import TOKEN, Process, Start
+
+PATH = f"/webhooks/glartek/{TOKEN}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back on the wire: headers by lower-case name, and whether the connection was closed after it."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    seconds: float
+
+
+class Sender:
+    """A connection that sends the bytes it is given, right or wrong, and reads one answer at a time."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=15)
+        self._buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.socket.sendall(part)
+
+    def answer(self) -> Answer:
+        started = time.monotonic()
+        while b"\r\n\r\n" not in self._buffer:
+            self._more()
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = int(headers.get("content-length", 0))
+        while len(self._buffer) < length:
+            self._more()
+        body, self._buffer = self._buffer[:length], self._buffer[length:]
+        return Answer(int(first.split(" ")[1]), headers, body, time.monotonic() - started)
+
+    def is_closed(self) -> bool:
+        """Whether the other side ended the connection, with nothing more to say."""
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def _more(self) -> None:
+        received = self.socket.recv(65536)
+        assert received, f"closed after {self._buffer!r}"
+        self._buffer += received
+
+
+def request(body: bytes = b"", path: str = PATH, method: str = "POST", **headers: str) -> bytes:
+    """One request's bytes; a header given as "" is left out."""
+    lines = {"host": "kit", "content-length": str(len(body))}
+    lines |= {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
+
+
+def event(event_id: str, **more: object) -> bytes:
+    return json.dumps({"id": event_id, "type": "action.created", **more}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver that is running."""
+
+    process: Process
+    port: int
+
+    def connect(self) -> Sender:
+        return Sender(self.port)
+
+    def post(self, body: bytes = b"", **options: str) -> Answer:
+        with self.connect() as sender:
+            sender.send(request(body, **options))
+            return sender.answer()
+
+
+def listening(process: Process) -> Receiver:
+    """The receiver in a process, once it listens."""
+    said = process.wait_for("receiver listening")
+    port = re.search(r'"address": "[^"]*:(\d+)"', said)
+    assert port, said
+    return Receiver(process, int(port[1]))
+
+
+StartReceiver = Callable[..., Receiver]
+
+
+@pytest.fixture
+def start_receiver(start: Start, valkey_url: str, tmp_path: Path) -> StartReceiver:
+    """Start a receiver on a port of its own; settings as keyword arguments."""
+
+    def start_one(**settings: str) -> Receiver:
+        spool = str(tmp_path / "spool.db")
+        settings = {"REDIS_URL": valkey_url, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "SPOOL_PATH": spool} | settings
+        return listening(start("-m", "receiver", **settings))
+
+    return start_one

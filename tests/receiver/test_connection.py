@@ -1,0 +1,114 @@
+"""Every form of REDIS_URL leads somewhere, and the embedded server keeps what it was told."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from redis.asyncio.sentinel import SentinelConnectionPool
+
+from receiver.connection import TROUBLE, ServerError, connect, embedded, insist
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "master", "db"),
+    [
+        ("sentinel://one:26379,two:26380/orders/3", [("one", 26379), ("two", 26380)], "orders", 3),
+        ("sentinel://one,two:1/", [("one", 26379), ("two", 1)], "mymaster", 0),
+        ("sentinel://user:p%40ss@one:2/orders", [("one", 2)], "orders", 0),
+    ],
+)
+def test_sentinels_are_found(url: str, hosts: list[tuple[str, int]], master: str, db: int) -> None:
+    """Each host has its port or Sentinel's usual one; master name and database have defaults."""
+    pool = connect(url).connection_pool
+    assert isinstance(pool, SentinelConnectionPool)
+    sentinels = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
+    assert [(one["host"], one["port"]) for one in sentinels] == hosts
+    assert pool.service_name == master
+    assert pool.connection_kwargs["db"] == db
+    assert pool.connection_kwargs.get("password") == ("p@ss" if "@" in url else None)
+
+
+async def test_the_embedded_server_keeps_its_data_over_kill_9(tmp_path: Path) -> None:
+    """What was acknowledged before a crash of Valkey is there after the next start."""
+    with embedded(tmp_path) as url:
+        redis = connect(url)
+        await redis.set("kept", "yes")
+        os.kill((await redis.info("server"))["process_id"], signal.SIGKILL)
+        await redis.aclose()
+    with embedded(tmp_path) as url:
+        redis = connect(url)
+        assert await redis.get("kept") == b"yes"
+        await redis.aclose()
+
+
+async def test_the_embedded_server_is_safe_by_default(redis_options: dict[str, str]) -> None:
+    """It neither evicts nor answers before a write is on the disk."""
+    safe = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "always"}
+    assert redis_options.items() >= safe.items()
+
+
+@pytest.fixture
+async def redis_options(valkey_url: str) -> dict[str, str]:
+    redis = connect(valkey_url)
+    options: dict[str, str] = await redis.config_get("*")
+    await redis.aclose()
+    return options
+
+
+def test_one_folder_serves_one_run(tmp_path: Path) -> None:
+    """A second server on the same data is refused with one line that says what to do."""
+    with embedded(tmp_path), pytest.raises(ServerError, match="in use by another run"), embedded(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    """No traceback for a path under a file."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ServerError, match="cannot be written"), embedded(tmp_path / "file" / "data"):
+        pass
+
+
+def test_a_deep_folder_has_a_socket_all_the_same(tmp_path: Path) -> None:
+    """A path too long for a socket does not stop the start."""
+    with embedded(tmp_path / ("deep" * 30)) as url:
+        assert len(url) < 108
+
+
+async def test_insist_outlasts_trouble_and_nothing_else() -> None:
+    """Redis being away is waited out; a mistake of ours is not."""
+    answers: list[Exception | str] = [OSError("away"), TimeoutError("away"), "there"]
+
+    async def call() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await insist(call) == "there"
+    answers.append(ValueError("ours"))
+    with pytest.raises(ValueError, match="ours"):
+        await insist(call)
+
+
+async def test_a_connection_that_is_accepted_and_dropped_is_trouble_at_once() -> None:
+    """A load balancer before a Redis that is down costs milliseconds and one of `TROUBLE`, not seconds of recursion."""
+    opened = 0
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        await reader.read(100)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(drop, "127.0.0.1", 0)
+    redis = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", timeout=0.5, retries=1)
+    began = time.monotonic()
+    with pytest.raises(TROUBLE):
+        await redis.get("anything")
+    await redis.aclose()
+    server.close()
+    assert opened <= 4
+    assert time.monotonic() - began < 1

@@ -1,0 +1,309 @@
+"""A 200 is a promise: the key and the job are stored together, in Redis or on disk, whatever Redis does."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from arq.connections import ArqRedis
+
+from receiver import events
+from receiver.connection import connect
+from receiver.delivery import Delivery, Sources, unpack
+from receiver.intake import SCRIPT, Fate, Intake, NotStored, batch, item, script_keys
+from receiver.keys import QUEUE, Keys
+from receiver.spool import Spool
+from tests.conftest import Server, hash_of
+
+KEYS = Keys("glartek:")
+SOURCES = Sources(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def delivery(event_id: str, at: int = 0, **more: Any) -> Delivery:
+    body = json.dumps({"id": event_id, "type": "action.created", **more}).encode()
+    return SOURCES.delivery({}, body, at or time.time_ns() // 1000)
+
+
+async def accept_all(redis: ArqRedis, *deliveries: Delivery) -> list[int]:
+    """What the script answers to one batch."""
+    packed = batch([item(KEYS, one) for one in deliveries])
+    answers: list[int] = await redis.register_script(SCRIPT)(keys=script_keys(KEYS), args=[packed])
+    return answers
+
+
+async def queued(redis: ArqRedis) -> list[str]:
+    """The event ids on the queue, in the order in which workers take them."""
+    jobs = [unpack(await redis.get(b"arq:job:" + job_id)) for job_id in await redis.zrange(QUEUE, 0, -1)]
+    return [json.loads(job["a"][0]["body"])["id"] for job in jobs]
+
+
+@asynccontextmanager
+async def intake_at(url: str, spool_path: Path) -> AsyncIterator[Intake]:
+    """An intake as the receiver makes it, being watched."""
+    redis, spool = connect(url, timeout=0.5, retries=1), Spool(spool_path)
+    intake = Intake(redis, KEYS, spool)
+    watching = asyncio.create_task(intake.watch())
+    try:
+        yield intake
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+        await intake.settle()
+        await spool.close()
+        await redis.aclose()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the condition is another process's or a thread's
+            await asyncio.sleep(0.01)
+
+
+async def within_a_second(answer: Awaitable[Fate]) -> Fate:
+    started = time.monotonic()
+    fate = await answer
+    assert time.monotonic() - started < 1
+    return fate
+
+
+# ── the script ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_delivery_is_stored_with_its_key_and_its_job(redis: ArqRedis) -> None:
+    """One call writes the record, the job and its place on the queue, and wakes a worker."""
+    one = delivery("e1")
+    assert await accept_all(redis, one) == [Fate.STORED]
+    record = await hash_of(redis, KEYS.delivery(one.id))
+    assert (record["k"], record["s"], record["t"]) == (b"e1", b"event-id", b"action.created")
+    assert await redis.zrange(QUEUE, 0, -1) == [one.job_id.encode()]
+    assert await redis.get(f"arq:job:{one.job_id}") == one.job()
+    assert await redis.execute_command("LLEN", KEYS.wake) == 1
+
+
+async def test_nothing_that_is_open_expires(redis: ArqRedis) -> None:
+    """Stock arq gives a queued job 24 hours; ours waits as long as it takes, and so does its key."""
+    one = delivery("e1")
+    await accept_all(redis, one)
+    for key in (f"arq:job:{one.job_id}", QUEUE, KEYS.delivery(one.id), KEYS.order):
+        assert await redis.pttl(key) == -1, key
+
+
+async def test_the_same_event_again_is_counted_and_dropped(redis: ArqRedis) -> None:
+    """A duplicate makes no job."""
+    first = delivery("e1", at=1)
+    await accept_all(redis, first)
+    assert await accept_all(redis, delivery("e1", at=2), delivery("e1", at=3)) == [Fate.DUPLICATE] * 2
+    assert await queued(redis) == ["e1"]
+    assert (await hash_of(redis, KEYS.delivery(first.id)))["n"] == b"2"
+    assert await hash_of(redis, KEYS.counts) == {"accepted": b"1", "duplicates": b"2"}
+
+
+async def test_the_same_key_with_other_bytes_is_kept_as_a_conflict(redis: ArqRedis) -> None:
+    """A wrongly chosen id field swallows nothing: the other event waits beside the dead letters, payload and all."""
+    first, other = delivery("e1", at=1), delivery("e1", at=2, title="other")
+    await accept_all(redis, first)
+    assert await accept_all(redis, other, delivery("e1", at=3, title="other")) == [Fate.CONFLICT] * 2
+    [dead_id] = await redis.zrange(KEYS.dead, 0, -1)
+    kept = await hash_of(redis, KEYS.dead_letter(dead_id.decode()))
+    assert kept["kind"] == b"conflict"
+    assert unpack(kept["job"])["a"][0]["body"] == other.body
+    assert kept["first_digest"] == first.digest[:16]
+    assert kept["digest"] == other.digest[:16]
+    assert (await hash_of(redis, KEYS.delivery(first.id)))["c"] == b"1"
+    assert await redis.pttl(KEYS.dead_letter(dead_id.decode())) == -1
+    assert await queued(redis) == ["e1"]
+
+
+async def test_an_acceptance_sent_twice_is_one(redis: ArqRedis) -> None:
+    """Who lost the reply sends the same batch again and hears the truth: stored, once, and no duplicate."""
+    batch_of_two = [delivery("e1"), delivery("e2")]
+    assert await accept_all(redis, *batch_of_two) == [Fate.STORED] * 2
+    assert await accept_all(redis, *batch_of_two) == [Fate.STORED] * 2
+    assert await queued(redis) == ["e1", "e2"]
+    assert await hash_of(redis, KEYS.counts) == {"accepted": b"2"}
+
+
+async def test_each_of_a_batch_has_its_own_fate(redis: ArqRedis) -> None:
+    """Stored, duplicate and conflict in one call are told apart, in order."""
+    deliveries = [delivery("e1", at=1), delivery("e1", at=2), delivery("e1", at=3, title="x"), delivery("e2")]
+    assert await accept_all(redis, *deliveries) == [Fate.STORED, Fate.DUPLICATE, Fate.CONFLICT, Fate.STORED]
+
+
+async def test_scores_rise_strictly_in_the_order_of_acceptance(redis: ArqRedis) -> None:
+    """Within a batch, within a millisecond and when the clock goes back, first accepted is first run."""
+    names = [f"{number:03}" for number in range(300)]
+    shuffled = sorted(names, key=lambda name: (int(name) * 7919) % 300)
+    for start in range(0, 300, 50):
+        await accept_all(redis, *(delivery(name) for name in shuffled[start : start + 50]))
+    ahead = float(await redis.get(KEYS.order)) + 60_000
+    await redis.set(KEYS.order, repr(ahead))
+    await accept_all(redis, delivery("late"), delivery("a"))
+    scores = [score for _, score in await redis.zrange(QUEUE, 0, -1, withscores=True)]
+    assert len(set(scores)) == 302
+    assert scores[-2] > ahead
+    assert await queued(redis) == [*shuffled, "late", "a"]
+
+
+async def test_a_full_redis_stores_all_of_a_delivery_or_nothing(server: Server) -> None:
+    """There is no moment in which the key exists without the job."""
+    redis = connect(server.url)
+    await redis.config_set("maxmemory", 1)
+    with pytest.raises(Exception, match="maxmemory"):
+        await accept_all(redis, delivery("e1"))
+    assert await redis.dbsize() == 0
+    await redis.aclose()
+
+
+async def test_wakes_do_not_pile_up(redis: ArqRedis) -> None:
+    """While no worker pops them, the list of wakes stays short."""
+    for number in range(50):
+        await accept_all(redis, delivery(str(number)))
+    assert await redis.execute_command("LLEN", KEYS.wake) == 32
+
+
+# ── the intake ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_one_key_sent_500_times_at_once_to_two_receivers_is_one_job(
+    valkey_url: str, redis: ArqRedis, folder: Path
+) -> None:
+    """However many senders and receivers, one key is one job, and each is told what became of its own."""
+    async with intake_at(valkey_url, folder / "a.db") as one, intake_at(valkey_url, folder / "b.db") as other:
+        fates = await asyncio.gather(*((one, other)[i % 2].accept(delivery("e1", at=i + 1)) for i in range(500)))
+    assert Counter(fates) == {Fate.STORED: 1, Fate.DUPLICATE: 499}
+    assert await queued(redis) == ["e1"]
+
+
+async def test_a_sender_that_hangs_up_does_not_abort_the_storing(
+    valkey_url: str, redis: ArqRedis, folder: Path
+) -> None:
+    """What was received is stored, whether anybody still waits for the answer or not."""
+    async with intake_at(valkey_url, folder / "spool.db") as intake:
+        accepting = asyncio.create_task(intake.accept(delivery("e1")))
+        await asyncio.sleep(0)
+        accepting.cancel()
+        await intake.settle()
+        assert accepting.cancelled()
+        assert await queued(redis) == ["e1"]
+
+
+async def test_redis_away_spools_and_drains_in_order(server: Server, folder: Path) -> None:
+    """Killed and started again: everything was answered at once, and ends on the queue in the order of arrival."""
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        assert await intake.accept(delivery("0")) is Fate.STORED
+        server.kill()
+        for number in range(1, 40):
+            assert await within_a_second(intake.accept(delivery(str(number)))) is Fate.SPOOLED
+        assert await within_a_second(intake.accept(delivery("7"))) is Fate.SPOOLED
+        assert intake.spool.depth == 40
+        server.start()
+        await until(lambda: intake.spool.depth == 0)
+        redis = connect(server.url)
+        assert await queued(redis) == [str(number) for number in range(40)]
+        assert (await hash_of(redis, KEYS.counts))["duplicates"] == b"1"
+        await redis.aclose()
+        await until(lambda: not intake.redis_away)
+        assert await intake.accept(delivery("after")) is Fate.STORED
+
+
+async def test_a_frozen_redis_is_answered_for_within_a_second(server: Server, folder: Path) -> None:
+    """A Redis that says nothing costs a sender no more than a second, at any concurrency."""
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        await intake.accept(delivery("0"))
+        server.freeze()
+        fates = await asyncio.gather(*(within_a_second(intake.accept(delivery(f"f{i}"))) for i in range(300)))
+        assert set(fates) == {Fate.SPOOLED}
+        assert await within_a_second(intake.accept(delivery("x"))) is Fate.SPOOLED
+        server.thaw()
+        await until(lambda: intake.spool.depth == 0)
+        redis = connect(server.url)
+        assert sorted(await queued(redis)) == sorted(["0", "x", *(f"f{i}" for i in range(300))])
+        await redis.aclose()
+
+
+async def test_redis_nearly_full_is_left_alone(server: Server, folder: Path) -> None:
+    """Over 75 % of its memory the receiver spools, so that workers can claim and drain; with room again it goes on."""
+    redis = connect(server.url)
+    used = (await redis.info("memory"))["used_memory"]
+    await redis.config_set("maxmemory", int(used / 0.8))
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        await until(lambda: intake.redis_full)
+        assert await intake.accept(delivery("1")) is Fate.SPOOLED
+        assert await redis.zcard(QUEUE) == 0
+        await redis.config_set("maxmemory", 0)
+        await until(lambda: intake.spool.depth == 0)
+        assert await queued(redis) == ["1"]
+    await redis.aclose()
+
+
+async def test_a_read_only_redis_spools_until_it_is_written_again(server: Server, folder: Path) -> None:
+    """A demoted master is as good as away, and is told once, not with every look."""
+    redis = connect(server.url)
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        await redis.replicaof("127.0.0.1", "1")
+        with structlog.testing.capture_logs() as logs:
+            for number in range(3):
+                assert await within_a_second(intake.accept(delivery(str(number)))) is Fate.SPOOLED
+            await asyncio.sleep(1)  # several looks and attempts to drain
+        assert [line["event"] for line in logs] == ["redis is away: spooling"]
+        await redis.replicaof("NO", "ONE")
+        await until(lambda: intake.spool.depth == 0)
+        assert await queued(redis) == ["0", "1", "2"]
+    await redis.aclose()
+
+
+async def test_no_redis_and_no_disk_is_said_so(server: Server, folder: Path) -> None:
+    """With nowhere to store it, the caller is told; what was spooled before is still there."""
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        server.kill()
+        assert await intake.accept(delivery("kept")) is Fate.SPOOLED
+        intake.spool._db.execute("PRAGMA max_page_count=1")
+        with pytest.raises(NotStored):
+            await intake.accept(delivery("lost", padding="x" * 100_000))
+        assert intake.spool.depth == 1
+
+
+async def test_what_a_killed_receiver_spooled_another_drains(server: Server, folder: Path) -> None:
+    """The spool belongs to the host: it drains after a restart, through the same deduplication."""
+    left = Spool(folder / "spool.db")
+    redis = connect(server.url)
+    await accept_all(redis, twice := delivery("twice"))
+    await left.write([item(KEYS, twice), item(KEYS, delivery("once"))])
+    await left.close()
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        await until(lambda: intake.spool.depth == 0)
+        assert await queued(redis) == ["twice", "once"]
+        assert "duplicates" not in await hash_of(redis, KEYS.counts)
+    await redis.aclose()
+
+
+async def test_two_receivers_drain_one_spool_once(server: Server, folder: Path) -> None:
+    """Side by side on one host they empty it in order, each item once."""
+    async with intake_at(server.url, folder / "spool.db") as one, intake_at(server.url, folder / "spool.db") as other:
+        server.kill()
+        for number in range(100):
+            await (one, other)[number % 2].accept(delivery(str(number)))
+        server.start()
+        await until(lambda: not one.spool.depth and not other.spool.depth)
+        redis = connect(server.url)
+        assert await queued(redis) == [str(number) for number in range(100)]
+        assert "duplicates" not in await hash_of(redis, KEYS.counts)
+        await redis.aclose()
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Log lines of these tests are expected."""
+    with structlog.testing.capture_logs():
+        yield

@@ -1,0 +1,196 @@
+"""Every wrong setting is one line that names the variable and what was expected, and repeats no secret."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver import settings
+from receiver.settings import ReceiverSettings, SettingsError, duration
+
+TOKEN = "Zq8-vN3_kX7.tR2~bL5wM9cP"
+REDIS = "redis://localhost:6379/0"
+
+
+@pytest.fixture(autouse=True)
+def environment(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WEBHOOK_TOKEN", TOKEN)
+    monkeypatch.setenv("REDIS_URL", REDIS)
+    return clean_environment
+
+
+def refused() -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as raised:
+        settings.load(ReceiverSettings)
+    return raised.value.lines
+
+
+def test_the_two_required_ones_are_enough() -> None:
+    """Everything else has a default that works."""
+    config = settings.load(ReceiverSettings)
+    assert [token.get_secret_value() for token in config.webhook_token] == [TOKEN]
+    assert config.port == 8000
+
+
+def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each one that is missing is a line of its own; an empty one is as missing as none."""
+    monkeypatch.delenv("REDIS_URL")
+    monkeypatch.setenv("WEBHOOK_TOKEN", "")
+    assert [line.partition(":")[0] for line in refused()] == ["REDIS_URL", "WEBHOOK_TOKEN"]
+    assert all("is not set" in line for line in refused())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("PORT", "http", "integer"),
+        ("PORT", "65536", "65535"),
+        ("PORT", "-1", "0"),
+        ("REDIS_URL", "localhost:6379", "redis://"),
+        ("REDIS_URL", "http://localhost", "redis://"),
+        ("REDIS_URL", "redis://", "redis://"),
+        ("REDIS_URL", "unix://", "redis://"),
+        ("REDIS_URL", "redis://localhost:port/0", "redis://"),
+        ("REDIS_URL", "redis://localhost:70000/0", "redis://"),
+        ("REDIS_URL", "redis://[::1", "redis://"),
+        ("REDIS_URL", "redis://localhost/zero", "redis://"),
+        ("REDIS_URL", "sentinel://one:port,two/mymaster", "redis://"),
+        ("REDIS_URL", "sentinel://one:26379/mymaster/zero", "redis://"),
+        ("KEY_PREFIX", "glartek", "match"),
+        ("KEY_PREFIX", "two words:", "match"),
+        ("MAX_BODY_BYTES", "1MB", "integer"),
+        ("MAX_BODY_BYTES", "10", "1024"),
+        ("DEDUPE_WINDOW", "a week", "duration"),
+        ("DEDUPE_WINDOW", "-5s", "duration"),
+        ("DEDUPE_WINDOW", "0", "1"),
+        ("DEDUPE_WINDOW", "99999999999999999999d", "less than"),
+        ("DEDUPE_WINDOW_BODY", "1w", "duration"),
+        ("BODY_TIMEOUT", "10s", "9"),
+        ("BODY_TIMEOUT", "0", "0"),
+        ("EVENT_ID_PATHS", ",", "at least 1"),
+        ("IDEMPOTENCY_SOURCES", "event-id,event_type", "is no source"),
+        ("IDEMPOTENCY_SOURCES", "header:X-Request-ID", "changes on every attempt"),
+        ("IDEMPOTENCY_SOURCES", " , ", "at least 1"),
+        ("MAX_BUFFERED_BYTES", "1", "1048576"),
+        ("LOG_LEVEL", "loud", "'debug'"),
+        ("LOG_FORMAT", "xml", "'json'"),
+        ("WEBHOOK_TOKEN", "short", "at least 20 characters"),
+        ("WEBHOOK_TOKEN", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "cannot be guessed"),
+        ("WEBHOOK_TOKEN", "a token with spaces 0123456789", "letters, digits"),
+        ("WEBHOOK_TOKEN", "slashes/in/the/token/0123456789", "letters, digits"),
+        ("WEBHOOK_TOKEN", ",", "at least 1"),
+        ("WEBHOOK_TOKEN", f"{TOKEN},short", "at least 20 characters"),
+        ("WEBHOOK_TOKEN", "change-me-change-me-change-me", "placeholder"),
+        ("WEBHOOK_TOKEN", "Your_Token_0123456789abcdefgh", "placeholder"),
+        ("WEBHOOK_TOKEN", "REPLACE.ME.0123456789abcdefgh", "placeholder"),
+        ("SIGNING_SECRETS", "not base64", "whsec_"),
+        ("SIGNING_SECRETS", "whsec_c2hvcnQ=", "24 to 64"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_one_line(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str) -> None:
+    """The line begins with the variable and says what was expected."""
+    monkeypatch.setenv(variable, value)
+    [line] = refused()
+    assert line.startswith(f"{variable}: ")
+    assert said in line
+    assert "\n" not in line
+
+
+def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One start shows all mistakes, not the first one."""
+    for variable in ("PORT", "LOG_LEVEL", "DEDUPE_WINDOW", "WEBHOOK_TOKEN", "REDIS_URL", "IDEMPOTENCY_SOURCES"):
+        monkeypatch.setenv(variable, "wrong")
+    named = {line.partition(":")[0] for line in refused()}
+    assert named == {"PORT", "LOG_LEVEL", "DEDUPE_WINDOW", "WEBHOOK_TOKEN", "REDIS_URL", "IDEMPOTENCY_SOURCES"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("WEBHOOK_TOKEN", "short-and-secret"),
+        ("WEBHOOK_TOKEN", f"{TOKEN},s3cret/with/slashes/0123456789"),
+        ("REDIS_URL", "http://user:s3cret-password@host"),
+        ("REDIS_URL", "redis://user:s3cret-password@host:port/0"),
+        ("REDIS_URL", "redis://user:s3cret-password\N{FULLWIDTH COMMERCIAL AT}@host/0"),
+        ("SIGNING_SECRETS", "whsec_s3cret-not-base64"),
+        ("SIGNING_SECRETS", "whsec_c2VjcmV0"),
+    ],
+)
+def test_a_secret_is_never_repeated(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """A wrong secret is not printed where someone may read it."""
+    monkeypatch.setenv(variable, value)
+    text = " ".join(refused())
+    for part in (value, "s3cret", "c2VjcmV0", "short-and"):
+        assert part not in text
+
+
+def test_secrets_do_not_show_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings may be printed by accident; their secrets are not."""
+    monkeypatch.setenv("REDIS_URL", "redis://user:s3cret@host")
+    monkeypatch.setenv("SIGNING_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    text = repr(settings.load(ReceiverSettings))
+    assert TOKEN not in text
+    assert "s3cret" not in text
+    assert "MfKQ9r8" not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost", "redis://localhost:6379/0", "rediss://user:p%40ss@host:6380/1", "redis://[::1]:6379",
+        "unix:///run/valkey.sock", "unix:///run/valkey.sock?db=1", "sentinel://one:26379,two:26379/mymaster",
+        "sentinel://user:pass@one,two,three/mymaster/1", "redis://host:6379?db=2",
+    ],
+)  # fmt: skip
+def test_every_documented_redis_url_is_accepted(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """TLS, sockets, passwords, IPv6 and Sentinel are all fine."""
+    monkeypatch.setenv("REDIS_URL", url)
+    assert settings.load(ReceiverSettings).redis_url.get_secret_value() == url
+
+
+def test_several_tokens_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is being replaced both are in force."""
+    monkeypatch.setenv("WEBHOOK_TOKEN", f" {TOKEN} , {TOKEN}2,")
+    config = settings.load(ReceiverSettings)
+    assert [token.get_secret_value() for token in config.webhook_token] == [TOKEN, TOKEN + "2"]
+
+
+def test_the_env_file_is_read_and_the_environment_wins(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.env` in the current folder holds settings; a variable that is set overrides it."""
+    (environment / ".env").write_text("PORT=1234\nLOG_LEVEL=debug\nSOMETHING_ELSE=1\n")
+    monkeypatch.setenv("LOG_LEVEL", "error")
+    config = settings.load(ReceiverSettings)
+    assert (config.port, config.log_level) == (1234, "error")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("10m", 600), ("1h", 3600), ("7d", 604800), ("500ms", 0.5), ("1.5h", 5400), (" 2 m ", 120), ("7", 7)],
+)
+def test_durations_are_written_as_people_write_them(text: str, seconds: float) -> None:
+    """A number with a unit, or seconds."""
+    assert duration(text) == pytest.approx(seconds)
+
+
+@given(st.text().filter(lambda text: not any(character.isdecimal() for character in text)))
+def test_no_other_text_is_a_duration(text: str) -> None:
+    """Words, signs and infinities are refused with a ValueError and nothing else."""
+    with pytest.raises(ValueError, match="expected a duration"):
+        duration(text)
+
+
+def test_a_body_always_fits_into_the_memory_for_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that would answer 503 to every body of the size it allows stops the start."""
+    monkeypatch.setenv("MAX_BODY_BYTES", str(80 * 1024 * 1024))
+    [line] = refused()
+    assert line.startswith("MAX_BUFFERED_BYTES: ")
+
+
+def test_the_list_of_variables_shows_no_value_of_this_machine() -> None:
+    """The table for the README is made of defaults alone, and every setting has a meaning in it."""
+    listed = {variable: (default, meaning) for variable, default, meaning in settings.variables(ReceiverSettings)}
+    assert listed["WEBHOOK_TOKEN"][0] == "required"
+    assert listed["DEDUPE_WINDOW"][0] == "7d"
+    assert listed["DEDUPE_WINDOW_BODY"][0] == "1h"
+    assert all(meaning for _, meaning in listed.values())
