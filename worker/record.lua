@@ -68,13 +68,10 @@ end
 
 local function close_if_nothing_is_open(item)
   local fields = redis.call('HGETALL', item.record)
-  local routed = false
   for i = 1, #fields, 2 do
-    if fields[i] == '*' then routed = true end
+    if fields[i] == 'u' then return 0 end -- not routed yet
     if string.sub(fields[i + 1], 1, 6) == 'retry ' and string.find(fields[i], '.', 1, true) then return 0 end
   end
-  if not routed then return 0 end
-  redis.call('HDEL', item.record, 'u')
   redis.call('PEXPIRE', item.record, item.window_ms)
   redis.call('PEXPIRE', item.attempts, item.window_ms)
   if item.keep_ms > 0 and redis.call('COPY', item.job, item.payload, 'REPLACE') == 1 then
@@ -86,7 +83,7 @@ end
 local closed = {}
 for i, item in ipairs(cmsgpack.unpack(ARGV[1])) do
   for _, transition in ipairs(item.transitions) do apply(item, transition) end
-  if item.routed == 1 then redis.call('HSETNX', item.record, '*', 1) end
+  if item.routed == 1 then redis.call('HDEL', item.record, 'u') end
   closed[i] = close_if_nothing_is_open(item)
 end
 return closed

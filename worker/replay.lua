@@ -25,7 +25,8 @@ if string.find(handler, '.', 1, true) then
   local accepted = math.floor(tonumber(redis.call('HGET', record, 'a') or 0) / 1000)
   redis.call('HSET', record, handler, 'retry ' .. attempt .. ' ' .. now - accepted)
 else
-  redis.call('HDEL', record, handler, '*') -- it was never routed: its whole job runs again
+  redis.call('HDEL', record, handler) -- it was never routed: its whole job runs again
+  redis.call('HSET', record, 'u', '')
 end
 redis.call('PERSIST', record)
 redis.call('SET', job_key, job)
