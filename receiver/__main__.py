@@ -1,6 +1,7 @@
 """`python -m receiver [serve]`, `url`, `explain`, `doctor`."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -45,6 +46,8 @@ def serve() -> None:
     config = settings.load(ReceiverSettings)
     logs.configure(config.log_format, config.log_level, "receiver")
     application = create_app(config)
+    gc.freeze()  # what is here now stays: the collector need not look at it again,
+    gc.set_threshold(50_000, 20, 20)  # nor so often at requests, which leave no cycles; a tenth of the time went there
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order and then raises what it caught once more
         signal.signal(number, lambda *_: sys.exit(0))
     with _listen(config.host, config.port) as listener:

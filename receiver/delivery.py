@@ -59,7 +59,17 @@ class Delivery:
 
     def as_value(self) -> dict[str, Any]:
         """The first argument of every job about this delivery; `from_job` reads it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {
+            "id": self.id,
+            "source": self.source,
+            "key": self.key,
+            "digest": self.digest,
+            "received_us": self.received_us,
+            "event_type": self.event_type,
+            "subject": self.subject,
+            "headers": self.headers,
+            "body": self.body,
+        }
 
     @classmethod
     def from_job(cls, value: Mapping[str, Any]) -> "Delivery":
