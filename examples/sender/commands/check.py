@@ -75,7 +75,7 @@ def check(
     if json:
         terminal.as_json(reports.as_dict(shown, found, used))
     else:
-        _print(shown, found)
+        terminal.say(f"\n{shown}: {reports.summary(found)}")
     return 1 if any(finding.status == "failed" for finding in found) else 0
 
 
@@ -85,23 +85,19 @@ async def _made(bench: Bench, names: Sequence[str], *, quiet: bool) -> list[Find
         task = bar.add_task("checking", total=len(names))
         async for finding in findings(bench, names):
             found.append(finding)
-            bar.advance(task)
-            if not quiet:
-                bar.print(_line(finding)) if not bar.disable else terminal.say(_line(finding))
+            bar.update(task, advance=1, description=finding.title)
+            if not quiet and bar.disable:
+                _tell(finding)
+    if not quiet and not bar.disable:  # two writers would garble the terminal
+        for finding in found:
+            _tell(finding)
     return found
 
 
-def _line(finding: Finding) -> str:
-    return f"{finding.status:8} {finding.title}: {finding.seen}"
-
-
-def _print(url: str, found: Sequence[Finding]) -> None:
-    for finding in found:
-        if finding.mend:
-            terminal.say(
-                f"\n{finding.check}: {finding.seen}\n  Glartek {finding.glartek}.\n  To mend it: {finding.mend}"
-            )
-    terminal.say(f"\n{url}: {reports.summary(found)}")
+def _tell(finding: Finding) -> None:
+    terminal.verdict(finding.status, f"{finding.title}: {finding.seen}")
+    if finding.mend:
+        terminal.say(f"         Glartek {finding.glartek}.\n         To mend it: {finding.mend}")
 
 
 def _list(*, json: bool) -> int:
