@@ -125,7 +125,9 @@ def _page(contents: Sequence[dict[str, Any]], theme: str, folder: Path) -> Path:
 
 def _read(page: Path, folder: Path) -> tuple[int, list[Seen]]:
     dom = _chromium(folder, "--dump-dom", page.as_uri())
-    _, _, rest = dom.partition('<template id="result">')
+    _, found, rest = dom.partition('<template id="result">')
+    if not found:
+        raise RendererMissing(f"the card renderer in {MODULES.parent} does not run; install it anew: .ci/card-renderer")
     text = rest.partition("</template>")[0]
     for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", "\xa0"), ("&amp;", "&")):
         text = text.replace(entity, character)
