@@ -13,6 +13,7 @@ from examples.sender import terminal
 from examples.sender.check import reports
 from examples.sender.check.bench import Bench, Limits
 from examples.sender.check.findings import CHECKS, Finding
+from examples.sender.check.ledger import Count, by_command
 from examples.sender.check.run import findings
 from examples.sender.commands import options
 from examples.sender.commands.options import Folder, Html, Json, Secret, TimeOut
@@ -30,6 +31,7 @@ def check(
     only: Names = None,
     skip: Skips = None,
     effects_cmd: Annotated[str | None, typer.Option(help="Prints how often event {id} took effect.")] = None,
+    ledger: Annotated[bool, typer.Option("--ledger", help="Effects are in this kit's own Redis, REDIS_URL.")] = False,
     slow_cmd: Annotated[str | None, typer.Option(help="Makes the consumer behind the endpoint slow.")] = None,
     restore_cmd: Annotated[str | None, typer.Option(help="Undoes --slow-cmd.")] = None,
     samples: Folder = None,
@@ -62,7 +64,7 @@ def check(
         limits,
         options.samples(samples),
         options.signer(secret),
-        effects_cmd,
+        _count(effects_cmd, ledger=ledger),
         slow_cmd,
         restore_cmd,
     )
@@ -77,6 +79,16 @@ def check(
     else:
         terminal.say(f"\n{shown}: {reports.summary(found)}")
     return 1 if any(finding.status == "failed" for finding in found) else 0
+
+
+def _count(effects_cmd: str | None, *, ledger: bool) -> Count | None:
+    if effects_cmd and ledger:
+        raise Refusal("expected either --effects-cmd or --ledger")
+    if not ledger:
+        return by_command(effects_cmd) if effects_cmd else None
+    from examples.sender.check.kit_ledger import of_the_kit  # noqa: PLC0415 - nobody else should wait for redis and arq
+
+    return of_the_kit()
 
 
 async def _made(bench: Bench, names: Sequence[str], *, quiet: bool) -> list[Finding]:
