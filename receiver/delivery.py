@@ -32,7 +32,7 @@ Find = Callable[[Mapping[str, str], Any], str | None]
 class Delivery:
     """One request that was let in.
 
-    `id` is 32 hexadecimal digits made from `source` and `key`, so that equal keys are equal ids; it names the
+    `id` is 24 hexadecimal digits made from `source` and `key`, so that equal keys are equal ids; it names the
     delivery in logs and commands. `digest` is the SHA-256 of the raw body. `received_us` is Unix time in
     microseconds and tells one acceptance from another. `event_type` and `subject` are what the door could read
     ("" when it could not); the worker reads for itself.
@@ -59,7 +59,17 @@ class Delivery:
 
     def as_value(self) -> dict[str, Any]:
         """The first argument of every job about this delivery; `from_job` reads it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {
+            "id": self.id,
+            "source": self.source,
+            "key": self.key,
+            "digest": self.digest,
+            "received_us": self.received_us,
+            "event_type": self.event_type,
+            "subject": self.subject,
+            "headers": self.headers,
+            "body": self.body,
+        }
 
     @classmethod
     def from_job(cls, value: Mapping[str, Any]) -> "Delivery":
@@ -79,8 +89,8 @@ def unpack(data: bytes) -> Any:
 
 
 def delivery_id(source: str, key: str) -> str:
-    """32 hexadecimal digits that stand for a source and a key of it: short, safe anywhere, equal for equals."""
-    return hashlib.sha256(f"{source}\0{key}".encode()).hexdigest()[:32]
+    """24 hexadecimal digits that stand for a source and a key of it: short, safe anywhere, equal for equals."""
+    return hashlib.sha256(f"{source}\0{key}".encode()).hexdigest()[:24]
 
 
 def job_key(job_id: str) -> str:

@@ -62,6 +62,7 @@ class Outcomes:
         item: bytes = msgpack.packb(
             {
                 "record": self.keys.delivery(delivery.id),
+                "accepted": delivery.received_us // 1000,
                 "attempts": self.keys.attempts(delivery.id),
                 "payload": self.keys.payload(delivery.id),
                 "job": job_key(job_id),

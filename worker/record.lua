@@ -3,7 +3,8 @@
 -- nothing is open. An outcome that was already recorded, or overtaken, changes nothing: safe to send again.
 --
 -- KEYS: queue, wake, counts, dead
--- ARGV[1]: msgpack list of {record, attempts, payload, job, window_ms, keep_ms, routed, transitions}; a transition is
+-- ARGV[1]: msgpack list of {record, accepted, attempts, payload, job, window_ms, keep_ms, routed,
+--          transitions}; accepted is when, in ms; a transition is
 --          {handler, attempt, state, error, job}, with {job_id, job_key, wait_ms} for a retry and
 --          {dead_id, dead_key, about} for a dead letter, and with {delivery, line} for an ordered handler; a retry
 --          after attempt 0 is a delivery that waits for its turn
@@ -50,7 +51,7 @@ end
 local function apply(item, transition)
   local recorded = redis.call('HGET', item.record, transition.handler)
   if is_old(recorded, transition) then return end
-  redis.call('HSET', item.record, transition.handler, transition.state .. ' ' .. transition.attempt .. ' ' .. now)
+  redis.call('HSET', item.record, transition.handler, transition.state .. ' ' .. transition.attempt .. ' ' .. now - item.accepted)
   if transition.error ~= '' then
     redis.call('RPUSH', item.attempts,
       cmsgpack.pack({transition.handler, transition.attempt, now, transition.state, transition.error}))
@@ -67,13 +68,10 @@ end
 
 local function close_if_nothing_is_open(item)
   local fields = redis.call('HGETALL', item.record)
-  local routed = false
   for i = 1, #fields, 2 do
-    if fields[i] == '*' then routed = true end
+    if fields[i] == 'u' then return 0 end -- not routed yet
     if string.sub(fields[i + 1], 1, 6) == 'retry ' and string.find(fields[i], '.', 1, true) then return 0 end
   end
-  if not routed then return 0 end
-  redis.call('HDEL', item.record, 'u')
   redis.call('PEXPIRE', item.record, item.window_ms)
   redis.call('PEXPIRE', item.attempts, item.window_ms)
   if item.keep_ms > 0 and redis.call('COPY', item.job, item.payload, 'REPLACE') == 1 then
@@ -85,7 +83,7 @@ end
 local closed = {}
 for i, item in ipairs(cmsgpack.unpack(ARGV[1])) do
   for _, transition in ipairs(item.transitions) do apply(item, transition) end
-  if item.routed == 1 then redis.call('HSETNX', item.record, '*', 1) end
+  if item.routed == 1 then redis.call('HDEL', item.record, 'u') end
   closed[i] = close_if_nothing_is_open(item)
 end
 return closed

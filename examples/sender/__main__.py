@@ -1,17 +1,18 @@
-"""python -m examples.sender: list | send | all | storm | check | profile."""
+"""python -m examples.sender: list | send | all | lifecycle | storm | check | profile."""
 
 import sys
 
 import typer
 
 from examples.sender import terminal
-from examples.sender.commands import check, profile, send, storm
+from examples.sender.commands import check, lifecycle, profile, send, storm
 from examples.sender.terminal import Refusal
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command("list")(send.list_types)
 app.command("send")(send.send)
 app.command("all")(send.send_all)
+app.command("lifecycle")(lifecycle.lifecycle)
 app.command("storm")(storm.storm)
 app.command("check")(check.check)
 app.command("profile")(profile.profile)

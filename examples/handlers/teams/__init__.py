@@ -1,28 +1,33 @@
 """Every Action created becomes a card in a Teams channel; any other type does too, a route is all it takes.
 
-    event ─▶ card (pure) ─▶ POST to the channel's workflow ─▶ accepted, again later, or given up
+    event ─▶ card (pure) ─▶ outbox: order, rate ─▶ POST to the channel's workflow ─▶ accepted, later, or given up
 
 In Teams: the channel's menu, Workflows, "Send webhook alerts to a channel"; its URL is TEAMS_WEBHOOK_URL. That URL is
 a credential (its `sig`), so it is never logged and never part of an error.
 """
 
+import hashlib
+import time
 from functools import lru_cache
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import httpx2
 import structlog
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, TypeAdapter
 
 from examples.handlers import retry_after
 from examples.handlers.teams import card
+from examples.handlers.teams import outbox as outbox_module
+from examples.handlers.teams.outbox import Later, Outbox, Outcome, Pace, Turn, Waiting
 from examples.handlers.teams.words import LANGUAGES
-from receiver.settings import EnvSettings, Seconds, load
+from receiver.settings import EnvSettings, Seconds, Words, load
 from worker import Context, Event, GiveUp, RetryLater
 
 _WORKFLOW_HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".logic.azure.us", ".api.powerplatform.us")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _TRANSIENT = {408, 425, 429}
+_STRETCH = 10.0  # seconds after which a run takes no further card, well within the worker's own limit
 
 
 class TeamsUnavailable(Exception):
@@ -42,6 +47,19 @@ def _workflow_url(value: SecretStr) -> SecretStr:
         )
     if not host or not (url.scheme == "https" or (url.scheme == "http" and host in _LOOPBACK)):
         raise ValueError("expected the https:// URL of a Teams workflow (http only for 127.0.0.1)")
+    return value
+
+
+def _rate(text: str) -> tuple[int, float]:
+    count, _, seconds = text.partition("/")
+    if not count.strip().isdecimal() or int(count) < 1 or not seconds.strip()[:1].isdigit():
+        raise ValueError("expected limits such as 4/1s,60/30s: so many cards in so long")
+    return int(count), float(TypeAdapter(Seconds).validate_python(seconds))
+
+
+def _rates(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or any(seconds <= 0 for _, seconds in map(_rate, value)):
+        raise ValueError("expected limits such as 4/1s,60/30s: so many cards in so long")
     return value
 
 
@@ -66,6 +84,37 @@ class TeamsSettings(EnvSettings):
     )
     teams_photos: bool = Field(True, description="whether a card shows the first photo, which Teams then fetches")
     teams_timeout: Seconds = Field(10.0, gt=0, le=25, description="longest wait for the workflow's answer")
+    teams_rates: Annotated[Words, AfterValidator(_rates)] = Field(
+        ("4/1s", "60/30s"), description="most cards in a time, for all workers together; every limit holds"
+    )
+    teams_settle: Seconds = Field(
+        0.25, le=10, description="how long a card waits for an earlier one that another worker may just be handling"
+    )
+    teams_digest_above: int = Field(
+        0, ge=0, description="cards in a window after which the rest of it becomes one card that lists them; 0 is never"
+    )
+    teams_digest_window: Seconds = Field(60.0, ge=1, description="that window")
+
+    @property
+    def look(self) -> card.Look:
+        return card.Look(
+            LANGUAGES[self.teams_language], self.teams_action_url, self.teams_work_order_url, self.teams_photos
+        )
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(
+            limits=[_rate(text) for text in self.teams_rates],
+            settle=self.teams_settle,
+            digest_above=self.teams_digest_above,
+            digest_window=self.teams_digest_window,
+            lease=self.teams_timeout + 5,
+        )
+
+    @property
+    def channel(self) -> str:
+        """A name for the channel's keys in Redis that does not give its URL away."""
+        return hashlib.sha256(self.teams_webhook_url.get_secret_value().encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)
@@ -83,21 +132,52 @@ def configure() -> None:
 
 
 async def notify(event: Event, ctx: Context) -> None:
-    """Post the event's card to the channel.
+    """Post the event's card to the channel, in order of acceptance and within the channel's rate.
 
     A time-out is ambiguous: the workflow may have taken the card, and the retry then posts it twice. A card twice is
     better than no card.
     """
     settings = _settings()
-    look = card.Look(
-        LANGUAGES[settings.teams_language],
-        settings.teams_action_url,
-        settings.teams_work_order_url,
-        settings.teams_photos,
-    )
-    response = await _post(card.encode(card.build(event, look)), ctx.http, settings)
-    _judge(response)
-    ctx.log.info("teams_workflow_accepted_card", status=response.status_code)  # accepted: posting comes later
+    outbox = Outbox(ctx.redis, f"{ctx.prefix}teams:{settings.channel}:", settings.pace)
+    entry = {"message": card.build(event, settings.look), "line": card.line(event, settings.look)}
+    mine = Waiting(ctx.idempotency_key, ctx.received_at, entry)
+    until = time.monotonic() + _STRETCH
+    while True:
+        match await outbox.take(mine):
+            case Turn() as turn:
+                await _send(turn, outbox, settings, ctx)
+            case Later(seconds, ahead):
+                raise RetryLater(seconds, f"the channel takes no card now; {ahead} are before this one")
+            case Outcome(outbox_module.SENT):
+                return
+            case Outcome(outbox_module.FAILED):
+                raise TeamsUnavailable("the Teams workflow could not be reached or failed, several times in a row")
+            case Outcome(reason):
+                raise GiveUp(reason)
+        if time.monotonic() > until:
+            raise RetryLater(0.1, "this run has sent for long enough")
+
+
+async def _send(turn: Turn, outbox: Outbox, settings: TeamsSettings, ctx: Context) -> None:
+    """Send the card at the head, whoever's it is; what became of it is for its own handler to find."""
+    if len(turn.entries) == 1:
+        message = turn.entries[0]["message"]
+    else:
+        message = card.digest([entry["line"] for entry in turn.entries], settings.look, settings.teams_digest_window)
+    try:
+        response = await _post(card.encode(message), ctx.http, settings)
+        _judge(response)
+    except RetryLater as later:
+        ctx.log.info("teams_workflow_busy", seconds=later.seconds, reason=later.reason)
+        await outbox.paused(turn, later.seconds)
+    except TeamsUnavailable as error:
+        ctx.log.warning("teams_workflow_unavailable", reason=str(error))
+        await outbox.failed(turn)
+    except GiveUp as refusal:
+        await outbox.refused(turn, refusal.reason)
+    else:
+        ctx.log.info("teams_workflow_accepted_card", status=response.status_code, events=len(turn.keys))
+        await outbox.sent(turn)  # accepted is not posted yet: 202 means that a flow was queued
 
 
 async def _post(body: bytes, http: httpx2.AsyncClient, settings: TeamsSettings) -> httpx2.Response:

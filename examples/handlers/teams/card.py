@@ -5,7 +5,7 @@ left to the viewer's own zone and format; what is empty is left out.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,14 +17,14 @@ from worker import Action, Event, WorkOrder
 
 MAX_BYTES = 20_000  # Teams cuts off at about 28 KB with its own markup, one library measured 21 KB
 MAX_FACTS = 6
-_TITLE, _VALUE, _DESCRIPTION, _URL = 200, 160, 6000, 1500  # characters
+_TITLE, _VALUE, _DESCRIPTION, _URL, _LINE = 200, 160, 6000, 1000, 100  # characters
+_LINES = 25  # in a digest
 
 Card = dict[str, Any]
 Rows = list[tuple[str, str | None]]
 
 _TONES = {"critical": "attention", "urgent": "attention", "high": "attention", "medium": "warning", "low": "good"}
 _TONE_OF_TYPE = {"work_order.overdue": "attention", "work_order.completed": "good", "action.solved": "good"}
-_TEXT_COLOURS = {"attention": "Attention", "warning": "Warning", "good": "Good"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,48 @@ def build(event: Event, look: Look) -> Card:
     while size(message := _message(event, content, look, length)) >= MAX_BYTES:
         length = length * 4 // 5
     return message
+
+
+def line(event: Event, look: Look) -> dict[str, str]:
+    """The event in one line of a digest: what happened, to what, how urgent, and where to read on."""
+    content = _content(event, look)
+    return {
+        "text": plain(f"{look.words.heading(event.type)}: {content.title}", _LINE),
+        "priority": _priority_words(content.priority, look.words) if content.priority else "",
+        "url": content.url or "",
+    }
+
+
+def digest(lines: Sequence[Mapping[str, str]], look: Look, seconds: float) -> Card:
+    """One card, under `MAX_BYTES`, that lists events which came faster than a channel is read; the last are counted."""
+    shown = _LINES
+    while size(message := _digest(lines, look.words, seconds, shown)) >= MAX_BYTES:
+        shown -= 1
+    return message
+
+
+def _digest(lines: Sequence[Mapping[str, str]], words: Words, seconds: float, shown: int) -> Card:
+    title = words.digest.format(len(lines), _span(seconds))
+    rest = [words.and_more.format(len(lines) - shown)] if len(lines) > shown else []
+    body: list[Card] = [
+        {"type": "TextBlock", "text": markdown(title, _TITLE), "style": "heading", "size": "Large", "wrap": True},
+        *({"type": "RichTextBlock", "spacing": "Small", "inlines": _inlines(line)} for line in lines[:shown]),
+        *({"type": "TextBlock", "text": text, "isSubtle": True, "wrap": True} for text in rest),
+    ]
+    return envelope(_card(words, title, body, []))
+
+
+def _inlines(line: Mapping[str, str]) -> list[Card]:
+    text: Card = {"type": "TextRun", "text": line["text"]}
+    if line["url"]:
+        text["selectAction"] = {"type": "Action.OpenUrl", "url": line["url"]}
+    if not line["priority"]:
+        return [text]
+    return [{"type": "TextRun", "text": f"{line['priority']} · ", "weight": "Bolder"}, text]
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:g} min" if seconds % 60 == 0 else f"{seconds:g} s"
 
 
 def size(message: Card) -> int:
@@ -150,22 +192,27 @@ def _labelled(words: Words, rows: Rows) -> Rows:
 def _message(event: Event, content: _Content, look: Look, description_length: int) -> Card:
     words = look.words
     heading = words.heading(event.type)
-    card = {
+    body = [
+        _header(event, heading, content, words),
+        *_facts(content.rows),
+        *_description(content.description, description_length),
+        *_image(content.photo, f"{words.photo}: {content.title}"),
+    ]
+    actions = [{"type": "Action.OpenUrl", "title": content.button, "url": content.url}] if content.url else []
+    return envelope(_card(words, f"{heading}: {content.title}", body, actions))
+
+
+def _card(words: Words, summary: str, body: list[Card], actions: list[Card]) -> Card:
+    return {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.5",
         "lang": words.lang,
-        "fallbackText": plain(f"{heading}: {content.title}", _TITLE * 2),
+        "fallbackText": plain(summary, _TITLE * 2),
         "msteams": {"width": "Full"},  # ours alone: never copied from an event, it could mention people
-        "body": [
-            _header(event, heading, content, words),
-            *_facts(content.rows),
-            *_description(content.description, description_length),
-            *_image(content.photo, f"{words.photo}: {content.title}"),
-        ],
-        "actions": [{"type": "Action.OpenUrl", "title": content.button, "url": content.url}] if content.url else [],
+        "body": body,
+        "actions": actions,
     }
-    return envelope(card)
 
 
 def envelope(card: Card) -> Card:
@@ -179,7 +226,6 @@ def envelope(card: Card) -> Card:
 
 
 def _header(event: Event, heading: str, content: _Content, words: Words) -> Card:
-    tone = _tone(event, content.priority)
     title = [
         {"type": "TextBlock", "text": markdown(heading, _TITLE), "isSubtle": True, "size": "Small", "wrap": True},
         {
@@ -198,13 +244,12 @@ def _header(event: Event, heading: str, content: _Content, words: Words) -> Card
             "type": "TextBlock",
             "text": _priority_words(content.priority, words),
             "weight": "Bolder",
-            "color": _TEXT_COLOURS.get(tone, "Default"),
             "wrap": True,
         }
         columns.append({"type": "Column", "width": "auto", "items": [badge]})
     return {
         "type": "Container",
-        "style": tone,
+        "style": _tone(event, content.priority),
         "bleed": True,
         **_direction(content.title),
         "items": [{"type": "ColumnSet", "columns": columns}],
@@ -269,7 +314,10 @@ def _https(url: str | None) -> str | None:
 
 
 def _link(template: str | None, subject_id: str | None) -> str | None:
-    return template.replace("{id}", quote(plain(subject_id, 300), safe="")) if template and subject_id else None
+    if not template or not subject_id:
+        return None
+    link = template.replace("{id}", quote(plain(subject_id, 300), safe=""))
+    return link if len(link) <= _URL else None
 
 
 def _when(time: datetime | None) -> str | None:

@@ -9,9 +9,9 @@ import re
 import unicodedata
 
 _MARKDOWN = re.compile(r"([\\`*_~\[\]()<>#|!])")
-_LIST_MARKER = re.compile(r"^(\s*)([-+=]|\d{1,9}(?=[.)]))", re.MULTILINE)
+_LIST_MARKER = re.compile(r"^(\s*)([-+=]|\d{1,9}(?=\.))", re.MULTILINE)
+_ENTITY = re.compile(r"&(?=#?\w+;)")
 _DATE_FUNCTION = re.compile(r"\{(?=\{)")
-_AUTOLINK = re.compile(r"(?i)\b(https?|ftp|mailto|www)(?=[:.])")
 _OVERRIDES = "".join(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 _JOINER = "\u2060"  # WORD JOINER: not seen, never wrapped at, and it parts what a parser would otherwise join
 _ELLIPSIS = "…"
@@ -24,9 +24,8 @@ def plain(text: object, limit: int) -> str:
 
 def markdown(text: object, limit: int) -> str:
     """Text for a `TextBlock` or a `Fact`, where Markdown is read: shown as it was typed, at most `limit` characters."""
-    escaped = _MARKDOWN.sub(r"\\\1", plain(text, limit))
-    escaped = _AUTOLINK.sub(rf"\1{_JOINER}", escaped)
-    return _LIST_MARKER.sub(_escape_marker, escaped)
+    parted = _ENTITY.sub("&" + _JOINER, plain(text, limit))
+    return _LIST_MARKER.sub(_escape_marker, _MARKDOWN.sub(r"\\\1", parted))
 
 
 def paragraphs(text: object, limit: int, most: int = 30) -> list[str]:

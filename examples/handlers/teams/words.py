@@ -8,7 +8,7 @@ from receiver.events import normalised
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language: its tag for Teams, a heading per event type, labels of facts, and Glartek's priorities."""
+    """One language: its letters (Teams takes no region), a heading per event type, labels of facts, priorities."""
 
     lang: str
     headings: Mapping[str, str]
@@ -70,7 +70,7 @@ ENGLISH = Words(
 )
 
 PORTUGUESE = Words(
-    lang="pt-PT",
+    lang="pt",
     headings={
         "work_order.created": "Ordem de Trabalho criada",
         "work_order.started": "Ordem de Trabalho iniciada",

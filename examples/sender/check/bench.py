@@ -35,7 +35,9 @@ class Limits:
     slow_body: float = 2.0
     """Seconds over which an event trickles in."""
     effects_wait: float = 10.0
-    """Seconds to wait for an event's effects, and then for none to follow."""
+    """Seconds to wait for an event's effects."""
+    effects_settle: float = 1.0
+    """Seconds in which a second effect would show."""
 
 
 @dataclass(slots=True)

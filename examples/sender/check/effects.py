@@ -13,7 +13,6 @@ _NEEDED = (
     "needs --effects-cmd, a command that prints how many times the event {id} took effect, such as: "
     "psql -Atc \"select count(*) from audit where event_id = '{id}'\""
 )
-_SETTLED = 1.0  # seconds in which a second effect would show
 
 
 @check(
@@ -67,7 +66,7 @@ async def _once(bench: Bench, messages: list[Message], what: str) -> str:
         await asyncio.sleep(0.1)
         counts = await _counts(bench, messages)
     if min(counts) >= 1:
-        await asyncio.sleep(min(_SETTLED, bench.limits.effects_wait))
+        await asyncio.sleep(bench.limits.effects_settle)
         counts = await _counts(bench, messages)
     if missing := counts.count(0):
         raise Failed(f"{what}: {missing} without any effect after {bench.limits.effects_wait:g} s")

@@ -43,6 +43,7 @@ def check(
     huge: Annotated[int, typer.Option(min=1, max=2**30, help="Bytes of the huge body.")] = _DEFAULT.huge,
     slow_body: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds of a slow body.")] = _DEFAULT.slow_body,
     effects_wait: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for effects.")] = _DEFAULT.effects_wait,
+    effects_settle: Annotated[float, typer.Option(min=0.1, help="And for a second one.")] = _DEFAULT.effects_settle,
     junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML to this file.")] = None,
     html: Html = None,
     json: Json = False,
@@ -53,7 +54,8 @@ def check(
     if not url:
         raise Refusal("URL is missing: expected the endpoint to check, such as: check http://127.0.0.1:8000/webhooks")
     limits = Limits(
-        timeout, prompt, burst, rate, rate_seconds, max(rate, max_rate), huge, slow_body, effects_wait
+        timeout=timeout, prompt=prompt, burst=burst, rate=rate, rate_seconds=rate_seconds, max_rate=max(rate, max_rate),
+        huge=huge, slow_body=slow_body, effects_wait=effects_wait, effects_settle=effects_settle,
     )  # fmt: skip
     bench = Bench(
         options.endpoint(url),

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
+from examples.sender import webhooks
 from examples.sender.payloads import Samples
 from examples.sender.signing import Signer
 from examples.sender.terminal import Refusal
@@ -31,14 +31,7 @@ def endpoint(to: str | None) -> str:
         raise Refusal(
             "--to is missing: expected the endpoint's URL, such as --to http://127.0.0.1:8000/webhooks/glartek/TOKEN"
         )
-    try:
-        parts = urlsplit(to)
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise Refusal(f"{to}: expected an http:// or https:// URL with a host")
-    return to
+    return webhooks.endpoint(to)
 
 
 def samples(folder: Path | None) -> Samples:

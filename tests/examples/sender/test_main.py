@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from examples.sender.recording import Answer, RecordingReceiver
-from receiver import events
+from receiver import auth, events
 from tests.examples.sender.conftest import Run
 
 pytestmark = pytest.mark.anyio
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 async def test_list_names_every_type_and_says_whose_the_samples_are(run: Run) -> None:
@@ -64,6 +65,38 @@ async def test_raw_sends_a_file_as_it_is(command: Run, recording_receiver: Recor
     assert [arrival.body for arrival in recording_receiver.of()] == [b"\x00not json\xff", b"{}"]
 
 
+async def test_real_samples_take_the_place_of_ours_and_fields_can_go(
+    run: Run, recording_receiver: RecordingReceiver, tmp_path: Path
+) -> None:
+    """`--samples` sends what is in the folder, with ids of its own; `--remove` takes fields out."""
+    (tmp_path / "a.json").write_text('{"webhookType": "Action Created", "eventId": "x-1", "extra": {"a": 1, "b": 2}}')
+    finished = await run("all", "--samples", str(tmp_path), "--remove", "extra.a", "--to", recording_receiver.url)
+    (arrival,) = recording_receiver.of("action.created")
+    payload = json.loads(arrival.body)
+    assert finished.code == 0
+    assert payload["extra"] == {"b": 2}
+    assert payload["eventId"].startswith("x-")
+
+
+async def test_a_body_can_be_edited_and_is_signed_as_it_goes_out(
+    run: Run, recording_receiver: RecordingReceiver, tmp_path: Path
+) -> None:
+    """`--edit` opens each body in $EDITOR, `--secret` signs what came of it; a failing editor stops everything."""
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nprintf \'{"type": "edited", "id": "e9"}\' > "$1"\n')
+    editor.chmod(0o755)
+    to = ("send", "action.created", "--edit", "--secret", SECRET, "--to", recording_receiver.url)
+    assert (await run(*to, EDITOR=str(editor), VISUAL="")).code == 0
+    failing, missing = await run(*to, EDITOR="false", VISUAL=""), await run(*to, EDITOR="", VISUAL="")
+    (arrival,) = recording_receiver.of()
+    assert arrival.body == b'{"type": "edited", "id": "e9"}'
+    assert arrival.header("webhook-id") == "e9"
+    assert auth.verify([SECRET], dict(arrival.headers), arrival.body, float(arrival.header("webhook-timestamp") or 0))
+    assert (failing.code, missing.code) == (2, 2)
+    assert "nothing was sent" in failing.err
+    assert "set EDITOR" in missing.err
+
+
 @pytest.mark.parametrize("status", [202, 204, 302, 404, 500])
 async def test_anything_but_200_or_201_is_a_failure(run: Run, status: int) -> None:
     """A status other than 200 or 201 ends with exit code 1 and says why, in the table and in the JSON."""
@@ -98,6 +131,8 @@ async def test_a_late_answer_is_a_failure_that_may_have_been_taken(run: Run) -> 
         (("send", "--raw", "/nowhere", "--to", "http://127.0.0.1:9/"), "cannot be read"),
         (("all", "--duplicates", "many", "--to", "http://127.0.0.1:9/"), "--duplicates"),
         (("sned",), "No such command"),
+        (("send", "--raw", "x", "--set", "a=1", "--to", "http://127.0.0.1:9/"), "leave out TYPE"),
+        (("all", "--remove", "work_order.nmae", "--to", "http://127.0.0.1:9/"), "it has id, code, name"),
     ],
 )
 async def test_wrong_usage_is_one_clear_line_and_exit_code_2(

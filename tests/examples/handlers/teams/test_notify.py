@@ -1,5 +1,6 @@
 """From event to the channel's workflow, over a real socket."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,10 +18,12 @@ HOOK = "/workflows/0a1b/triggers/manual/paths/invoke?api-version=2016-06-01&sp=%
 
 
 @pytest.fixture
-def channel(serve: Callable[[object], str], monkeypatch: pytest.MonkeyPatch) -> sink.Teams:
+def channel(clean_environment: object, serve: Callable[[object], str], monkeypatch: pytest.MonkeyPatch) -> sink.Teams:
     """A Teams channel's workflow, and the handler configured for it."""
+    assert clean_environment
     channel = sink.Teams()
     monkeypatch.setenv("TEAMS_WEBHOOK_URL", serve(sink.create_app(teams=channel)) + HOOK)
+    monkeypatch.setenv("TEAMS_SETTLE", "0")
     teams.configure()
     return channel
 
@@ -34,24 +37,35 @@ async def test_an_action_becomes_a_card(
     assert "Fuga de óleo" in accepted["message"]["attachments"][0]["content"]["fallbackText"]
 
 
-async def test_retry_after_is_honoured(
-    channel: sink.Teams, context: Callable[..., Context], sample: Callable[..., Event]
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_holds_the_whole_channel(
+    channel: sink.Teams, context: Callable[..., Context], sample: Callable[..., Event], status: int
 ) -> None:
-    """A 429 that says when makes the handler ask for that time."""
-    channel.orders = sink.Orders(retry_after="7")
-    channel.orders.answers.append(429)
-    with pytest.raises(RetryLater, match="429") as later:
-        await teams.notify(sample(), context())
-    assert later.value.seconds == pytest.approx(7, abs=0.5)
+    """A workflow that says when is left alone until then, by every event."""
+    channel.orders = sink.Orders(answers=deque([status]), retry_after="7")
+    for key in ("k1", "k2"):
+        with pytest.raises(RetryLater, match="the channel takes no card now") as later:
+            await teams.notify(sample(), context(key=key))
+        assert later.value.seconds == pytest.approx(7, abs=0.5)
+    assert len(channel.refused) == 1
 
 
-async def test_a_failure_without_a_time_is_the_workers_to_retry(
+async def test_a_workflow_that_fails_is_left_alone_for_longer_each_time(
     channel: sink.Teams, context: Callable[..., Context], sample: Callable[..., Event]
 ) -> None:
-    """A 503 without Retry-After is an ordinary failure: the worker's back-off applies."""
-    channel.orders.answers.append(503)
-    with pytest.raises(teams.TeamsUnavailable, match=r"^the Teams workflow answered 503$"):
+    """Failures without Retry-After: pauses that double, and after three the worker's own back-off counts a try."""
+    channel.orders.answers.extend([503, 500, 408])
+    base = f"glartek:teams:{teams._settings().channel}:"
+    for longest in (2, 4):
+        with pytest.raises(RetryLater) as later:
+            await teams.notify(sample(), context())
+        assert longest / 2 <= later.value.seconds + 0.1 <= longest + 0.2
+        await context().redis.delete(f"{base}paused")
+    with pytest.raises(teams.TeamsUnavailable, match="several times in a row"):
         await teams.notify(sample(), context())
+    await context().redis.delete(f"{base}paused")
+    await teams.notify(sample(), context(attempt=2))
+    assert len(channel.accepted) == 1
 
 
 @pytest.mark.parametrize(
@@ -66,28 +80,34 @@ async def test_a_refusal_gives_up_and_says_what_to_do(
         await teams.notify(sample(), context())
 
 
-async def test_the_signature_is_in_no_log_and_no_error(
+async def test_the_signature_is_in_no_log_no_error_and_no_key(
     channel: sink.Teams, context: Callable[..., Context], sample: Callable[..., Event], logs: LogCapture
 ) -> None:
     """The URL's query is a credential: whatever happens, nobody reads it."""
     said = []
-    for status in (401, 429, 503, 302):
-        channel.orders.answers.append(status)
-        with pytest.raises((GiveUp, RetryLater, teams.TeamsUnavailable)) as failure:
+    for status in (401, 302, 429, 503):
+        channel.orders = sink.Orders(answers=deque([status]), retry_after="9")
+        with pytest.raises((GiveUp, RetryLater)) as failure:
             await teams.notify(sample(), context(key=f"k{status}"))
         said.append(f"{failure.value!r} {failure.value.__cause__!r}")
-    await teams.notify(sample(), context())
-    assert "SECRET" not in f"{said} {logs.entries} {teams._settings()!r}"
+    keys = [key async for key in context().redis.scan_iter()]
+    assert "SECRET" not in f"{said} {logs.entries} {teams._settings()!r} {keys}"
 
 
-async def test_a_workflow_out_of_reach_is_an_ordinary_failure(
-    context: Callable[..., Context], sample: Callable[..., Event], monkeypatch: pytest.MonkeyPatch
+async def test_a_workflow_out_of_reach_is_tried_again(
+    channel: sink.Teams,
+    context: Callable[..., Context],
+    sample: Callable[..., Event],
+    monkeypatch: pytest.MonkeyPatch,
+    logs: LogCapture,
 ) -> None:
-    """No connection is one named error without the URL."""
+    """No connection is one named reason without the URL."""
+    assert channel
     monkeypatch.setenv("TEAMS_WEBHOOK_URL", "http://127.0.0.1:1" + HOOK)
     teams.configure()
-    with pytest.raises(teams.TeamsUnavailable, match=r"^the Teams workflow could not be reached: ConnectError$"):
+    with pytest.raises(RetryLater):
         await teams.notify(sample(), context())
+    assert logs.entries[-1]["reason"] == "the Teams workflow could not be reached: ConnectError"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +130,15 @@ def test_a_wrong_url_stops_the_start(monkeypatch: pytest.MonkeyPatch, url: str |
     [line] = refused.value.lines
     assert expected in line
     assert url is None or url not in line
+
+
+@pytest.mark.parametrize("rates", ["fast", "4", "4/", "0/1s", "4/0s", "-1/1s", ",", "4/1s,x"])
+def test_a_wrong_rate_stops_the_start(channel: sink.Teams, monkeypatch: pytest.MonkeyPatch, rates: str) -> None:
+    """The line says how limits are written."""
+    assert channel
+    monkeypatch.setenv("TEAMS_RATES", rates)
+    with pytest.raises(SettingsError, match=r"^TEAMS_RATES: expected limits such as 4/1s,60/30s: so many cards in so"):
+        teams.configure()
 
 
 @pytest.mark.parametrize(
@@ -140,6 +169,7 @@ async def test_the_url_is_sent_exactly_as_given(
         return httpx2.Response(202)
 
     query = "api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=a-b_c%2B%3D"
+    monkeypatch.setenv("TEAMS_SETTLE", "0")
     monkeypatch.setenv("TEAMS_WEBHOOK_URL", f"https://x.logic.azure.com:443/workflows/1?{query}")
     teams.configure()
     ctx = context()

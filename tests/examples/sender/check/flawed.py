@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -16,8 +15,8 @@ from receiver import events
 
 PATH = "/webhooks/t0kenThatIsLongEnough4Tests"
 QUICK = Limits(
-    timeout=3, prompt=0.5, burst=50, rate=30, rate_seconds=0.3, max_rate=60, huge=2_000_000, slow_body=0.1,
-    effects_wait=0.5,
+    timeout=3, prompt=1.0, burst=50, rate=30, rate_seconds=0.3, max_rate=60, huge=2_000_000, slow_body=0.1,
+    effects_wait=0.5, effects_settle=0.2,
 )  # fmt: skip
 Answering = Callable[[Arrival], Answer]
 
@@ -69,12 +68,12 @@ def took_long(arrival: Arrival) -> bool:
 
 
 def one_at_a_time() -> Answering:
-    """Handles in the request, one request after another, 15 ms each."""
+    """Handles in the request, one request after another, 25 ms each."""
     free_at = 0.0
 
     def answer(arrival: Arrival) -> Answer:
         nonlocal free_at
-        free_at = max(free_at, time.monotonic()) + 0.015
+        free_at = max(free_at, time.monotonic()) + 0.025
         return replace(good(arrival), delay=free_at - time.monotonic())
 
     return answer
@@ -82,7 +81,7 @@ def one_at_a_time() -> Answering:
 
 def as_slow_as_its_consumer(folder: Path) -> Answering:
     """Handles in the request; the consumer is slow while a file exists."""
-    return lambda arrival: replace(good(arrival), delay=0.7 if (folder / "slow").exists() else 0.0)
+    return lambda arrival: replace(good(arrival), delay=1.3 if (folder / "slow").exists() else 0.0)
 
 
 def refuses_duplicates() -> Answering:
@@ -119,26 +118,29 @@ def insists_on_the_same_bytes() -> Answering:
     return answer
 
 
-def limits_each_client() -> Answering:
-    """Five events for each connection, then 429."""
-    sent: Counter[int] = Counter()
+def counts_reuse(limit: int, answer_beyond: Callable[[bool], int]) -> Answering:
+    """Counts the requests that reuse a connection, as only a stream of events does; beyond `limit` it changes."""
+    seen: set[int] = set()
+    reused = 0
 
     def answer(arrival: Arrival) -> Answer:
-        sent[arrival.connection] += 1
-        return Answer(429) if sent[arrival.connection] > 5 else good(arrival)
+        nonlocal reused
+        again = arrival.connection in seen
+        seen.add(arrival.connection)
+        reused += again
+        return Answer(answer_beyond(again)) if reused > limit and arrival.target == PATH else good(arrival)
 
     return answer
+
+
+def limits_each_client() -> Answering:
+    """Some events of a client that keeps its connection are taken, then it gets 429."""
+    return counts_reuse(3, lambda again: 429 if again else 200)
 
 
 def breaks_for_good() -> Answering:
-    """A client that sends more than a dozen events breaks it, for everyone."""
-    sent: Counter[int] = Counter()
-
-    def answer(arrival: Arrival) -> Answer:
-        sent[arrival.connection] += 1
-        return Answer(503) if max(sent.values()) > 12 else good(arrival)
-
-    return answer
+    """More than 22 events in streams break it, for everyone."""
+    return counts_reuse(22, lambda _: 503)
 
 
 @dataclass
@@ -207,7 +209,7 @@ class Flaw:
 FLAWS = {
     "answers 204": Flaw("only-200-or-201", lambda _: always(status=204)),
     "redirects": Flaw("only-200-or-201", lambda _: always(status=302)),
-    "is slow": Flaw("prompt-alone", lambda _: always(delay=0.12), replace(QUICK, prompt=0.1, burst=10)),
+    "is slow": Flaw("prompt-alone", lambda _: always(delay=0.2), replace(QUICK, prompt=0.15, burst=10)),
     "handles one at a time": Flaw("prompt-under-load", lambda _: one_at_a_time()),
     "waits for its consumer": Flaw("prompt-while-consumer-is-slow", as_slow_as_its_consumer),
     "says thank you at length": Flaw("lean-answer", lambda _: always(body=b"<p>Thank you!</p>" * 200)),

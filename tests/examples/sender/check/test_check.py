@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -25,7 +26,7 @@ async def checked(url: str, folder: Path, limits: Limits = QUICK) -> dict[str, F
 @pytest.fixture(scope="module")
 async def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Finding]]:
     """What the checks find in every flawed receiver: some at a time, for most of it is waiting."""
-    some = asyncio.Semaphore(5)
+    some = asyncio.Semaphore(6)
 
     async def find(name: str) -> tuple[str, dict[str, Finding]]:
         flaw, folder = FLAWS[name], tmp_path_factory.mktemp("receiver")
@@ -50,7 +51,7 @@ async def test_a_flawed_receiver_fails_exactly_the_check_made_for_it(
 async def test_a_receiver_with_few_threads_fails_on_stalled_bodies(tmp_path: Path) -> None:
     """A server that keeps a thread for each stalled sender is found by the check made for it, and by no other."""
     async with flawed.eight_connections_at_a_time() as url:
-        found = await checked(url, tmp_path)
+        found = await checked(url, tmp_path, replace(QUICK, timeout=1))
     assert [check for check, finding in found.items() if finding.status == "failed"] == ["stalled-bodies"]
 
 

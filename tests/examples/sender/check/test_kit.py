@@ -31,7 +31,18 @@ async def test_the_kit_passes_all_of_its_own_checks(run: Run, start: Start, valk
     finished = await run(
         *("check", f"http://{address}/webhooks/glartek/{TOKEN}", "--json"),
         *("--effects-cmd", f"sh -c 'cat {tmp_path}/effects/{{id}} 2>/dev/null | wc -l'"),
-        *("--slow-cmd", "true", "--slow-body", "0.5", "--rate-seconds", "0.5", "--max-rate", "100"),
+        *(
+            "--slow-cmd",
+            "true",
+            "--slow-body",
+            "0.5",
+            "--effects-settle",
+            "0.3",
+            "--rate-seconds",
+            "0.5",
+            "--max-rate",
+            "100",
+        ),
     )
     found = {finding["check"]: (finding["status"], finding["seen"]) for finding in finished.json()["findings"]}
     assert {check: seen for check, seen in found.items() if seen[0] != "passed"} == {}

@@ -1,0 +1,134 @@
+"""lifecycle: legal stories of Work Orders and Actions, sent to webhooks as they happen."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import typer
+
+from examples.sender import delivery, payloads, terminal, webhooks
+from examples.sender.commands import options
+from examples.sender.commands.options import Json, Secret, TimeOut, To
+from examples.sender.disorder import Disorder, Due
+from examples.sender.endpoints import Endpoint, Policy, endpoints
+from examples.sender.life_cycles import life_cycles
+from examples.sender.payloads import Message
+from examples.sender.terminal import Refusal
+from examples.sender.webhooks import Webhook
+from receiver import events
+
+_BEGINS = datetime(2026, 11, 3, 6, tzinfo=UTC)  # of every seeded run, so that its bytes are the same
+_MOST = 100_000  # Work Orders: they are made before the first is sent
+
+
+def lifecycle(
+    *,
+    to: To = None,
+    webhook: Annotated[list[str] | None, typer.Option(metavar="TYPE,…=URL", help="A webhook; again for more.")] = None,
+    webhooks_file: Annotated[Path | None, typer.Option("--webhooks", help="A TOML file of them.")] = None,
+    sites: Annotated[int, typer.Option(min=1, max=1000, help="Sites that work in parallel.")] = 1,
+    work_orders: Annotated[int, typer.Option(min=1, max=10000, help="Work Orders at each site.")] = 3,
+    speed: Annotated[float, typer.Option(min=0, help="Times real time; 0 is without waiting.")] = 3600.0,
+    duplicate: Annotated[float, typer.Option(min=0, max=1, help="Share of events that come twice.")] = 0.0,
+    delay: Annotated[float, typer.Option(min=0, max=1, help="Share that comes up to 5 s late.")] = 0.0,
+    drop: Annotated[float, typer.Option(min=0, max=1, help="Share that never comes.")] = 0.0,
+    shuffle: Annotated[int, typer.Option(min=0, help="Neighbours that may change places.")] = 0,
+    retries: Annotated[str, typer.Option(help="Seconds before each retry; empty for none.")] = "1,5,30",
+    retold: Annotated[bool, typer.Option("--retold", help="Retries differ in their bytes.")] = False,
+    disable_after: Annotated[int, typer.Option(min=0, help="Failures in a row that disable; 0: never.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the events, one per line; send nothing.")] = False,
+    secret: Secret = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat the same stories, bytes and disorder.")] = None,
+    timeout: TimeOut = delivery.TIMEOUT,
+    json: Json = False,
+) -> int:
+    """Tell the stories of Work Orders and Actions, each event to every webhook that has its type."""
+    if sites * work_orders > _MOST:
+        raise Refusal(f"--sites times --work-orders: expected at most {_MOST}")
+    number = Random().getrandbits(32) if seed is None else seed
+    schedule = _schedule(number, sites, work_orders, speed, datetime.now(UTC) if seed is None else _BEGINS)
+    due, disorder = Disorder(duplicate, delay, drop, shuffle).of(schedule, Random(number))
+    if dry_run:
+        for one in due:
+            terminal.say(one.message.body.decode())
+        return 0
+    policy = Policy(_waits(retries), not retold, disable_after, timeout)
+    targets = endpoints(_webhooks(to, webhook, webhooks_file), policy, options.signer(secret))
+    asyncio.run(_tell(due, targets, wait=speed > 0))
+    _report(targets, policy, number, disorder, json=json)
+    return 1 if any(target.report.failed or target.report.skipped for target in targets) else 0
+
+
+def _schedule(seed: int, sites: int, work_orders: int, speed: float, begins: datetime) -> list[Due]:
+    happenings = life_cycles(seed, sites, work_orders, begins)
+    first = happenings[0].at
+    return [
+        Due((one.at - first).total_seconds() / speed if speed else 0.0, Message.of(one.payload)) for one in happenings
+    ]
+
+
+async def _tell(due: Sequence[Due], targets: Sequence[Endpoint], *, wait: bool) -> None:
+    begun = time.monotonic()
+    with terminal.progress() as bar:
+        task = bar.add_task("life cycles", total=len(due))
+        async with delivery.client() as client, asyncio.TaskGroup() as group:
+            for one in due:
+                if wait and (left := one.at - (time.monotonic() - begun)) > 0:
+                    await asyncio.sleep(left)
+                sent = [
+                    group.create_task(target.deliver(client, one.message))
+                    for target in targets
+                    if one.message.type in target.webhook.types
+                ]
+                if not wait and sent:
+                    await asyncio.wait(sent)  # without waiting there is still an order
+                bar.advance(task)
+
+
+def _webhooks(to: str | None, flags: Sequence[str] | None, file: Path | None) -> list[Webhook]:
+    listed = [webhooks.from_flag(flag) for flag in flags or ()] + (webhooks.from_file(file) if file else [])
+    if to and not listed:
+        listed = [Webhook(frozenset(events.BY_NAME), options.endpoint(to))]
+    if not listed:
+        raise Refusal("where to? Expected --to URL, --webhook TYPE,TYPE=URL or --webhooks FILE")
+    return listed
+
+
+def _waits(text: str) -> tuple[float, ...]:
+    try:
+        waits = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        waits = (-1.0,)
+    if any(not 0 <= wait <= 86400 for wait in waits):  # noqa: PLR2004 - a day
+        raise Refusal(f"--retries {text}: expected seconds separated by commas, such as 1,5,30")
+    return waits
+
+
+def _report(targets: Sequence[Endpoint], policy: Policy, seed: int, disorder: Counter[str], *, json: bool) -> None:
+    reports = [target.report for target in targets]
+    if json:
+        used = {"seed": seed, **asdict(policy), "disorder": dict(disorder)}
+        endpoints_told = [report.as_dict() for report in reports]
+        terminal.as_json({"note": payloads.INVENTED, "settings": used, "endpoints": endpoints_told})
+        return
+    rows = [
+        (
+            terminal.without_secrets(report.url), str(report.delivered), str(report.failed), str(report.requests),
+            str(report.ambiguous), f"{report.slowest * 1000:.0f} ms", "disabled" if report.disabled else "",
+            report.last_failure,
+        )
+        for report in reports
+    ]  # fmt: skip
+    terminal.table(
+        ("ENDPOINT", "DELIVERED", "FAILED", "REQUESTS", "AMBIGUOUS", "SLOWEST", "STATE", "LAST FAILURE"), rows
+    )
+    suffered = ", ".join(f"{count} {what}" for what, count in disorder.items() if count) or "none"
+    waits = ", ".join(f"{wait:g} s" for wait in policy.retries) or "none"
+    disabling = f"after {policy.disable_after} failures in a row" if policy.disable_after else "off"
+    terminal.say(f"seed {seed}; disorder: {suffered}; retries after: {waits}; disabling: {disabling}")

@@ -1,0 +1,142 @@
+"""Legal stories of Work Orders and of the Actions raised in them, as a state machine with a seed.
+
+The state machine is ours, after what Glartek says of its event types; the payloads have the shape of the samples.
+Ids, times and people are consistent: an event shows its Work Order as it was at that moment.
+"""
+
+import copy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from examples.sender import invention
+from receiver import events
+
+# What may happen in which state, and how often compared with the others.
+WORK_ORDER: dict[str, dict[str, int]] = {
+    "pending": {"assigned": 4, "started": 5, "overdue": 2, "deleted": 1},
+    "late": {"assigned": 2, "started": 6, "deleted": 1},
+    "in progress": {"updated": 12, "assigned": 1},
+    "answered": {"completed": 1},
+}
+_BAD = 3  # in ten answers: each raises an Action
+ACTION: dict[str, dict[str, int]] = {
+    "Open": {"in_progress": 5, "cant_do": 1},
+    "In Progress": {"solved": 5, "cant_do": 1},
+    "Can't Do": {},
+    "Solved": {},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One event, and when it happened."""
+
+    at: datetime
+    payload: dict[str, Any]
+
+
+def life_cycles(seed: int, sites: int, work_orders: int, begins: datetime) -> list[Happening]:
+    """So many Work Orders at each of so many sites, from `begins` on; by time. The same seed is the same stories."""
+    told = [
+        happening
+        for site in range(sites)
+        for number in range(work_orders)
+        for happening in LifeCycle(Random(f"{seed}/{site}/{number}"), site, number, begins).told()
+    ]
+    return sorted(told, key=lambda happening: happening.at)
+
+
+class LifeCycle:
+    """One Work Order from its creation to its end, and the Actions raised on the way."""
+
+    def __init__(self, rng: Random, site: int, number: int, begins: datetime) -> None:
+        self.rng = rng
+        self.now = begins + timedelta(minutes=rng.randrange(8 * 60))
+        self.creator = invention.person(self.rng)
+        self.order = invention.work_order(rng, site, number, self.now, self.creator)
+        self.state = "pending"
+        self._told: list[Happening] = []
+
+    def told(self) -> list[Happening]:
+        """Every event of the story; those of an Action stand together, whenever they happened."""
+        self._tell("work_order.created", self.creator)
+        while self.state in WORK_ORDER:
+            self._next()
+        return self._told
+
+    def _next(self) -> None:
+        what = self._choice(WORK_ORDER[self.state])
+        self.now += timedelta(minutes=self.rng.randrange(5, 90))
+        planned = datetime.fromisoformat(self.order["planned_start"])
+        if what == "overdue":
+            self.now = max(self.now, planned) + timedelta(seconds=1)
+        elif self.state == "pending":
+            self.now = min(self.now, planned)
+        steps = {
+            "assigned": self._assigned, "started": self._started, "overdue": self._overdue, "updated": self._updated,
+            "completed": self._completed, "deleted": self._deleted,
+        }  # fmt: skip
+        steps[what]()
+
+    def _assigned(self) -> None:
+        self.order["assignees"] = [{"type": "user", **invention.person(self.rng, self._assignee())}]
+        self._tell("work_order.assigned", self.creator)
+
+    def _overdue(self) -> None:
+        self.state = "late"
+        self._tell("work_order.overdue", None)
+
+    def _started(self) -> None:
+        if not self.order["assignees"]:
+            self.order["assignees"] = [{"type": "user", **invention.person(self.rng)}]
+        self.state = "in progress"
+        self.order |= {"status": "In Progress", "started_at": invention.text(self.now)}
+        self._tell("work_order.started", self._assignee())
+
+    def _updated(self) -> None:
+        task = next(task for task in self.order["tasks"] if task["status"] == "Pending")
+        good = self.rng.randrange(10) >= _BAD
+        task |= {"status": "Done", "response": invention.response(task["type"], self.rng, good=good)}
+        self._tell("work_order.updated", self._assignee(), changed=["tasks"])
+        if not good:
+            self._raise_action(task, self._assignee() or self.creator)
+        if all(task["status"] == "Done" for task in self.order["tasks"]):
+            self.state = "answered"
+
+    def _completed(self) -> None:
+        self.state = "completed"
+        self.order |= {"status": "Done", "finished_at": invention.text(self.now)}
+        self._tell("work_order.completed", self._assignee())
+
+    def _deleted(self) -> None:
+        self.state = "deleted"
+        self._tell("work_order.deleted", self.creator)
+
+    def _raise_action(self, task: dict[str, Any], by: dict[str, Any]) -> None:
+        """The whole story of an Action, at its own times: it may outlive the Work Order."""
+        at = self.now + timedelta(minutes=self.rng.randrange(1, 5))
+        action = invention.action(self.rng, self.order, task, by, at)
+        self._tell_at(at, "action.created", {"actor": by, "action": action})
+        while ACTION[action["status"]]:
+            kind = events.BY_NAME[f"action.{self._choice(ACTION[action['status']])}"]
+            at += timedelta(minutes=self.rng.randrange(10, 600))
+            action |= {"status": kind.title.removeprefix("Action "), "last_update": invention.text(at)}
+            if not ACTION[action["status"]]:
+                action["finish_date"] = invention.text(at)
+            self._tell_at(at, kind.name, {"actor": invention.person(self.rng), "action": action})
+
+    def _tell(self, event_type: str, actor: dict[str, Any] | None, **more: Any) -> None:
+        self._tell_at(self.now, event_type, {"actor": actor, **more, "work_order": self.order})
+
+    def _tell_at(self, at: datetime, event_type: str, rest: dict[str, Any]) -> None:
+        head = {"id": f"evt_{self.rng.getrandbits(80):020x}", "type": event_type, "occurred_at": invention.text(at)}
+        self._told.append(Happening(at, {**head, **copy.deepcopy(rest)}))
+
+    def _choice(self, weights: dict[str, int]) -> str:
+        return self.rng.choices(list(weights), list(weights.values()))[0]
+
+    def _assignee(self) -> dict[str, Any] | None:
+        first = next(iter(self.order["assignees"]), None)
+        return {name: first[name] for name in ("id", "name")} if first else None

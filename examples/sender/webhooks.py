@@ -1,0 +1,95 @@
+"""Webhooks as in Glartek's Settings > Webhooks: each with its types and its endpoint, any number of them.
+
+[[webhook]]
+types = ["Work Order Completed", "action.created"]   # or "all"
+url = "https://receiver.example.org/webhooks/glartek/TOKEN"
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from examples.sender.payloads import Samples
+from examples.sender.terminal import Refusal
+from receiver import events
+
+_ENCODED = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")  # RFC 3986, 2.1 to 2.3
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_KEPT = ":/?#[]@!$&'()*+,;=%"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One line of Settings > Webhooks."""
+
+    types: frozenset[str]
+    url: str
+
+
+def from_file(file: Path) -> list[Webhook]:
+    """The webhooks of a TOML file. Raises `Refusal` with the number of the wrong one."""
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refusal(f"--webhooks {file}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    listed = tables.get("webhook")
+    if not isinstance(listed, list) or not listed or set(tables) != {"webhook"}:
+        raise Refusal(f"--webhooks {file}: expected [[webhook]] tables, each with types and url, and nothing else")
+    return [_from_table(f"--webhooks {file}, webhook {number}", table) for number, table in enumerate(listed, 1)]
+
+
+def from_flag(flag: str) -> Webhook:
+    """`TYPE,TYPE=URL` or `all=URL`. Raises `Refusal`."""
+    types, equals, url = flag.partition("=")
+    if not equals:
+        raise Refusal(f"--webhook {flag}: expected TYPE,TYPE=URL or all=URL")
+    return Webhook(_types(types.split(",")), endpoint(url))
+
+
+def endpoint(url: str) -> str:
+    """The URL as it is, when Glartek's form would take it; raises `Refusal`, with the corrected form if there is one.
+
+    Glartek: the URL must be percent-encoded if it contains special characters.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Refusal(f"{url}: expected an http:// or https:// URL with a host")
+    if not _ENCODED.fullmatch(url):
+        raise Refusal(f"{url}: this URL is not percent-encoded; expected {encoded(url)}")
+    return url
+
+
+def encoded(url: str) -> str:
+    """The URL percent-encoded, what is encoded already left alone; a host in another script becomes punycode."""
+    parts = urlsplit(url.strip())
+    try:
+        host = parts.netloc.encode("idna").decode()
+    except UnicodeError:
+        host = quote(parts.netloc, safe=_KEPT)
+    rest = (quote(_STRAY_PERCENT.sub("%25", part), safe=_KEPT) for part in (parts.path, parts.query, parts.fragment))
+    return urlunsplit((parts.scheme, host, *rest))
+
+
+def _from_table(where: str, table: Any) -> Webhook:
+    if not isinstance(table, dict) or set(table) != {"types", "url"} or not isinstance(table["url"], str):
+        raise Refusal(f'{where}: expected exactly types = ["action.created"] (or "all") and url = "https://…"')
+    types = table["types"]
+    if types != "all" and not (isinstance(types, list) and types and all(isinstance(one, str) for one in types)):
+        raise Refusal(f'{where}: types: expected a list of event types, or "all"')
+    try:
+        return Webhook(_types([types] if isinstance(types, str) else types), endpoint(table["url"]))
+    except Refusal as refusal:
+        raise Refusal(f"{where}: {refusal}") from None
+
+
+def _types(words: Iterable[str]) -> frozenset[str]:
+    named = [word.strip() for word in words]
+    return frozenset(events.BY_NAME) if named == ["all"] else frozenset(map(Samples.ours().named, named))

@@ -1,0 +1,226 @@
+"""The card of an event: pure, valid, readable, and never too large."""
+
+import importlib.resources
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from examples.handlers.teams import card
+from examples.handlers.teams.words import ENGLISH, LANGUAGES, PORTUGUESE, Words, priority_name
+from receiver import events
+from worker import Event
+
+LOOK = card.Look(ENGLISH, "https://app.example.com/actions/{id}", "https://app.example.com/work-orders/{id}")
+TYPES = sorted(events.BY_NAME)
+
+
+Check = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(scope="session")
+def check() -> Check:
+    """Microsoft's schema of Adaptive Cards 1.5; `msteams` is Teams' own and not in it."""
+    text = importlib.resources.files("adaptive_cards").joinpath("schemas/schema-1.5.json").read_text(encoding="utf-8")
+    schema = jsonschema.Draft6Validator(json.loads(text))
+    return lambda content: schema.validate({name: value for name, value in content.items() if name != "msteams"})
+
+
+def _content(message: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = message["attachments"][0]["content"]
+    return content
+
+
+def _elements(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for inner in node:
+            yield from _elements(inner)
+
+
+def _facts(message: dict[str, Any]) -> dict[str, str]:
+    return {fact["title"]: fact["value"] for e in _elements(message) for fact in e.get("facts", ())}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("event_type", TYPES)
+def test_every_type_has_a_card(sample: Callable[..., Event], check: Check, event_type: str, language: str) -> None:
+    """All eleven, in both languages: valid by Microsoft's schema, with a heading, facts and a way in."""
+    look = replace(LOOK, words=LANGUAGES[language])
+    content = _content(card.build(sample(event_type), look))
+    check(content)
+    assert content["version"] == "1.5"
+    assert content["fallbackText"].startswith(LANGUAGES[language].headings[event_type])
+    assert 3 <= len(_facts(content)) <= card.MAX_FACTS
+    assert content["actions"][0]["url"].startswith("https://app.example.com/")
+    assert all(element["wrap"] for element in _elements(content) if element.get("type") == "TextBlock")
+
+
+def test_a_card_says_what_matters(sample: Callable[..., Event]) -> None:
+    """Priority in words and colour, title as a heading, due date in the viewer's zone, the photo, the button."""
+    content = _content(card.build(sample(), LOOK))
+    header = content["body"][0]
+    texts = [element["text"] for element in _elements(header) if element.get("type") == "TextBlock"]
+    assert header["style"] == "attention"
+    assert texts == ["New Action", "Fuga de óleo no compressor C-12", "High priority"]
+    assert _facts(content) == {
+        "Due": "{{DATE(2026-11-05T17:00:00Z, SHORT)}} {{TIME(2026-11-05T17:00:00Z)}}",
+        "Assigned to": "Equipa de Mecânica",
+        "By": "João Simões",
+        "Site": "Fábrica de Setúbal",
+        "Element": "Compressor C-12",
+        "Work Order": "Inspeção mensal do compressor C-12",
+    }
+    assert content["body"][3] == {
+        "type": "Image",
+        "url": "https://files.example.com/act_90b1e4/fuga.jpg",
+        "altText": "Photo: Fuga de óleo no compressor C-12",
+        "size": "Large",
+    }
+    assert content["actions"] == [
+        {"type": "Action.OpenUrl", "title": "Open the Action", "url": "https://app.example.com/actions/act_90b1e4"}
+    ]
+
+
+def test_portuguese(sample: Callable[..., Event]) -> None:
+    """The first users' language, labels and priority included."""
+    content = _content(card.build(sample(), replace(LOOK, words=PORTUGUESE)))
+    assert content["lang"] == "pt"
+    assert "Prioridade alta" in json.dumps(content, ensure_ascii=False)
+    assert list(_facts(content))[:2] == ["Prazo", "Atribuída a"]
+
+
+@pytest.mark.parametrize("words", LANGUAGES.values())
+def test_a_language_is_complete(words: Words) -> None:
+    """Every type has a heading, every label of one language is in the other."""
+    assert sorted(words.headings) == TYPES
+    assert set(words.labels) == set(ENGLISH.labels)
+    assert set(words.priorities) == set(ENGLISH.priorities)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("High", "high"), ("ALTA", "high"), ("média", "medium"), ("Crítica", "critical"), ("P1", None), ("", None)],
+)
+def test_priorities(text: str, name: str | None) -> None:
+    """Known in both languages and any case; others are shown as they are."""
+    assert priority_name(text) == name
+
+
+def test_a_priority_without_a_word_is_shown_as_it_is(sample: Callable[..., Event]) -> None:
+    """What Glartek may add tomorrow is on the card, escaped, without a colour that we would only guess."""
+    header = _content(card.build(sample(priority="P*1"), LOOK))["body"][0]
+    assert header["style"] == "emphasis"
+    assert r"P\*1 priority" in [element.get("text") for element in _elements(header)]
+
+
+def test_what_is_empty_is_left_out(event_of: Callable[..., Event], check: Check) -> None:
+    """An event with next to nothing in it is a card all the same."""
+    content = _content(card.build(event_of({"type": "action.created", "action": {}}), LOOK))
+    check(content)
+    assert len(content["body"]) == 1
+    assert content["actions"] == []
+
+
+def test_a_type_not_known_yet_has_a_card(event_of: Callable[..., Event]) -> None:
+    """It says its own name."""
+    content = _content(card.build(event_of({"type": "asset.moved", "id": 1}), LOOK))
+    assert content["fallbackText"] == "asset.moved: asset.moved"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://files.example.com/x.jpg",
+        "javascript:alert(1)",
+        "https://",
+        "https://[",
+        "https://x/ y",
+        "data:image/png,x",
+        "https://x/" + "a" * 2000,
+    ],
+)
+def test_only_https_photos_are_shown(sample: Callable[..., Event], url: str) -> None:
+    """Anything but a plain https URL is no photo."""
+    event = sample(attachments=[{"content_type": "image/png", "url": url}])
+    assert not [e for e in _elements(card.build(event, LOOK)) if e.get("type") == "Image"]
+
+
+def test_photos_can_be_turned_off(sample: Callable[..., Event]) -> None:
+    """TEAMS_PHOTOS=false keeps Teams from fetching anything."""
+    assert not [e for e in _elements(card.build(sample(), replace(LOOK, photos=False))) if e.get("type") == "Image"]
+
+
+def test_an_id_cannot_leave_its_place_in_a_link(sample: Callable[..., Event]) -> None:
+    """The button leads where the customer said, whatever the id is."""
+    content = _content(card.build(sample(id="../../evil?x=#y"), LOOK))
+    assert content["actions"][0]["url"] == "https://app.example.com/actions/..%2F..%2Fevil%3Fx%3D%23y"
+
+
+def test_nothing_of_an_event_becomes_a_mention(event_of: Callable[..., Event]) -> None:
+    """`msteams` in a payload stays in the payload."""
+    event = event_of({"type": "action.created", "msteams": {"entities": [1]}, "action": {"title": "<at>Ana</at>"}})
+    content = _content(card.build(event, LOOK))
+    assert content["msteams"] == {"width": "Full"}
+    assert "entities" not in json.dumps(content)
+
+
+def test_right_to_left_text_reads_from_the_right(sample: Callable[..., Event]) -> None:
+    """Arabic and Hebrew set the direction of their own part of the card."""
+    content = _content(card.build(sample(title="تسرب زيت", description="زيت على الأرض"), LOOK))
+    assert [element.get("rtl") for element in content["body"]][:3] == [True, None, True]
+
+
+@pytest.mark.parametrize("text", ["á" * 10_000, "👩‍🔧" * 4_000, '"\\' * 6_000, "x\n" * 5_000, "[" * 10_000])
+def test_a_long_description_is_cut_with_an_ellipsis(sample: Callable[..., Event], text: str) -> None:
+    """Ten thousand characters of anything stay under the limit, and the cut shows."""
+    message = card.build(sample(description=text), LOOK)
+    assert card.size(message) < card.MAX_BYTES
+    assert json.dumps(message, ensure_ascii=False).count("…") >= 1
+
+
+_TEXT = st.text(max_size=300) | st.sampled_from(["\\" * 700, "😀" * 700, "{{" * 700, "[" * 700, "\ud800" * 9])
+_REF = st.fixed_dictionaries({"id": _TEXT, "name": _TEXT})
+_FIELDS = {
+    "id": _TEXT, "title": _TEXT, "name": _TEXT, "code": _TEXT, "description": _TEXT, "status": _TEXT, "priority": _TEXT,
+    "site": _REF, "element": _REF, "assigned_to": _REF, "created_by": _REF, "work_order": _REF, "resolution": _TEXT,
+    "assignees": st.lists(_REF, max_size=5), "due_date": st.datetimes().map(lambda t: f"{t}Z"),
+    "attachments": st.lists(st.fixed_dictionaries({"content_type": st.just("image/png"), "url": _TEXT}), max_size=2),
+}  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=50, deadline=None)
+@given(fields=st.fixed_dictionaries({}, optional=_FIELDS), actor=_REF, event_type=st.sampled_from([*TYPES, "new.type"]))
+def test_every_card_is_valid_and_under_the_limit(
+    event_of: Callable[..., Event],
+    check: Check,
+    fields: dict[str, Any],
+    actor: dict[str, Any],
+    event_type: str,
+) -> None:
+    """Whatever an event holds: under 20 000 bytes, valid, and without a date function that is not ours."""
+    subject = event_type.partition(".")[0]
+    message = card.build(event_of({"id": "e", "type": event_type, "actor": actor, subject: fields}), LOOK)
+    assert card.size(message) < card.MAX_BYTES
+    content = _content(message)
+    check(content)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=25, deadline=None)
+@given(title=_TEXT, priority=_TEXT, count=st.integers(2, 1000))
+def test_every_digest_is_valid_and_under_the_limit(
+    event_of: Callable[..., Event], check: Check, title: str, priority: str, count: int
+) -> None:
+    """However many events it stands for."""
+    event = event_of({"type": "action.created", "action": {"id": "😀" * 300, "title": title, "priority": priority}})
+    message = card.digest([card.line(event, LOOK)] * count, LOOK, 60)
+    assert card.size(message) < card.MAX_BYTES
+    content = _content(message)
+    check(content)
