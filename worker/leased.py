@@ -142,14 +142,25 @@ class LeasedWorker(Worker):
             for task in self.tasks.values():
                 task.cancel()
         if self.tasks:
-            await asyncio.wait(self.tasks.values(), timeout=2)  # what is left over is taken over when its lease ends
+            await asyncio.wait(self.tasks.values(), timeout=2)
+        await self._abandon()
         self._stop_renewing.set()
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
         with contextlib.suppress(*TROUBLE):
-            await self.pool.delete(self.health_check_key)
+            async with asyncio.timeout(1):
+                await self.pool.delete(self.health_check_key)
         with contextlib.suppress(*TROUBLE):
             await self.pool.aclose(close_connection_pool=True)
+
+    async def _abandon(self) -> None:
+        """End what still waits for a Redis that is away, one wait after the other; a lease's end hands it on."""
+        for _ in range(20):
+            if not self.tasks:
+                return
+            for task in self.tasks.values():
+                task.cancel()
+            await asyncio.wait(self.tasks.values(), timeout=0.05)
 
     # ── claim ──────────────────────────────────────────────────────────────────────────────────────────────────
 
