@@ -5,7 +5,7 @@
 -- KEYS: queue, wake, counts, dead
 -- ARGV[1]: msgpack list of {record, attempts, payload, job, window_ms, keep_ms, routed, transitions}; a transition is
 --          {handler, attempt, state, error, job}, with {job_id, job_key, wait_ms} for a retry and
---          {dead_id, dead_key, about} for a dead letter, and with {delivery, line} for an ordered handler; a retry
+--          {dead_id, dead_key, about} for an end, and with {delivery, line} for an ordered handler; a retry
 --          after attempt 0 is a delivery that waits for its turn
 -- Returns 1 for each record that is closed, else 0.
 
@@ -47,6 +47,14 @@ local function bury(transition)
   redis.call('ZADD', dead, now, transition.dead_id)
 end
 
+-- A worker that was frozen and overtaken has finished what was given up on: there is nothing to replay.
+local function unbury(transition)
+  if redis.call('ZREM', dead, transition.dead_id) == 1 then
+    redis.call('DEL', transition.dead_key)
+    redis.call('HINCRBY', counts, transition.handler .. ' dead', -1)
+  end
+end
+
 local function apply(item, transition)
   local recorded = redis.call('HGET', item.record, transition.handler)
   if is_old(recorded, transition) then return end
@@ -60,7 +68,7 @@ local function apply(item, transition)
     enqueue(transition)
   else
     redis.call('HINCRBY', counts, transition.handler .. ' ' .. transition.state, 1)
-    if transition.state == 'dead' then bury(transition) end
+    if transition.state == 'dead' then bury(transition) elseif recorded then unbury(transition) end
     if transition.line then leave_line(transition) end
   end
 end
