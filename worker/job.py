@@ -85,19 +85,29 @@ async def retry(
     handler = kit.routes.by_name.get(handler_name)
     if handler is None:
         reason = f"no handler {handler_name!r} in HANDLERS any more; add it and replay, or drop this dead letter"
-        await kit.outcomes.record(delivery, ctx["job_id"], [_dead(delivery, handler_name, attempt, reason)])
+        gone = _dead(delivery, handler_name, attempt, reason)
+        await kit.outcomes.record(delivery, ctx["job_id"], [gone], routed=False)
         return
     if not await kit.outcomes.is_its_turn(delivery, handler_name):
         raise Retry(PARKED)
     event = read(delivery, kit.settings)
     run = run_one(kit, delivery, event, Run(handler, attempt, tries, since_ms or _now_ms()))
-    await run_all(kit, ctx["job_id"], delivery, event, [run])
+    await run_all(kit, ctx["job_id"], delivery, event, [run], routes=False)
 
 
 async def run_all(
-    kit: Kit, job_id: str, delivery: Delivery, event: Event, runs: Sequence[Coroutine[Any, Any, Transition]]
+    kit: Kit,
+    job_id: str,
+    delivery: Delivery,
+    event: Event,
+    runs: Sequence[Coroutine[Any, Any, Transition]],
+    *,
+    routes: bool = True,
 ) -> None:
-    """Run handlers side by side and record each outcome as soon as it is there; one log line at the end."""
+    """Run handlers side by side and record each outcome as soon as it is there; one log line at the end.
+
+    `routes` says that these are all of the event's handlers; a retry's is one, while others may still be running.
+    """
     started = time.monotonic()
     running = {asyncio.create_task(run) for run in runs}
     outcomes: dict[str, str] = {}
@@ -107,7 +117,7 @@ async def run_all(
             if running:
                 finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
             transitions = [task.result() for task in finished]
-            await _undisturbed(kit.outcomes.record(delivery, job_id, transitions, routed=not running))
+            await _undisturbed(kit.outcomes.record(delivery, job_id, transitions, routed=routes and not running))
             outcomes |= {transition.handler: transition.state for transition in transitions} or {"no handler": "done"}
     finally:
         if ended := await _cancelled(running):  # it had its effect all the same
@@ -137,7 +147,7 @@ async def run_one(kit: Kit, delivery: Delivery, event: Event, run: Run) -> Trans
     try:
         async with asyncio.timeout(kit.handler_timeout):
             await run.handler(event, ctx)
-    except (Exception, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError, SystemExit) as error:  # sys.exit() in a handler is its failure
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise  # the worker stops; a handler that raises CancelledError by itself has failed
@@ -227,25 +237,32 @@ async def bury(kit: Kit, job_id: str, data: bytes | None, reason: str) -> None:
         job = unpack(data or b"")
         delivery, arguments = Delivery.from_job(job["a"][0]), job["a"][1:]
         handlers = _handlers_of(kit, job["f"], delivery, arguments)
-    except (ValueError, TypeError, LookupError):  # whatever it is, it is not one of ours
+    except (ValueError, TypeError, LookupError, AttributeError):  # whatever it is, it is not one of ours
         await kit.outcomes.bury_job(job_id, data or b"", reason)
         return
+    is_retry = job["f"] == RETRY_FUNCTION  # a handler that a delivery's job has recorded has ended or has its own job
     recorded = await kit.outcomes.recorded(delivery.id)
     dead = [
         _dead(delivery, name, attempt, reason)
         for name, attempt in handlers.items()
-        if recorded.get(name, ("retry", 0))[0] == "retry"
+        if name not in recorded or (is_retry and recorded[name][0] == "retry")
     ]
-    await kit.outcomes.record(delivery, job_id, dead or [_unread(delivery, reason)])
+    if not handlers:
+        dead = [_unread(delivery, reason)]
+    await kit.outcomes.record(delivery, job_id, dead, routed=not is_retry)
 
 
 def _handlers_of(kit: Kit, function: str, delivery: Delivery, arguments: Sequence[Any]) -> dict[str, int]:
     """The handlers that a job of ours would have run, with the attempt it would have been."""
     if function == RETRY_FUNCTION:
         return {arguments[0]: arguments[1]}
-    if function == FUNCTION:
-        return {name_of(handler): 1 for handler in kit.routes.handlers(delivery.event_type)}
-    raise LookupError(function)
+    if function != FUNCTION:
+        raise LookupError(function)
+    try:
+        event = read(delivery, kit.settings)  # for itself: the receiver does not unpack
+    except Unreadable:
+        return {}
+    return {name_of(handler): 1 for handler in kit.routes.handlers(event.type)}
 
 
 def _unread(delivery: Delivery, reason: str) -> Transition:

@@ -291,9 +291,10 @@ class LeasedWorker(Worker):
             return await self._end_buried(claim, f"its worker was lost {claim.crashes} times while it ran")
         try:
             name, args, kwargs, _, enqueued_ms = deserialize_job_raw(claim.data, deserializer=self.job_deserializer)
-        except SerializationError:
+            function = self.functions.get(name)
+            ms_to_datetime(enqueued_ms)
+        except (SerializationError, TypeError, ValueError, OverflowError):
             return await self._end_buried(claim, "it cannot be read: expected an arq job in msgpack")
-        function = self.functions.get(name)
         if function is None:
             return await self._end_buried(claim, f"no function {name!r} in this worker")
         if claim.tries > (self.max_tries if function.max_tries is None else function.max_tries):

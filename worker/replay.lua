@@ -20,6 +20,7 @@ elseif string.match(redis.call('HGET', record, handler) or '', '^%a+') ~= state 
   return 0
 end
 redis.call('HINCRBY', counts, handler .. ' ' .. state, -1)
+if redis.call('EXISTS', record) == 0 then redis.call('HSET', record, '*', 1) end -- it had been closed
 for i = 9, #ARGV, 2 do redis.call('HSETNX', record, ARGV[i], ARGV[i + 1]) end
 if string.find(handler, '.', 1, true) then
   local accepted = math.floor(tonumber(redis.call('HGET', record, 'a') or 0) / 1000)

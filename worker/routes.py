@@ -107,7 +107,7 @@ class RouteTable:
         by_name: dict[str, Handler] = {}
         for handler in (handler for handlers in routes.values() for handler in handlers):
             other = by_name.setdefault(name_of(handler), handler)
-            if other is not handler:
+            if other != handler:  # bound methods are equal, not the same
                 problems.append(
                     f"HANDLERS: two handlers are named {name_of(handler)}; rename one, or use ordered() in every route"
                 )

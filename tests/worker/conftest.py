@@ -1,0 +1,142 @@
+"""Deliveries on a real queue, and workers in this process or in their own."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+from arq.worker import Function
+from pydantic import SecretStr
+
+from receiver import events
+from receiver.connection import connect
+from receiver.delivery import Delivery, Sources
+from receiver.intake import Fate, accept_directly
+from receiver.keys import QUEUE, Keys
+from receiver.settings import load
+from worker.app import WorkerSettings, create_worker
+from worker.dead_letters import DeadLetter, Desk, Filter
+from worker.leased import Claim, LeasedWorker
+from worker.routes import Handler, Routes, RouteTable
+
+KEYS = Keys("glartek:")
+SOURCES = Sources(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+Do = Callable[[int], Awaitable[None] | None]
+
+
+def body_of(event_id: str, event_type: str = "action.created", **more: Any) -> bytes:
+    return json.dumps({"id": event_id, "type": event_type, **more}).encode()
+
+
+def delivery_of(body: bytes, **headers: str) -> Delivery:
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return SOURCES.delivery(headers, body, time.time_ns() // 1000)
+
+
+def make_handler(name: str, do: Do = lambda _: None) -> Handler:
+    """A handler called `<this module>.<name>` that does what `do` says when it is given the attempt."""
+
+    async def handler(event: Any, ctx: Any) -> None:  # noqa: ARG001 - a handler's signature
+        doing = do(ctx.attempt)
+        if doing is not None:
+            await doing
+
+    handler.__name__ = name
+    handler.__module__ = "h"
+    return handler
+
+
+async def until(condition: Callable[[], Awaitable[object]], timeout: float = 10) -> None:  # noqa: ASYNC109 - of a test
+    async with asyncio.timeout(timeout):
+        while not await condition():  # noqa: ASYNC110 - another process's or Redis's doing
+            await asyncio.sleep(0.005)
+
+
+class Bench:
+    """A Valkey with deliveries on its queue, and what an operator sees of them."""
+
+    def __init__(self, url: str, redis: ArqRedis) -> None:
+        self.url, self.redis, self.desk = url, redis, Desk(redis, KEYS)
+
+    async def accept(self, delivery: Delivery) -> Delivery:
+        assert await accept_directly(self.redis, KEYS, delivery) is Fate.STORED
+        return delivery
+
+    async def send(self, event_id: str, event_type: str = "action.created", **more: Any) -> Delivery:
+        return await self.accept(delivery_of(body_of(event_id, event_type, **more)))
+
+    async def story(self, delivery: Delivery) -> dict[str, Any]:
+        story = await self.desk.story(delivery.id)
+        assert story is not None
+        return story
+
+    async def states(self, delivery: Delivery) -> dict[str, str]:
+        return {name: told["state"] for name, told in (await self.story(delivery))["handlers"].items()}
+
+    async def closed(self, *deliveries: Delivery) -> None:
+        """Return when nothing of these is open any more."""
+
+        async def all_closed() -> bool:
+            return not any([(await self.story(one))["open"] for one in deliveries])
+
+        await until(all_closed)
+
+    async def idle(self) -> None:
+        """Return when no job is waiting or running."""
+
+        async def nothing_left() -> bool:
+            return not await self.redis.zcard(QUEUE) and not await self.redis.zcard(KEYS.leases)
+
+        await until(nothing_left)
+
+    async def letters(self) -> list[DeadLetter]:
+        return [letter async for letter in self.desk.letters(Filter())]
+
+    async def keys(self, pattern: str = "*") -> list[str]:
+        return sorted(key.decode() for key in await self.redis.keys(pattern))
+
+    @asynccontextmanager
+    async def working(self, routes: Routes, **settings: Any) -> AsyncIterator[LeasedWorker]:
+        """The kit's worker in this process, with short waits."""
+        settings = {"retry_base": 0.02, "lease": 1.0, "shutdown_grace": 1.0} | settings
+        config = load(WorkerSettings, _env_file=None, redis_url=SecretStr(self.url), handlers="in:process", **settings)
+        worker = create_worker(config, RouteTable(routes), lambda: connect(self.url), handle_signals=False)
+        async with _running(worker):
+            yield worker
+
+    @asynccontextmanager
+    async def leased(
+        self, functions: Sequence[Function], buried: list[tuple[str, str]] | None = None, **options: Any
+    ) -> AsyncIterator[LeasedWorker]:
+        """A bare LeasedWorker; what it buries ends in `buried` as (job id, reason)."""
+
+        async def bury(claim: Claim, reason: str) -> None:
+            if buried is not None:
+                buried.append((claim.job_id, reason))
+
+        defaults: dict[str, Any] = {"connect": lambda: connect(self.url), "lease": 1.0, "handle_signals": False}
+        worker = LeasedWorker(functions, keys=KEYS, bury=bury, **defaults | options)
+        async with _running(worker):
+            yield worker
+
+
+@asynccontextmanager
+async def _running(worker: LeasedWorker) -> AsyncIterator[None]:
+    task = asyncio.create_task(worker.async_run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await worker.close()
+        assert task.cancelled(), task
+
+
+@pytest.fixture
+async def bench(valkey_url: str, redis: ArqRedis) -> Bench:
+    """An empty Valkey."""
+    return Bench(valkey_url, redis)

@@ -1,0 +1,443 @@
+"""One delivery's job: each handler has its own outcome, its own retries and its own end."""
+
+import asyncio
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from receiver.delivery import Delivery, pack_job, unpack
+from receiver.keys import QUEUE
+from tests.conftest import hash_of
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from worker import Context, Event, GiveUp, RetryLater
+from worker.outcomes import Outcomes, Transition, retry_job
+from worker.routes import Handler
+
+WEEK, HOUR = 7 * 86400, 3600
+
+
+class Calls(Counter[str]):
+    """How often each handler ran."""
+
+    def handler(self, name: str, do: Callable[[int], Any] = lambda _: None) -> Handler:
+        def count(attempt: int) -> Any:
+            self[name] += 1
+            return do(attempt)
+
+        return make_handler(name, count)
+
+
+def fail(error: BaseException) -> Callable[[int], None]:
+    def do(_: int) -> None:
+        raise error
+
+    return do
+
+
+def fail_until(last: int, error: Exception) -> Callable[[int], None]:
+    """Fails before attempt `last`, then works."""
+
+    def do(attempt: int) -> None:
+        if attempt < last:
+            raise error
+
+    return do
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+async def test_every_handler_of_an_event_runs_once(bench: Bench, calls: Calls) -> None:
+    """Those of its type and those of every type are done, and nothing of the job is left."""
+    delivery = await bench.send("e1")
+    routes = {"action.created": [calls.handler("a"), calls.handler("b")], "*": [calls.handler("c")]}
+    async with bench.working(routes, keep_payloads=0):
+        await bench.closed(delivery)
+        await bench.idle()
+    assert calls == {"a": 1, "b": 1, "c": 1}
+    assert await bench.states(delivery) == {"h.a": "done", "h.b": "done", "h.c": "done"}
+    assert await bench.keys("arq:*") == []
+    counts = await hash_of(bench.redis, KEYS.counts)
+    assert counts == {"accepted": b"1", "h.a done": b"1", "h.b done": b"1", "h.c done": b"1"}
+
+
+async def test_handlers_run_side_by_side(bench: Bench, calls: Calls) -> None:
+    """Neither waits for the other: each can wait for what the other does."""
+    first, second = asyncio.Event(), asyncio.Event()
+
+    async def one(_: int) -> None:
+        first.set()
+        await second.wait()
+
+    async def other(_: int) -> None:
+        second.set()
+        await first.wait()
+
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [calls.handler("a", one), calls.handler("b", other)]}):
+        await bench.closed(delivery)
+
+
+async def test_a_handler_is_given_event_and_context(bench: Bench) -> None:
+    """The event as it was sent, and what it needs to be idempotent."""
+    given: list[tuple[Event, Context]] = []
+
+    async def look(event: Event, ctx: Context) -> None:
+        given.append((event, ctx))
+        if ctx.attempt == 1:
+            raise OSError
+
+    delivery = await bench.send("e1", action={"id": "a1"})
+    async with bench.working({"*": [look]}):
+        await bench.closed(delivery)
+    (event, first), (_, second) = given
+    assert (event.id, event.type, event.payload["action"]) == ("e1", "action.created", {"id": "a1"})
+    assert (first.delivery_id, first.attempt, second.attempt) == (delivery.id, 1, 2)
+    assert first.idempotency_key == second.idempotency_key == f"test_job.look:{delivery.id}"
+    assert first.received_at.timestamp() == pytest.approx(delivery.received_us / 1e6)
+
+
+async def test_a_failing_handler_does_not_run_the_others_again(bench: Bench, calls: Calls) -> None:
+    """A Teams outage never re-runs the audit log."""
+    delivery = await bench.send("e1")
+    failing = calls.handler("fails", fail_until(4, OSError("away")))
+    async with bench.working({"*": [failing, calls.handler("works")]}):
+        await bench.closed(delivery)
+    assert calls == {"fails": 4, "works": 1}
+    told = (await bench.story(delivery))["handlers"]["h.fails"]
+    assert (told["state"], told["attempts"]) == ("done", 4)
+    assert [failure["error"] for failure in told["failures"]] == ["OSError: away"] * 3
+    assert (await hash_of(bench.redis, KEYS.counts))["h.fails done"] == b"1"
+
+
+async def test_a_retry_leaves_the_record_open_until_every_handler_has_ended(bench: Bench, calls: Calls) -> None:
+    """A handler that was retried while another still runs does not start the window: nothing open ever expires."""
+    release = asyncio.Event()
+    slow = calls.handler("slow", lambda _: release.wait())
+    quick = calls.handler("quick", fail_until(2, OSError("once")))
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [slow, quick]}):
+        await until(lambda: _is(bench, delivery, "h.quick", "done"))
+        assert await bench.redis.pttl(KEYS.delivery(delivery.id)) == -1
+        release.set()
+        await bench.closed(delivery)
+    assert calls == {"slow": 1, "quick": 2}
+
+
+async def test_retry_later_comes_again_and_uses_no_try(bench: Bench, calls: Calls) -> None:
+    """A target that says when is asked again then, however few tries there are."""
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [calls.handler("a", fail_until(6, RetryLater(0.01, "429")))]}, max_tries=2):
+        await bench.closed(delivery)
+    assert calls == {"a": 6}
+    assert await bench.states(delivery) == {"h.a": "done"}
+
+
+@pytest.mark.parametrize(
+    ("error", "runs", "reason"),
+    [
+        (GiveUp("never"), 1, "never"),
+        (OSError("away"), 3, "OSError: away; all 3 tries used up"),
+        (asyncio.CancelledError(), 3, "CancelledError; all 3 tries used up"),
+        (SystemExit(1), 3, "SystemExit: 1; all 3 tries used up"),
+        (ExceptionGroup("both", [OSError(), ValueError()]), 3, "ExceptionGroup: both (2 sub-exceptions)"),
+    ],
+    ids=["GiveUp", "OSError", "CancelledError", "SystemExit", "ExceptionGroup"],
+)
+async def test_a_handler_that_does_not_succeed_is_a_dead_letter(
+    bench: Bench, calls: Calls, error: BaseException, runs: int, reason: str
+) -> None:
+    """With payload, reason and tries, whatever it raised, and the handlers beside it are done."""
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [calls.handler("a", fail(error)), calls.handler("b")]}, max_tries=3):
+        await bench.closed(delivery)
+        await bench.idle()
+    [letter] = await bench.letters()
+    assert (letter.kind, letter.handler, letter.delivery, letter.type) == ("dead", "h.a", delivery.id, "action.created")
+    assert letter.reason.startswith(reason)
+    assert letter.tries == runs
+    assert letter.body() == delivery.body
+    assert calls == {"a": runs, "b": 1}
+    assert await bench.states(delivery) == {"h.a": "dead", "h.b": "done"}
+
+
+async def test_a_handler_that_takes_too_long_is_stopped(bench: Bench, calls: Calls) -> None:
+    """Its run counts as failed, and it can clean up."""
+    cleaned: list[int] = []
+
+    async def hang(attempt: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append(attempt)
+
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [calls.handler("a", hang)]}, max_tries=2, handler_timeout=0.05):
+        await bench.closed(delivery)
+    [letter] = await bench.letters()
+    assert letter.reason.startswith("TimeoutError")
+    assert cleaned == [1, 2]
+
+
+async def test_a_handler_removed_from_the_table_is_a_dead_letter(bench: Bench, calls: Calls) -> None:
+    """A retry whose handler is gone says so instead of vanishing."""
+    delivery = await bench.send("e1")
+    gone = calls.handler("gone", fail(RetryLater(0.3, "later")))
+    async with bench.working({"*": [gone]}):
+        await until(lambda: _is(bench, delivery, "h.gone", "retry"))
+    async with bench.working({"*": [calls.handler("other")]}):
+        await bench.closed(delivery)
+    [letter] = await bench.letters()
+    assert "no handler 'h.gone' in HANDLERS any more" in letter.reason
+
+
+async def test_no_handler_for_an_event_is_an_end_too(bench: Bench) -> None:
+    """A delivery that nobody wants is closed, not forgotten in the open."""
+    delivery = await bench.send("e1")
+    async with bench.working({"action.solved": [make_handler("a")]}):
+        await bench.closed(delivery)
+        await bench.idle()
+    assert await bench.states(delivery) == {}
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"[1]", b"\xff"])
+async def test_a_body_that_is_no_event_is_a_dead_letter(bench: Bench, calls: Calls, body: bytes) -> None:
+    """With the bytes as they came and the reason; no handler is run."""
+    delivery = await bench.accept(delivery_of(body))
+    async with bench.working({"*": [calls.handler("a")]}):
+        await bench.closed(delivery)
+    [letter] = await bench.letters()
+    assert (letter.handler, letter.kind) == ("parse", "dead")
+    assert letter.reason.startswith("the body is")
+    assert letter.body() == body
+    assert calls == {}
+
+
+@pytest.mark.parametrize(
+    ("pack", "encoding"), [(gzip.compress, "gzip"), (gzip.compress, " X-GZIP "), (zlib.compress, "deflate")]
+)
+async def test_a_compressed_body_is_unpacked(
+    bench: Bench, calls: Calls, pack: Callable[[bytes], bytes], encoding: str
+) -> None:
+    """The handler sees the event, routed by the type inside."""
+    delivery = await bench.accept(delivery_of(pack(body_of("e1")), content_encoding=encoding))
+    async with bench.working({"action.created": [calls.handler("a")]}):
+        await bench.closed(delivery)
+    assert calls == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "reason"),
+    [
+        (gzip.compress(b"0" * 50_000_000), "gzip", "unpacks to more than MAX_BODY_BYTES"),
+        (gzip.compress(b"{}")[:-9], "gzip", "cut off"),
+        (b"{}", "gzip", "says gzip and is not"),
+        (b"{}", "br", "compressed with 'br'"),
+    ],
+    ids=["bomb", "cut", "plain", "brotli"],
+)
+async def test_a_body_that_cannot_be_unpacked_is_a_dead_letter(
+    bench: Bench, body: bytes, encoding: str, reason: str
+) -> None:
+    """A bomb is not unpacked beyond the limit; nothing is lost either way."""
+    delivery = await bench.accept(delivery_of(body, content_encoding=encoding))
+    async with bench.working({"*": [make_handler("a")]}):
+        await bench.closed(delivery)
+    [letter] = await bench.letters()
+    assert reason in letter.reason
+    assert letter.body() == body
+
+
+# ── the record's life ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _is(bench: Bench, delivery: Delivery, handler: str, state: str) -> bool:
+    return (await bench.states(delivery)).get(handler) == state
+
+
+@pytest.mark.parametrize(("body", "window"), [(body_of("e1"), WEEK), (b"{}", HOUR)], ids=["id", "bytes"])
+async def test_the_window_counts_from_the_last_outcome(bench: Bench, body: bytes, window: int) -> None:
+    """A week for an event id, an hour for what is known by its bytes only; the attempts live as long."""
+    delivery = await bench.accept(delivery_of(body))
+    assert await bench.redis.ttl(KEYS.delivery(delivery.id)) == -1
+    async with bench.working({"*": [make_handler("a", fail_until(2, OSError()))]}):
+        await bench.closed(delivery)
+    for key in (KEYS.delivery(delivery.id), KEYS.attempts(delivery.id)):
+        assert window - 5 < await bench.redis.ttl(key) <= window
+
+
+async def test_a_record_with_open_work_never_expires(bench: Bench) -> None:
+    """While a retry waits, however long, a duplicate is still a duplicate."""
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [make_handler("a", fail(RetryLater(1000, "later"))), make_handler("b")]}):
+        await until(lambda: _is(bench, delivery, "h.a", "retry"))
+        await until(lambda: _is(bench, delivery, "h.b", "done"))
+        await until(lambda: _no_leases(bench))
+    assert await bench.redis.ttl(KEYS.delivery(delivery.id)) == -1
+    assert await bench.redis.ttl(f"arq:job:{delivery.id}:h.a:1") == -1
+
+
+async def _no_leases(bench: Bench) -> bool:
+    return not await bench.redis.zcard(KEYS.leases)
+
+
+async def test_a_dead_letter_does_not_expire_with_its_record(bench: Bench) -> None:
+    """Nothing drops out of the dead letters by age."""
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [make_handler("a", fail(GiveUp("no")))]}, dedupe_window=1):
+        await bench.closed(delivery)
+    [letter] = await bench.letters()
+    assert await bench.redis.ttl(KEYS.dead_letter(letter.id)) == -1
+    assert await bench.redis.ttl(KEYS.delivery(delivery.id)) <= 1
+
+
+@pytest.mark.parametrize("keep", [0, 500])
+async def test_a_payload_is_kept_as_long_as_it_is_said(bench: Bench, keep: int) -> None:
+    """KEEP_PAYLOADS after the last outcome, for a forced replay; 0 is not at all."""
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [make_handler("a")]}, keep_payloads=keep):
+        await bench.closed(delivery)
+        await bench.idle()
+    assert (await bench.story(delivery))["payload_kept"] is bool(keep)
+    assert keep - 5 < await bench.redis.ttl(KEYS.payload(delivery.id)) <= max(keep, -2)
+
+
+# ── outcomes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def outcomes(bench: Bench) -> Outcomes:
+    async with bench.working({"*": []}) as worker:
+        kit_outcomes: Outcomes = worker.ctx["kit"].outcomes
+    kit_outcomes._redis = bench.redis
+    kit_outcomes._script.registered_client = bench.redis
+    return kit_outcomes
+
+
+def again(delivery: Delivery, attempt: int) -> Transition:
+    return Transition("h.a", attempt, "retry", "why", retry_job(delivery, "h.a", attempt + 1, attempt, 1), 1000)
+
+
+async def test_an_outcome_written_twice_is_one(bench: Bench, outcomes: Outcomes) -> None:
+    """A write whose reply was lost is sent again, and changes nothing."""
+    delivery = await bench.send("e1")
+    for _ in range(2):
+        await outcomes.record(delivery, delivery.job_id, [again(delivery, 1)])
+    for _ in range(2):
+        await outcomes.record(delivery, delivery.job_id, [Transition("h.b", 1, "done")])
+    assert (await hash_of(bench.redis, KEYS.counts))["h.b done"] == b"1"
+    assert len((await bench.story(delivery))["handlers"]["h.a"]["failures"]) == 1
+    assert await bench.redis.zcard(QUEUE) == 2
+
+
+@pytest.mark.parametrize("stale", ["retry", "dead", "done"])
+async def test_a_stale_attempt_changes_nothing(bench: Bench, outcomes: Outcomes, stale: Any) -> None:
+    """What an overtaken worker has to say of attempt 1 is ignored after attempt 2."""
+    delivery = await bench.send("e1")
+    await outcomes.record(delivery, delivery.job_id, [again(delivery, 1)])
+    await outcomes.record(delivery, delivery.job_id, [again(delivery, 2)])
+    before = await bench.story(delivery)
+    old = Transition("h.a", 1, stale, "late", retry_job(delivery, "h.a", 2, 0, 0), 0)
+    await outcomes.record(delivery, delivery.job_id, [old])
+    assert await bench.story(delivery) == before
+    assert await bench.letters() == []
+
+
+async def test_done_after_dead_is_done_and_no_dead_letter(bench: Bench, outcomes: Outcomes) -> None:
+    """A frozen worker that finished what others had given up on is believed, and the ledger counts it once."""
+    delivery = await bench.send("e1")
+    dead = Transition("h.a", 1, "dead", "lost", retry_job(delivery, "h.a", 2, 0, 0))
+    await outcomes.record(delivery, delivery.job_id, [dead])
+    await outcomes.record(delivery, delivery.job_id, [Transition("h.a", 1, "done")])
+    assert await bench.states(delivery) == {"h.a": "done"}
+    assert await bench.letters() == []
+    counts = await hash_of(bench.redis, KEYS.counts)
+    assert (counts["h.a done"], counts["h.a dead"]) == (b"1", b"0")
+
+
+# ── burying ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def lost(bench: Bench, job_id: str) -> None:
+    """As if the job's worker had been lost three times."""
+    await bench.redis.execute_command("HSET", KEYS.crashes, job_id, 2)
+    await bench.redis.zrem(QUEUE, job_id)
+    await bench.redis.set(f"arq:retry:{job_id}", 2)
+    await bench.redis.zadd(KEYS.leases, {job_id: 0})
+
+
+async def test_a_delivery_that_kills_its_worker_is_a_dead_letter_of_each_open_handler(
+    bench: Bench, calls: Calls
+) -> None:
+    """Each handler that has no outcome can be replayed on its own; one that is done is not touched."""
+    delivery = await bench.send("e1")
+    await bench.redis.execute_command("HSET", KEYS.delivery(delivery.id), "h.b", "done 1 5")
+    await lost(bench, delivery.job_id)
+    async with bench.working({"action.created": [calls.handler("a")], "*": [calls.handler("b"), calls.handler("c")]}):
+        await bench.closed(delivery)
+        await bench.idle()
+    assert calls == {}
+    assert await bench.states(delivery) == {"h.a": "dead", "h.b": "done", "h.c": "dead"}
+    letters = await bench.letters()
+    assert sorted(letter.handler for letter in letters) == ["h.a", "h.c"]
+    assert {letter.reason for letter in letters} == {"its worker was lost 3 times while it ran"}
+
+
+async def test_a_compressed_delivery_that_kills_its_worker_loses_no_handler(bench: Bench, calls: Calls) -> None:
+    """The receiver could not read its type; the handlers of the type inside become dead letters all the same."""
+    delivery = await bench.accept(delivery_of(gzip.compress(body_of("e1")), content_encoding="gzip"))
+    await lost(bench, delivery.job_id)
+    async with bench.working({"action.created": [calls.handler("a")], "*": [calls.handler("b")]}):
+        await bench.closed(delivery)
+    assert await bench.states(delivery) == {"h.a": "dead", "h.b": "dead"}
+
+
+async def test_a_finished_delivery_that_lost_its_worker_is_no_dead_letter(bench: Bench, calls: Calls) -> None:
+    """When every handler had ended there is nothing to replay, and a replay would run what is done."""
+    delivery = await bench.send("e1")
+    await bench.redis.execute_command("HSET", KEYS.delivery(delivery.id), "h.a", "done 1 5")
+    await lost(bench, delivery.job_id)
+    async with bench.working({"*": [calls.handler("a")]}):
+        await bench.closed(delivery)
+        await bench.idle()
+    assert await bench.letters() == []
+    assert await bench.states(delivery) == {"h.a": "done"}
+
+
+async def test_a_job_of_somebody_else_is_kept_as_it_is(bench: Bench) -> None:
+    """Its bytes and the reason, whatever they are."""
+    jobs = {
+        "unknown": pack_job("no_such_function", [1], 5),
+        "rubbish": b"\x93not msgpack",
+        "pickle": b"\x80\x05K\x01.",
+        "odd": pack_job(["x"], [], 5),  # type: ignore[arg-type]
+        "timeless": unpack_and_change(pack_job("deliver", [{}], 5), et="x"),
+        "halves": pack_job("deliver", [{"id": "x"}], 5),
+        "short": pack_job("retry", [delivery_of(b"{}").as_value()], 5),
+    }
+    for name, job in jobs.items():
+        await bench.redis.set(f"arq:job:{name}", job)
+        await bench.redis.zadd(QUEUE, {name: 1})
+    await bench.redis.zadd(QUEUE, {"gone": 1})
+    async with bench.working({"*": [make_handler("a")]}):
+        await bench.idle()
+    letters = {letter.id: letter for letter in await bench.letters()}
+    assert letters.keys() == {f"{name}:job" for name in [*jobs, "gone"]}
+    assert all(letters[f"{name}:job"].job == job for name, job in jobs.items())
+    assert {letter.kind for letter in letters.values()} == {"job"}
+    assert "no function 'no_such_function'" in letters["unknown:job"].reason
+    assert "payload is gone" in letters["gone:job"].reason
+    assert await bench.keys("arq:*") == []
+
+
+def unpack_and_change(job: bytes, **changes: Any) -> bytes:
+    import msgpack  # noqa: PLC0415 - for this one malformed job
+
+    packed: bytes = msgpack.packb(unpack(job) | changes)
+    return packed
