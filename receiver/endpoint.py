@@ -58,13 +58,14 @@ class Endpoint:
             if self._signing_secrets and not auth.verify(self._signing_secrets, headers, body, time.time()):
                 raise RefusedAfterReading(401)
             delivery = self._sources.delivery(headers, body, time.time_ns() // 1000)
-            await scope["state"]["intake"].accept(delivery)
+            fate = await scope["state"]["intake"].accept(delivery)
         except NotStored:
             raise RefusedAfterReading(503, headers={"retry-after": "5"}) from None
         except asyncio.CancelledError:  # the server stops and has waited long enough for this sender
             raise RefusedAfterReading(503, headers={"retry-after": "1"}) from None
         finally:
             self._room += size
+        log.debug("accepted", delivery=delivery.id, fate=fate.name.lower(), key_from=delivery.source)
         await ACCEPTED(scope, receive, send)
 
     def _expected_size(self, headers: Mapping[str, str]) -> int:

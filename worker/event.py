@@ -16,6 +16,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
@@ -37,6 +38,14 @@ class View(BaseModel):
         populate_by_name=True,
         coerce_numbers_to_str=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name(cls, fields: Any) -> Any:
+        """A field may be called anything; half a character has no UTF-8 form, which pydantic insists on."""
+        if not isinstance(fields, dict):
+            return fields
+        return {name.encode("utf-8", "backslashreplace").decode(): value for name, value in fields.items()}
 
     @field_validator("*", mode="wrap")
     @classmethod

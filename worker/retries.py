@@ -56,9 +56,12 @@ def decide(error: BaseException, tries: int, age: float, policy: Policy, rng: ra
 
 def describe(error: BaseException) -> str:
     """One line for logs and dead letters, without the parts of a URL that may be a credential."""
-    text = " ".join(str(error).split())
-    text = re.sub(r"(\w+://)[^\s/@]*@", r"\1…@", text)  # user:password@
-    text = re.sub(r"(\w+://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1?…", text)  # a query may hold a signature, as Teams' does
+    try:
+        text = " ".join(str(error).split())[:5000]
+    except Exception:  # noqa: BLE001 - an error in somebody's error: its name must do
+        text = ""
+    text = re.sub(r"\b(\w+://)[^\s/@]*@", r"\1…@", text)  # user:password@
+    text = re.sub(r"\b(\w+://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1?…", text)  # a query may hold a signature, as Teams' does
     if isinstance(error, GiveUp | RetryLater):
         return text[:300]
     return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__

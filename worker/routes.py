@@ -102,8 +102,10 @@ class RouteTable:
 
     def __init__(self, routes: Routes) -> None:
         problems = [problem for key, handlers in routes.items() for problem in _problems(key, handlers)]
+        if problems:  # handlers that are none have no name to compare
+            raise SettingsError(*dict.fromkeys(problems))
         by_name: dict[str, Handler] = {}
-        for handler in (handler for handlers in routes.values() for handler in handlers if callable(handler)):
+        for handler in (handler for handlers in routes.values() for handler in handlers):
             other = by_name.setdefault(name_of(handler), handler)
             if other is not handler:
                 problems.append(
@@ -147,7 +149,7 @@ def load(spec: str) -> RouteTable:
     Raises `SettingsError` with one line for each mistake.
     """
     module_name, _, attribute = spec.partition(":")
-    if not module_name or not attribute:
+    if not module_name or not attribute or module_name.startswith("."):
         raise SettingsError(f"HANDLERS: expected module:attribute, such as examples.handlers:ROUTES, got {spec!r}")
     try:
         module = importlib.import_module(module_name)
@@ -193,8 +195,15 @@ def _problems(key: Any, handlers: Any) -> list[str]:
         f"HANDLERS: {key!r} has {getattr(handler, '__qualname__', handler)!r}, which is not a coroutine function; "
         "write it as: async def handler(event, ctx)"
         for handler in handlers
-        if not inspect.iscoroutinefunction(handler)
+        if not _is_coroutine_function(handler)
     ]
+
+
+def _is_coroutine_function(handler: Any) -> bool:
+    """Whether it is one and has a name; for what `ordered` made, whether what it was made from is."""
+    if inspect.isfunction(handler) and is_ordered(handler):
+        handler = inspect.unwrap(handler)
+    return inspect.iscoroutinefunction(handler) and hasattr(handler, "__name__")
 
 
 def _nearest(word: str, possible: Sequence[str]) -> str:

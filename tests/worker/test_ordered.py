@@ -86,7 +86,9 @@ async def test_events_of_one_subject_are_handled_in_the_order_of_acceptance(
     await asyncio.to_thread(wait_until, lambda: sum(map(len, ends(tmp_path / "journal").values())) > 40)
     workers[0].signal(signal.SIGKILL)
     await asyncio.to_thread(
-        wait_until, lambda: sum(map(len, ends(tmp_path / "journal").values())) >= count * len(subjects), 40
+        wait_until,
+        lambda: all(set(ends(tmp_path / "journal")[subject]) == set(range(count)) for subject in subjects),
+        40,
     )
     for subject, numbers in ends(tmp_path / "journal").items():
         once = list(dict.fromkeys(numbers))  # the one that the kill interrupted may end twice

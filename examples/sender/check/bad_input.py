@@ -88,6 +88,7 @@ async def huge_body(bench: Bench) -> str:
     "Answers others while a sender stalls in the middle of its body",
     glartek="runs into its 10 s when one bad connection holds up all the others, and sends everything again",
     mend="Use a server that does not spend a thread or a process on each slow connection, and a time limit for a body.",
+    timed=True,
 )
 async def stalled_bodies(bench: Bench) -> str:
     message = bench.message()

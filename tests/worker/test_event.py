@@ -1,0 +1,215 @@
+"""Parsing is tolerant: whatever an object says, it is an event; what it does not say is None."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from receiver import events
+from receiver.events import CATALOG, EventType
+from receiver.settings import Settings
+from worker.event import Event, Subject, Unreadable, parse
+
+SETTINGS = Settings.model_construct(
+    event_id_paths=events.EVENT_ID_PATHS,
+    event_type_paths=events.EVENT_TYPE_PATHS,
+    occurred_at_paths=events.OCCURRED_AT_PATHS,
+)
+
+
+def event(payload: Any) -> Event:
+    return parse(json.dumps(payload).encode(), SETTINGS)
+
+
+@pytest.mark.parametrize("event_type", CATALOG, ids=lambda event_type: event_type.name)
+def test_a_sample_is_read_completely(event_type: EventType) -> None:
+    """Each of the eleven has its id, type, time, subject and a typed view."""
+    sample = event_type.sample()
+    read = event(sample)
+    assert read.type == event_type.name
+    assert read.known
+    assert read.id == sample["id"]
+    assert read.payload == sample
+    assert read.occurred_at is not None
+    assert read.subject is not None
+    view = read.work_order or read.action
+    assert view is not None
+    assert view.id == read.subject.id
+    assert (read.work_order is None) == (read.subject.kind == "action")
+
+
+def test_the_view_of_a_work_order_is_typed() -> None:
+    """Names, times and lists are what a handler would expect, nothing that was sent is missing."""
+    order = event(events.BY_NAME["work_order.completed"].sample()).work_order
+    assert order is not None
+    assert order.site is not None
+    assert order.site.name == "Fábrica de Setúbal"
+    assert order.due_date == datetime(2026, 11, 3, 17, tzinfo=UTC)
+    assert [one.type for one in order.assignees or []] == ["user", "team"]
+    assert [task.response.value for task in order.tasks or [] if task.response] == ["Abaixo do mínimo", 7.2, None]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the body is empty"),
+        (b" \n", "the body is empty"),
+        (b"hello", "the body is not JSON (line 1, column 1)"),
+        (b'{"a": 1', "the body is not JSON (line 1, column 8)"),
+        (b"[]", "the body is JSON but not an object: an array"),
+        (b'"x"', "the body is JSON but not an object: a string"),
+        (b"null", "the body is JSON but not an object: null"),
+        (b"true", "the body is JSON but not an object: true or false"),
+        (b"1", "the body is JSON but not an object: a number"),
+        (b"\xff\xfe{}", "the body is not UTF-8 text (byte 0)"),
+        ('{"a": "é"}'.encode("latin-1"), "the body is not UTF-8 text (byte 7)"),
+        (b"[" * 100_000, "the body is JSON nested too deeply"),
+        (b'{"a":' * 100_000, "the body is JSON nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "the body is JSON with a number too long to read"),
+    ],
+)
+def test_what_is_no_json_object_is_unreadable(body: bytes, reason: str) -> None:
+    """The reason is one line, and repeats nothing of the body."""
+    with pytest.raises(Unreadable) as raised:
+        parse(body, SETTINGS)
+    assert str(raised.value) == reason
+
+
+def test_a_byte_order_mark_is_no_reason() -> None:
+    """Some senders put one before their JSON."""
+    assert parse(b"\xef\xbb\xbf{}", SETTINGS).payload == {}
+
+
+def test_an_object_that_says_nothing_is_an_event() -> None:
+    """With every field missing there is still an event, for the handlers of every event."""
+    read = event({})
+    assert (read.id, read.type, read.known, read.occurred_at, read.subject) == (None, "", False, None, None)
+    assert read.work_order is None
+    assert read.action is None
+    assert read.raw == "{}"
+
+
+def test_an_unknown_type_keeps_its_own_words() -> None:
+    """A type that Glartek adds tomorrow reaches the handlers as it was sent."""
+    read = event({"type": "Work Order Archived"})
+    assert (read.type, read.known) == ("Work Order Archived", False)
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ("2026-11-03T09:12:55+00:00", datetime(2026, 11, 3, 9, 12, 55, tzinfo=UTC)),
+        ("2026-11-03T09:12:55Z", datetime(2026, 11, 3, 9, 12, 55, tzinfo=UTC)),
+        ("2026-11-03T10:12:55+01:00", datetime(2026, 11, 3, 10, 12, 55, tzinfo=timezone(timedelta(hours=1)))),
+        (1762161175, datetime(2025, 11, 3, 9, 12, 55, tzinfo=UTC)),
+        ("1762161175", datetime(2025, 11, 3, 9, 12, 55, tzinfo=UTC)),
+        (1762161175000, datetime(2025, 11, 3, 9, 12, 55, tzinfo=UTC)),
+        ("2026-11-03T09:12:55", None),
+        ("3 November", None),
+        ("", None),
+        (True, None),
+        (10**30, None),
+        ("9" * 5000, None),
+        (-5, None),
+        ({"date": "x"}, None),
+    ],
+)
+def test_a_time_is_aware_or_none(sent: object, read: datetime | None) -> None:
+    """A time without an offset could be any of 26 hours; what is no time is no reason to fail."""
+    assert event({"occurred_at": sent}).occurred_at == read
+
+
+@pytest.mark.parametrize(
+    ("payload", "subject"),
+    [
+        ({"type": "action.created", "action": {"id": 7}}, Subject("action", "7")),
+        ({"type": "Action Created", "data": {"id": "a"}}, Subject("action", "a")),
+        ({"type": "work_order.created", "workOrder": {"id": "w"}}, Subject("work_order", "w")),
+        ({"type": "work_order.created", "data": {"work_order": {"id": "w"}}}, Subject("work_order", "w")),
+        ({"type": "work_order.created", "work_order": {"id": ""}}, None),
+        ({"type": "work_order.created", "work_order": "wo_1"}, None),
+        ({"type": "work_order.created"}, None),
+        ({"type": "something", "work_order": {"id": "w"}}, None),
+    ],
+)
+def test_the_subject_is_found_where_it_is(payload: dict[str, Any], subject: Subject | None) -> None:
+    """What an event is about, wherever the envelope puts it."""
+    assert event(payload).subject == subject
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "value"),
+    [
+        ({"status": "Done"}, "status", "Done"),
+        ({"status": 5}, "status", "5"),
+        ({"status": True}, "status", None),
+        ({"status": {"name": "Done"}}, "status", None),
+        ({"status": None}, "status", None),
+        ({"dueDate": "2026-11-03T17:00:00Z"}, "due_date", datetime(2026, 11, 3, 17, tzinfo=UTC)),
+        ({"due_date": "soon"}, "due_date", None),
+        ({"assignees": "Ana"}, "assignees", None),
+        ({"assignees": []}, "assignees", []),
+        ({"site": []}, "site", None),
+        ({"labels": ["a", 1]}, "labels", ["a", "1"]),
+        ({"allowSubmissionAfterDueDate": "maybe"}, "allow_submission_after_due_date", None),
+    ],
+)
+def test_a_view_takes_what_it_can(fields: dict[str, Any], name: str, value: object) -> None:
+    """Either spelling; a value of an unexpected type is None in the view and untouched in the payload."""
+    read = event({"type": "work_order.updated", "work_order": fields})
+    assert read.work_order is not None
+    assert getattr(read.work_order, name) == value
+    assert read.payload["work_order"] == fields
+
+
+def test_unknown_fields_are_kept_in_the_view() -> None:
+    """What Glartek adds tomorrow can be used before the kit knows it."""
+    order = event({"type": "work_order.updated", "work_order": {"shift": "night"}}).work_order
+    assert order is not None
+    assert (order.model_extra or {})["shift"] == "night"
+
+
+@pytest.mark.parametrize("key", ["\ud800", "model_config", "__class__", "", "id "])
+def test_a_strange_field_name_does_not_break_the_view(key: str) -> None:
+    """Whatever a field is called, the others can be read."""
+    order = event({"type": "work_order.updated", "work_order": {key: 1, "code": "C"}}).work_order
+    assert order is not None
+    assert order.code == "C"
+
+
+texts = st.text(st.characters(exclude_categories=()))
+names = st.sampled_from(
+    ["id", "type", "event", "occurred_at", "timestamp", "work_order", "workOrder", "action", "data", "tasks", "site",
+     "assignees", "due_date", "dueDate", "status", "labels", "response", "createdAt"]
+)  # fmt: skip
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts | st.sampled_from([t.name for t in CATALOG]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | texts, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(st.binary() | st.text().map(str.encode) | any_json.map(lambda value: json.dumps(value).encode()))
+@hypothesis_settings(max_examples=300)
+def test_any_body_is_an_event_or_unreadable(body: bytes) -> None:
+    """No bytes raise anything else, and every view of every event can be asked for."""
+    try:
+        read = parse(body, SETTINGS)
+    except Unreadable:
+        return
+    assert isinstance(read.payload, dict)
+    read.id is None or read.id.encode()
+    for view in (read.work_order, read.action):
+        assert view is None or view.id is None or isinstance(view.id, str)
+
+
+@given(st.dictionaries(names | texts, any_json, max_size=5), st.sampled_from(["work_order", "action"]))
+@hypothesis_settings(max_examples=100)
+def test_any_subject_has_a_view(fields: dict[str, Any], kind: str) -> None:
+    """Whatever is in a Work Order or Action, a handler that asks for the view gets one."""
+    read = event({"type": f"{kind}.created", kind: fields})
+    assert (read.work_order or read.action) is not None
