@@ -141,7 +141,7 @@ async def test_a_turn_whose_worker_died_passes_on(
     assert 0 < await ctx.redis.pttl(turn) <= 15_000
     await ctx.redis.delete(turn)
     await _until_done(event, ctx)
-    assert _titles(channel) == ["0"]
+    assert set(_titles(channel)) == {"0"}  # twice, if the channel took the one whose answer nobody waited for
 
 
 async def test_a_reply_that_got_lost_takes_no_second_turn(

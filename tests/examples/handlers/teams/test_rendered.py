@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from examples.handlers.teams import card, render
+from examples.handlers.teams.content import Look
 from examples.handlers.teams.render import RendererMissing, Seen
 from examples.handlers.teams.untrusted import cut
 from examples.handlers.teams.words import ENGLISH
@@ -73,7 +74,7 @@ def test_untrusted_text_is_shown_as_typed(
     see: Callable[[list[dict[str, Any]]], list[Seen]], sample: Callable[..., Event]
 ) -> None:
     """In title, facts, description and priority: no link, no emphasis, no list, no mention, no date, no code."""
-    look = card.Look(ENGLISH)
+    look = Look(ENGLISH)
     cards = [
         _content(
             card.build(
@@ -105,7 +106,7 @@ def test_a_digest_is_drawn_without_complaint(
     see: Callable[[list[dict[str, Any]]], list[Seen]], sample: Callable[..., Event]
 ) -> None:
     """Hostile titles are text there too."""
-    look = card.Look(ENGLISH)
+    look = Look(ENGLISH)
     lines = [card.line(sample(title=typed), look) for typed in SHOWN]
     [seen] = see([_content(card.digest(lines, look, 60))])
     assert seen.problems == []
