@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 
@@ -76,7 +76,9 @@ class Running:
         }
         self._redis_pid = int(self.info("server")["process_id"])
         port = free_port()
-        self.receiver = Process(self._placed(contender.receiver), {**self.env, "PORT": str(port)}, home / "receiver.log")
+        self.receiver = Process(
+            self._placed(contender.receiver), {**self.env, "PORT": str(port)}, home / "receiver.log"
+        )
         self.receiver.until_listening(port)
         self.url = f"http://127.0.0.1:{port}/webhooks/glartek/{TOKEN}"
 
@@ -97,21 +99,23 @@ class Running:
 
     def info(self, section: str) -> dict[str, Any]:
         """A section of the Valkey's INFO."""
-        found: dict[str, Any] = self.redis.info(section)
-        return found
+        return cast(dict[str, Any], self.redis.info(section))
 
     def redis_cpu(self) -> float:
         """Seconds of CPU that its Valkey has used."""
         return cpu_seconds(self._redis_pid)
+
+    def count(self, name: str) -> int:
+        """One of the kit's own counts."""
+        return int(cast(bytes | None, self.redis.hget("glartek:counts", name)) or 0)
 
     def forget(self) -> None:
         """Empty the Valkey: every sample begins with nothing."""
         self.redis.flushall()
 
     def _size(self, key: str) -> int:
-        kind = self.redis.type(key)
-        size = {b"zset": self.redis.zcard, b"list": self.redis.llen}.get(kind)
-        return int(size(key)) if size else 0
+        command = {b"zset": "ZCARD", b"list": "LLEN"}.get(cast(bytes, self.redis.type(key)))
+        return cast(int, self.redis.execute_command(command, key)) if command else 0
 
     def _placed(self, command: tuple[str, ...]) -> tuple[str, ...]:
         """The command with the path of its script, for those that are not Python modules."""
@@ -143,4 +147,3 @@ def bullmq_is_here() -> bool:
         if done.returncode != 0:
             raise BenchError(f"npm ci failed in {BULLMQ_FILES.name}/: {done.stderr.decode()[-300:]}")
     return True
-

@@ -69,17 +69,17 @@ def lasting(bench: Bench) -> None:
     with bench.all_of(kit) as (one,), one.working() as (worker,):
         load.exactly(one.url, 1000)
         _until_idle(one)
-        empty, before = one.info("memory")["used_memory"], _accepted(one)
+        empty, before = one.info("memory")["used_memory"], one.count("accepted")
         halves = []
         for goal in (events // 2, events):
-            while (accepted := _accepted(one)) < goal:
+            while (accepted := one.count("accepted")) < goal:
                 bench.tell(f"{accepted} of {events} events")
                 load.exactly(one.url, min(10_000, goal - accepted))
                 _until_idle(one)
             halves.append((one.receiver.memory(), worker.memory()))
         time.sleep(1)
         used = one.info("memory")["used_memory"] - empty
-        bench.book.note("memory · remembered key", used / (_accepted(one) - before))
+        bench.book.note("memory · remembered key", used / (one.count("accepted") - before))
         for name, of in (("half-way", halves[0]), ("", halves[1])):
             for who, size in zip(("receiver", "worker"), of, strict=True):
                 bench.book.note(f"memory · {who}{', ' if name else ''}{name}", size / 1e6)
@@ -93,12 +93,15 @@ def _drain(bench: Bench, one: Running, count: int) -> None:
         raise BenchError(f"{one.contender.name}: {total} jobs were queued for {count} events")
     with one.working(one.contender.workers) as workers:
         begun, begun_cpu, left = _until_left(one, total * 0.9, workers)
+        redis = one.redis_cpu()
         ended, ended_cpu, rest = _until_left(one, total * 0.05, workers)
+        redis = one.redis_cpu() - redis
         _until_idle(one)
         _check_outcomes(one, count)
     events = (left - rest) / one.contender.jobs
     bench.book.note(f"handled/s · {one.contender.name}", events / (ended - begun))
     bench.book.note(f"worker CPU · {one.contender.name}", (ended_cpu - begun_cpu) / events * 1e6)
+    bench.book.note(f"Redis CPU, handling · {one.contender.name}", redis / events * 1e6)
     one.forget()
 
 
@@ -124,13 +127,9 @@ def _check_outcomes(one: Running, count: int) -> None:
     if one.contender.worker != contenders.KIT.worker:
         return
     for handler in ("first", "second", "third"):
-        done = int(one.redis.hget("glartek:counts", f"handlers.{handler} done") or 0)
+        done = one.count(f"handlers.{handler} done")
         if done != count:
             raise BenchError(f"handlers.{handler} has {done} outcomes for {count} events")
-
-
-def _accepted(one: Running) -> int:
-    return int(one.redis.hget("glartek:counts", "accepted") or 0)
 
 
 def _lines(path: Path) -> list[str]:

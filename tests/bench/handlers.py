@@ -3,6 +3,7 @@
 import os
 import time
 from functools import cache
+from pathlib import Path
 from typing import Any, TextIO
 
 from worker import Context, Event, Routes
@@ -34,7 +35,7 @@ def note_start(payload: dict[str, Any]) -> None:
 @cache
 def _journal() -> TextIO | None:
     path = os.environ.get("JOURNAL")
-    return open(path, "a", buffering=1, encoding="ascii") if path else None  # noqa: SIM115 - as long as the process
+    return Path(path).open("a", buffering=1, encoding="ascii") if path else None
 
 
 THREE: Routes = {"*": [first, second, third]}

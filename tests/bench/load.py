@@ -29,7 +29,9 @@ AFTER = (
     '"name":"Inspection of pump 7","status":"In Progress","site":{"id":"site_3","name":"North"}},"note":"%s"}'
 )
 SCRIPT = Path(__file__).with_name("events.lua")
-GET_WRK = "wrk is not installed (apt-get install wrk, brew install wrk): measuring with the kit's own storm, more slowly"
+GET_WRK = (
+    "wrk is not installed (apt-get install wrk, brew install wrk): measuring with the kit's own storm, more slowly"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Process:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Seconds of CPU, its own and the kernel's for it, that a process has used: steadier than rates on a busy machine."""
+    """Seconds of CPU that a process has used: for each event, steadier than a rate on a busy machine."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICK
 

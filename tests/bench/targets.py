@@ -6,9 +6,9 @@ from typing import Literal
 
 from tests.bench.book import Book, middle
 
-Unit = Literal["×", "per second", "ms", "%", "MB", "bytes", "µs", "MB/s"]
+Unit = Literal["ratio", "per second", "ms", "%", "MB", "bytes", "µs", "MB/s"]
 _FORMS: dict[Unit, Callable[[float], str]] = {
-    "×": lambda value: f"{value:.2f} ×",
+    "ratio": lambda value: f"{value:.2f}",
     "per second": lambda value: f"{value:,.0f}/s".replace(",", " "),
     "ms": lambda value: f"{value:.1f} ms",
     "%": lambda value: f"{value:.2f} %",
@@ -26,7 +26,7 @@ class Row:
     title: str
     of: str
     against: str | None = None
-    unit: Unit = "×"
+    unit: Unit = "ratio"
     least: float | None = None
     most: float | None = None
 
@@ -91,6 +91,7 @@ UNITS: dict[str, Unit] = {
     "receiver CPU": "µs",
     "Redis CPU": "µs",
     "worker CPU": "µs",
+    "Redis CPU, handling": "µs",
     "answer p99": "ms",
     "started p50": "ms",
     "started p99": "ms",

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from arq import Worker, create_pool
+from arq import Worker, create_pool, func
 from arq.connections import RedisSettings
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -41,7 +41,7 @@ async def receive(request: Request) -> Response:
     return Response()
 
 
-async def handle(_: dict[str, Any], event: dict[str, Any]) -> None:
+async def handle(ctx: dict[str, Any], event: dict[str, Any]) -> None:  # noqa: ARG001 - arq goes by its name
     """A trivial handler; what arq keeps of it (a result, for an hour) is its outcome."""
     note_start(event)
 
@@ -51,7 +51,7 @@ def main(role: str) -> None:
         serve(Starlette(routes=[Route("/webhooks/glartek/{token}", receive, methods=["POST"])], lifespan=lifespan))
     else:
         asyncio.set_event_loop(asyncio.new_event_loop())
-        Worker([handle], redis_settings=SETTINGS, **(TUNED if os.environ.get("TUNED") else {})).run()
+        Worker([func(handle)], redis_settings=SETTINGS, **(TUNED if os.environ.get("TUNED") else {})).run()
 
 
 if __name__ == "__main__":
