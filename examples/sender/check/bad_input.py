@@ -63,7 +63,7 @@ async def text_in_any_language(bench: Bench) -> str:
 async def any_content_type(bench: Bench) -> str:
     labels = ("text/plain", "application/json; charset=utf-8", "application/cloudevents+json", "")
     messages = [Message("", bench.message().body, headers={"content-type": label} if label else {}) for label in labels]
-    replies = [await bench.post(message) for message in messages]
+    replies = await bench.together(messages)
     bad = [
         f"{label or 'none'}: {said([reply])}"
         for label, reply in zip(labels, replies, strict=True)
@@ -116,11 +116,10 @@ async def _accepts(bench: Bench, what: str, payload: dict[str, object]) -> str:
 
 async def _survives(bench: Bench, *bodies: bytes) -> str:
     """No crash, no broken connection, no silence; and an ordinary event is accepted right after."""
-    replies = [await bench.post_bytes(body) for body in bodies]
+    replies = await asyncio.gather(*map(bench.post_bytes, bodies))
     crashed = [f"{_shown(body)}: {said([reply])}" for body, reply in zip(bodies, replies, strict=True) if _crash(reply)]
     if crashed:
         raise Failed("; ".join(crashed))
-    await asyncio.sleep(0)
     after = await bench.post(bench.message())
     if not bench.fine(after):
         raise Failed(f"answered {said(replies)}, but an ordinary event right after: {said([after])}")

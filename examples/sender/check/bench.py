@@ -70,8 +70,9 @@ class Bench:
         headers = self.headers(message)
         return await wire.post(self.url, pieces, headers, self.limits.timeout, chunked=chunked, pause=pause)
 
-    async def post_bytes(self, body: bytes, **headers: str) -> Reply:
-        return await self.post(Message("(raw)", body, headers=headers or {"content-type": "application/json"}))
+    async def post_bytes(self, body: bytes) -> Reply:
+        """Send any bytes, labelled as JSON."""
+        return await self.post(Message.raw(body))
 
     async def together(self, messages: Iterable[Message]) -> list[Reply]:
         """Send all of them at once, each on a connection of its own."""

@@ -209,7 +209,7 @@ class Flaw:
 FLAWS = {
     "answers 204": Flaw("only-200-or-201", lambda _: always(status=204)),
     "redirects": Flaw("only-200-or-201", lambda _: always(status=302)),
-    "is slow": Flaw("prompt-alone", lambda _: always(delay=0.2), replace(QUICK, prompt=0.15, burst=10)),
+    "is slow": Flaw("prompt-alone", lambda _: always(delay=0.15), replace(QUICK, prompt=0.12, burst=10)),
     "handles one at a time": Flaw("prompt-under-load", lambda _: one_at_a_time()),
     "waits for its consumer": Flaw("prompt-while-consumer-is-slow", as_slow_as_its_consumer),
     "says thank you at length": Flaw("lean-answer", lambda _: always(body=b"<p>Thank you!</p>" * 200)),
