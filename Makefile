@@ -27,6 +27,9 @@ format: $(INSTALLED)  ## put the code in its form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+faults: $(INSTALLED)  ## kill, freeze, fill and disconnect everything while events arrive; the ledger at the end
+	@$(BIN)/python -m tests.faults
+
 docs: $(INSTALLED)    ## write the parts of README.md and .env.example that are made from the code
 	@$(BIN)/python -m tests.test_readme
 

@@ -42,7 +42,7 @@ from receiver.keys import IN_PROGRESS, JOB, RETRY, Keys
 from receiver.together import Together
 
 MAX_CRASHES = 5
-"""Workers that may be lost while a job runs before it is buried instead of started; after two it runs beside no other suspect."""
+"""Workers that may be lost while a job runs before it is buried; after two it runs beside no other suspect."""
 POLL = 0.5
 """Seconds between looks at the queue when nothing wakes the worker: how late a deferred job may start."""
 
@@ -117,6 +117,7 @@ class LeasedWorker(Worker):
         self._stall_ms = self._lease_ms * 2 // 5
         self._ordered = json.dumps(ordered) if ordered else ""
         self._claims: dict[str, Claim] = {}
+        self._ending: set[str] = set()
         self._claimed = keys.claimed(uuid.uuid4().hex)
         self._token = uuid.uuid4().hex
         self._claim_script = self.pool.register_script(script("claim.lua"))
@@ -226,6 +227,7 @@ class LeasedWorker(Worker):
 
     def _ended(self, claim: Claim) -> None:
         del self.tasks[claim.job_id], self._claims[claim.job_id]
+        self._ending.discard(claim.job_id)
         self._slot_freed.set()
 
     async def _until_a_slot_is_free(self) -> None:
@@ -269,8 +271,8 @@ class LeasedWorker(Worker):
             self.loop.call_soon_threadsafe(self._drop, job_id.decode())
 
     def _drop(self, job_id: str) -> None:
-        """Another worker has this job now: what it runs here must not go on."""
-        if (task := self.tasks.get(job_id)) and job_id in self._claims:
+        """Another worker has this job now: what it runs here must not go on. What is ending needs no lease any more."""
+        if (task := self.tasks.get(job_id)) and job_id not in self._ending:
             log.warning("lease lost: another worker has taken over", job=job_id)
             task.cancel()
 
@@ -282,6 +284,7 @@ class LeasedWorker(Worker):
             ending = await self._execute(claim)
         except asyncio.CancelledError:  # the worker stops, or the lease was lost: the try did not count
             ending = Ending("release", claim.score)
+        self._ending.add(claim.job_id)
         await asyncio.shield(self._finishing.add((claim, ending), len(ending.result)))
 
     async def _execute(self, claim: Claim) -> Ending:

@@ -125,7 +125,7 @@ class Outcomes:
             # one id for each attempt: never used twice, because arq deletes a job by its id
             job_id = retry_job_id(delivery.id, transition.handler, transition.attempt)
             row |= {"job_id": job_id, "job_key": job_key(job_id), "wait_ms": round(transition.wait * 1000)}
-        else:  # done, too: it takes back what others had given up on
+        elif transition.state == "dead":
             dead_id = dead_letter_id(delivery.id, transition.handler)
             row |= {"dead_id": dead_id, "dead_key": self.keys.dead_letter(dead_id), "about": about(delivery)}
         if line := self._line(delivery, transition.handler):

@@ -3,16 +3,10 @@
 -- nothing is open. An outcome that was already recorded, or overtaken, changes nothing: safe to send again.
 --
 -- KEYS: queue, wake, counts, dead
-<<<<<<< HEAD
 -- ARGV[1]: prefix of the kit's keys
 -- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions};
 --          a transition is {handler, attempt, state}, with {error, job, job_id, job_key, wait_ms} for a retry, with
 --          {error, job, dead_id, dead_key, about} for a dead letter, and with {line} for an ordered handler; a retry
-=======
--- ARGV[1]: msgpack list of {record, attempts, payload, job, window_ms, keep_ms, routed, transitions}; a transition is
---          {handler, attempt, state, error, job}, with {job_id, job_key, wait_ms} for a retry and
---          {dead_id, dead_key, about} for an end, and with {delivery, line} for an ordered handler; a retry
->>>>>>> tests
 --          after attempt 0 is a delivery that waits for its turn
 -- Returns 1 for each record that is closed, else 0.
 
@@ -54,7 +48,6 @@ local function bury(transition)
   redis.call('ZADD', dead, now, transition.dead_id)
 end
 
-<<<<<<< HEAD
 local function unbury(delivery, handler)
   local id = delivery .. ':' .. handler
   redis.call('ZREM', dead, id)
@@ -79,24 +72,6 @@ local function apply(delivery, transition, recorded, changes, accepted)
   if old and string.sub(old, 1, 5) == 'dead ' then -- two ran it, and the one that was overtaken succeeded
     unbury(delivery, handler)
     count(handler .. ' dead', -1)
-=======
--- A worker that was frozen and overtaken has finished what was given up on: there is nothing to replay.
-local function unbury(transition)
-  if redis.call('ZREM', dead, transition.dead_id) == 1 then
-    redis.call('DEL', transition.dead_key)
-    redis.call('HINCRBY', counts, transition.handler .. ' dead', -1)
-  end
-end
-
-local function apply(item, transition)
-  local recorded = redis.call('HGET', item.record, transition.handler)
-  if is_old(recorded, transition) then return end
-  redis.call('HSET', item.record, transition.handler, transition.state .. ' ' .. transition.attempt .. ' ' .. now)
-  if transition.error ~= '' then
-    redis.call('RPUSH', item.attempts,
-      cmsgpack.pack({transition.handler, transition.attempt, now, transition.state, transition.error}))
-    redis.call('LTRIM', item.attempts, -100, -1)
->>>>>>> tests
   end
   recorded[handler] = state .. ' ' .. transition.attempt .. ' ' .. now - accepted
   changes[#changes + 1] = handler
@@ -105,15 +80,9 @@ local function apply(item, transition)
   if state == 'retry' then
     enqueue(delivery, transition)
   else
-<<<<<<< HEAD
     count(handler .. ' ' .. state, 1)
     if state == 'dead' then bury(transition) end
     if transition.line then leave_line(delivery, transition) end
-=======
-    redis.call('HINCRBY', counts, transition.handler .. ' ' .. transition.state, 1)
-    if transition.state == 'dead' then bury(transition) elseif recorded then unbury(transition) end
-    if transition.line then leave_line(transition) end
->>>>>>> tests
   end
 end
 
