@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo run test check format docs lock clean
+.PHONY: demo run test check bench format docs lock clean
 
 demo: $(INSTALLED)    ## start everything, send every event twice, check what happened, stop everything
 	@$(BIN)/python -m examples.demo
@@ -19,6 +19,9 @@ check: $(INSTALLED)   ## format, lint, strict types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy .
+
+bench: $(INSTALLED)   ## how fast it is, beside what else there is: the table, tests/bench/README.md and its chart
+	@$(BIN)/python -m tests.bench --write
 
 format: $(INSTALLED)  ## put the code in its form
 	@$(BIN)/ruff format .

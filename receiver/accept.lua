@@ -14,12 +14,14 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Scores rise strictly even within a millisecond or when the clock goes back; a double holds 1/4096 ms exactly.
 local score = math.max(now, tonumber(redis.call('GET', order) or 0))
 
+local queued = {} -- one call for all: each call from a script costs as much as its work
 local function store(delivery)
   local record, job_key, job_id, digest, at, key, source, type, subject, job = unpack(delivery)
   redis.call('HSET', record, 'k', key, 's', source, 't', type, 'd', digest, 'a', at, 'u', subject)
   redis.call('SET', job_key, job)
   score = score + 1 / 4096
-  redis.call('ZADD', queue, string.format('%.17g', score), job_id)
+  queued[#queued + 1] = string.format('%.17g', score)
+  queued[#queued + 1] = job_id
   stored = stored + 1
   return 1
 end
@@ -53,6 +55,7 @@ for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
 end
 
 if stored > 0 then
+  redis.call('ZADD', queue, unpack(queued))
   redis.call('SET', order, string.format('%.17g', score))
   redis.call('HINCRBY', counts, 'accepted', stored)
   if redis.call('LLEN', wake) < 32 then redis.call('RPUSH', wake, 1) end

@@ -32,7 +32,7 @@ Find = Callable[[Mapping[str, str], Any], str | None]
 class Delivery:
     """One request that was let in.
 
-    `id` is 32 hexadecimal digits made from `source` and `key`, so that equal keys are equal ids; it names the
+    `id` is 24 hexadecimal digits made from `source` and `key`, so that equal keys are equal ids; it names the
     delivery in logs and commands. `digest` is the SHA-256 of the raw body. `received_us` is Unix time in
     microseconds and tells one acceptance from another. `event_type` and `subject` are what the door could read
     ("" when it could not); the worker reads for itself.
@@ -89,8 +89,8 @@ def unpack(data: bytes) -> Any:
 
 
 def delivery_id(source: str, key: str) -> str:
-    """32 hexadecimal digits that stand for a source and a key of it: short, safe anywhere, equal for equals."""
-    return hashlib.sha256(f"{source}\0{key}".encode()).hexdigest()[:32]
+    """24 hexadecimal digits that stand for a source and a key of it: short, safe anywhere, equal for equals."""
+    return hashlib.sha256(f"{source}\0{key}".encode()).hexdigest()[:24]
 
 
 def job_key(job_id: str) -> str:

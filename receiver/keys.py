@@ -27,9 +27,8 @@ supported; one Redis or Valkey with replicas (Sentinel, a managed service) is.
 
 Fields of a delivery's record are single letters because there are millions of them: `k` idempotency key, `s` its
 source, `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event type, `n` duplicates dropped,
-`c` conflicts kept, `u` subject (while work is open). A handler's outcome is a field named as the handler (its name
-always has a dot): `<state> <attempt> <at, ms>`, where the state is done, retry or dead. `*` is there once the event
-was routed.
+`c` conflicts kept, `u` subject (until the event is routed). A handler's outcome is a field named as the handler (its
+name always has a dot): `<state> <attempt> <ms after a>`, where the state is done, retry or dead.
 """
 
 from dataclasses import dataclass

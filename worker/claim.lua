@@ -28,28 +28,25 @@ local last = redis.call('HMGET', clock, 'seen', 'reads')
 local reads = (tonumber(last[2]) or 0) + math.min(math.max(now - (tonumber(last[1]) or now), 0), stall)
 redis.call('HSET', clock, 'seen', now, 'reads', reads)
 
-local claimed, count = {}, 0
-local function hand_out(id, score, tries, lost, fresh)
+-- The retry key holds the starts that counted before this one; it is there, if only as a 0, once a job was started.
+local claimed, leased, count = {}, {}, 0
+local function hand_out(id, score, lost, may_be_fresh)
+  local about = redis.call('MGET', job .. id, retry .. id)
   local n = #claimed
-  claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4], claimed[n + 5] = id, score, tries, lost, fresh
-  claimed[n + 6] = redis.call('GET', job .. id)
-  redis.call('ZADD', leases, reads + lease, id)
+  claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4] = id, score, (tonumber(about[2]) or 0) + 1, lost
+  claimed[n + 5], claimed[n + 6] = (may_be_fresh and not about[2]) and 1 or 0, about[1]
+  leased[#leased + 1] = reads + lease
+  leased[#leased + 1] = id
   count = count + 1
-end
-
-local function claim(id, score, lost)
-  local fresh = 1 - redis.call('EXISTS', retry .. id) -- a try that was given back leaves a 0 behind
-  redis.call('SET', in_progress .. id, token)
-  hand_out(id, score, redis.call('INCR', retry .. id), lost, fresh)
 end
 
 if redis.call('GET', last_claim) == token then
   for _, id in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
     if redis.call('GET', in_progress .. id) == token then
-      local lost = tonumber(redis.call('HGET', crashes, id) or 0)
-      hand_out(id, tostring(now), tonumber(redis.call('GET', retry .. id) or 1), lost, 0)
+      hand_out(id, tostring(now), tonumber(redis.call('HGET', crashes, id) or 0), false)
     end
   end
+  if count > 0 then redis.call('ZADD', leases, unpack(leased)) end
   return claimed
 end
 
@@ -72,20 +69,27 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 
   if lost < 2 or alone == '1' then
     if lost >= 2 then alone = '0' end
     redis.call('HSET', crashes, id, lost)
-    claim(id, tostring(now), lost)
+    redis.call('INCR', retry .. id)
+    redis.call('SET', in_progress .. id, token)
+    hand_out(id, tostring(now), lost, false)
   end
 end
 
 if count < want then
   local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want - count)
+  local taken = {}
   for i = 1, #due, 2 do
     -- a stock arq worker on the same queue leaves what it runs in there
-    if redis.call('EXISTS', in_progress .. due[i]) == 0 then
-      redis.call('ZREM', queue, due[i])
+    if redis.call('SET', in_progress .. due[i], token, 'NX') then
+      taken[#taken + 1] = due[i]
       if ordered then stand_in_line(due[i], due[i + 1]) end
-      claim(due[i], due[i + 1], 0)
+      hand_out(due[i], due[i + 1], 0, true)
     end
   end
+  if #taken > 0 then redis.call('ZREM', queue, unpack(taken)) end
 end
-if count > 0 then redis.call('SET', last_claim, token, 'EX', 3600) end
+if count > 0 then
+  redis.call('ZADD', leases, unpack(leased))
+  redis.call('SET', last_claim, token, 'EX', 3600)
+end
 return claimed

@@ -220,11 +220,12 @@ async def find(desk: Desk, sources: Sources, name: str) -> dict[str, Any] | None
 
 def _handlers(fields: Mapping[str, bytes], failures: list[Any]) -> dict[str, Any]:
     values = {name: value.decode() for name, value in fields.items() if "." in name or name == PARSE}
+    accepted_ms = int(fields.get("a", 0)) // 1000
     return {
         handler: {
             "state": state,
             "attempts": attempt,
-            "at": _iso(float(values[handler].split(" ")[2])),
+            "at": _iso(accepted_ms + float(values[handler].split(" ")[2])),
             "failures": [
                 {"attempt": number, "at": _iso(at), "then": then, "error": error}
                 for name, number, at, then, error in failures

@@ -9,24 +9,37 @@
 
 local queue, leases, crashes = KEYS[1], KEYS[2], KEYS[3]
 local in_progress, retry, job, result_prefix = unpack(cmsgpack.unpack(ARGV[1]))
-local ended = {}
+local claims, ended = cmsgpack.unpack(ARGV[2]), {}
 
-for i, claim in ipairs(cmsgpack.unpack(ARGV[2])) do
+local holders = {}
+for i, claim in ipairs(claims) do holders[i] = in_progress .. claim[1] end
+holders = redis.call('MGET', unpack(holders))
+
+local ids, gone, waiting = {}, {}, {} -- collected, because each call from a script costs as much as its work
+for i, claim in ipairs(claims) do
   local id, token, how, score, result, result_ms = unpack(claim)
   ended[i] = 0
-  if redis.call('GET', in_progress .. id) == token then
+  if holders[i] == token then
     ended[i] = 1
-    redis.call('DEL', in_progress .. id)
-    redis.call('ZREM', leases, id)
-    redis.call('HDEL', crashes, id)
+    ids[#ids + 1] = id
+    gone[#gone + 1] = in_progress .. id
     if how == 'done' then
-      redis.call('DEL', retry .. id, job .. id)
+      gone[#gone + 1] = retry .. id
+      gone[#gone + 1] = job .. id
       if result_ms > 0 then redis.call('SET', result_prefix .. id, result, 'PX', result_ms) end
       if result_ms < 0 then redis.call('SET', result_prefix .. id, result) end
     else
-      redis.call('ZADD', queue, score, id)
-      if how == 'release' then redis.call('DECR', retry .. id) end -- it did not have its try
+      waiting[#waiting + 1] = score
+      waiting[#waiting + 1] = id
+      redis.call('INCRBY', retry .. id, how == 'again' and 1 or 0) -- released, it did not have its try
     end
   end
 end
+
+if #ids > 0 then
+  redis.call('DEL', unpack(gone))
+  redis.call('ZREM', leases, unpack(ids))
+  redis.call('HDEL', crashes, unpack(ids))
+end
+if #waiting > 0 then redis.call('ZADD', queue, unpack(waiting)) end
 return ended

@@ -60,16 +60,15 @@ class Outcomes:
         """
         seconds = self._settings.dedupe_window_body if delivery.source == BODY else self._settings.dedupe_window
         item: bytes = msgpack.packb(
-            {
-                "record": self.keys.delivery(delivery.id),
-                "attempts": self.keys.attempts(delivery.id),
-                "payload": self.keys.payload(delivery.id),
-                "job": job_key(job_id),
-                "window_ms": round(seconds * 1000),
-                "keep_ms": self._keep_ms,
-                "routed": int(routed),
-                "transitions": [self._row(delivery, transition) for transition in transitions],
-            },
+            (
+                delivery.id,
+                delivery.received_us // 1000,
+                round(seconds * 1000),
+                self._keep_ms,
+                job_key(job_id),
+                int(routed),
+                [self._row(delivery, transition) for transition in transitions],
+            ),
             use_bin_type=False,
         )
         await self._together.add(item, len(item))
@@ -92,7 +91,10 @@ class Outcomes:
 
     async def _send(self, items: Sequence[bytes]) -> list[bool]:
         keys = [QUEUE, self.keys.wake, self.keys.counts, self.keys.dead]
-        return [bool(closed) for closed in await insist(lambda: self._script(keys=keys, args=[batch(items)]))]
+        return [
+            bool(closed)
+            for closed in await insist(lambda: self._script(keys=keys, args=[self.keys.prefix, batch(items)]))
+        ]
 
     async def bury_job(self, job_id: str, data: bytes, reason: str) -> None:
         """Keep a job that is not the kit's, or cannot be read, among the dead letters."""
@@ -114,9 +116,11 @@ class Outcomes:
             "handler": transition.handler,
             "attempt": transition.attempt,
             "state": transition.state,
-            "error": transition.error,
-            "job": transition.job,
         }
+        if transition.state != "done":
+            row["job"] = transition.job
+        if transition.error:
+            row["error"] = transition.error
         if transition.state == "retry":
             # one id for each attempt: never used twice, because arq deletes a job by its id
             job_id = retry_job_id(delivery.id, transition.handler, transition.attempt)
@@ -125,7 +129,7 @@ class Outcomes:
             dead_id = dead_letter_id(delivery.id, transition.handler)
             row |= {"dead_id": dead_id, "dead_key": self.keys.dead_letter(dead_id), "about": about(delivery)}
         if line := self._line(delivery, transition.handler):
-            row |= {"line": line, "delivery": delivery.id}
+            row["line"] = line
         return row
 
 

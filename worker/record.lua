@@ -3,13 +3,20 @@
 -- nothing is open. An outcome that was already recorded, or overtaken, changes nothing: safe to send again.
 --
 -- KEYS: queue, wake, counts, dead
+<<<<<<< HEAD
+-- ARGV[1]: prefix of the kit's keys
+-- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions};
+--          a transition is {handler, attempt, state}, with {error, job, job_id, job_key, wait_ms} for a retry, with
+--          {error, job, dead_id, dead_key, about} for a dead letter, and with {line} for an ordered handler; a retry
+=======
 -- ARGV[1]: msgpack list of {record, attempts, payload, job, window_ms, keep_ms, routed, transitions}; a transition is
 --          {handler, attempt, state, error, job}, with {job_id, job_key, wait_ms} for a retry and
 --          {dead_id, dead_key, about} for an end, and with {delivery, line} for an ordered handler; a retry
+>>>>>>> tests
 --          after attempt 0 is a delivery that waits for its turn
 -- Returns 1 for each record that is closed, else 0.
 
-local queue, wake, counts, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local queue, wake, counts, dead, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -22,9 +29,9 @@ local function is_old(recorded, transition)
   return transition.state ~= 'done' or state == 'done'
 end
 
-local function enqueue(transition)
+local function enqueue(delivery, transition)
   local wait = transition.wait_ms
-  if transition.line and transition.attempt == 0 and redis.call('ZRANGE', transition.line, 0, 0)[1] == transition.delivery then
+  if transition.line and transition.attempt == 0 and redis.call('ZRANGE', transition.line, 0, 0)[1] == delivery then
     wait = 0 -- its turn came while it was being parked
   end
   redis.call('SET', transition.job_key, transition.job)
@@ -33,8 +40,8 @@ local function enqueue(transition)
 end
 
 -- The next in line may go: if its job was parked it is due now, else it will look for itself.
-local function leave_line(transition)
-  redis.call('ZREM', transition.line, transition.delivery)
+local function leave_line(delivery, transition)
+  redis.call('ZREM', transition.line, delivery)
   local following = redis.call('ZRANGE', transition.line, 0, 0)[1]
   if following and redis.call('ZADD', queue, 'XX', 'CH', now, following .. ':' .. transition.handler .. ':0') == 1 then
     redis.call('RPUSH', wake, 1)
@@ -42,11 +49,37 @@ local function leave_line(transition)
 end
 
 local function bury(transition)
-  redis.call('HSET', transition.dead_key, 'kind', 'dead', 'job', transition.job, 'reason', transition.error,
+  redis.call('HSET', transition.dead_key, 'kind', 'dead', 'job', transition.job, 'reason', transition.error or '',
     'handler', transition.handler, 'tries', transition.attempt, 'at', now, unpack(transition.about))
   redis.call('ZADD', dead, now, transition.dead_id)
 end
 
+<<<<<<< HEAD
+local function unbury(delivery, handler)
+  local id = delivery .. ':' .. handler
+  redis.call('ZREM', dead, id)
+  redis.call('DEL', dead .. ':' .. id)
+end
+
+-- Collected over the whole batch or record, because each call from a script costs as much as its work.
+local counted = {}
+local function count(name, by) counted[name] = (counted[name] or 0) + by end
+
+local function remember_failure(delivery, transition)
+  local attempts = prefix .. 'attempts:' .. delivery
+  redis.call('RPUSH', attempts,
+    cmsgpack.pack({transition.handler, transition.attempt, now, transition.state, transition.error}))
+  redis.call('LTRIM', attempts, -100, -1)
+end
+
+local function apply(delivery, transition, recorded, changes, accepted)
+  local handler, state = transition.handler, transition.state
+  local old = recorded[handler]
+  if is_old(old, transition) then return end
+  if old and string.sub(old, 1, 5) == 'dead ' then -- two ran it, and the one that was overtaken succeeded
+    unbury(delivery, handler)
+    count(handler .. ' dead', -1)
+=======
 -- A worker that was frozen and overtaken has finished what was given up on: there is nothing to replay.
 local function unbury(transition)
   if redis.call('ZREM', dead, transition.dead_id) == 1 then
@@ -63,37 +96,56 @@ local function apply(item, transition)
     redis.call('RPUSH', item.attempts,
       cmsgpack.pack({transition.handler, transition.attempt, now, transition.state, transition.error}))
     redis.call('LTRIM', item.attempts, -100, -1)
+>>>>>>> tests
   end
-  if transition.state == 'retry' then
-    enqueue(transition)
+  recorded[handler] = state .. ' ' .. transition.attempt .. ' ' .. now - accepted
+  changes[#changes + 1] = handler
+  changes[#changes + 1] = recorded[handler]
+  if transition.error then remember_failure(delivery, transition) end
+  if state == 'retry' then
+    enqueue(delivery, transition)
   else
+<<<<<<< HEAD
+    count(handler .. ' ' .. state, 1)
+    if state == 'dead' then bury(transition) end
+    if transition.line then leave_line(delivery, transition) end
+=======
     redis.call('HINCRBY', counts, transition.handler .. ' ' .. transition.state, 1)
     if transition.state == 'dead' then bury(transition) elseif recorded then unbury(transition) end
     if transition.line then leave_line(transition) end
+>>>>>>> tests
   end
 end
 
-local function close_if_nothing_is_open(item)
-  local fields = redis.call('HGETALL', item.record)
-  local routed = false
-  for i = 1, #fields, 2 do
-    if fields[i] == '*' then routed = true end
-    if string.sub(fields[i + 1], 1, 6) == 'retry ' and string.find(fields[i], '.', 1, true) then return 0 end
+local function is_open(recorded)
+  if recorded.u then return true end -- not routed yet
+  for field, value in pairs(recorded) do
+    if string.sub(value, 1, 6) == 'retry ' and string.find(field, '.', 1, true) then return true end
   end
-  if not routed then return 0 end
-  redis.call('HDEL', item.record, 'u')
-  redis.call('PEXPIRE', item.record, item.window_ms)
-  redis.call('PEXPIRE', item.attempts, item.window_ms)
-  if item.keep_ms > 0 and redis.call('COPY', item.job, item.payload, 'REPLACE') == 1 then
-    redis.call('PEXPIRE', item.payload, item.keep_ms)
+  return false
+end
+
+local function write(item)
+  local delivery, accepted, window, keep, job_key, routed, transitions = unpack(item)
+  local record = prefix .. 'delivery:' .. delivery
+  local fields, recorded, changes = redis.call('HGETALL', record), {}, {}
+  for i = 1, #fields, 2 do recorded[fields[i]] = fields[i + 1] end
+  for _, transition in ipairs(transitions) do apply(delivery, transition, recorded, changes, accepted) end
+  if #changes > 0 then redis.call('HSET', record, unpack(changes)) end
+  if routed == 1 and recorded.u then
+    recorded.u = nil
+    redis.call('HDEL', record, 'u')
+  end
+  if is_open(recorded) then return 0 end
+  redis.call('PEXPIRE', record, window)
+  redis.call('PEXPIRE', prefix .. 'attempts:' .. delivery, window)
+  if keep > 0 and redis.call('COPY', job_key, prefix .. 'payload:' .. delivery, 'REPLACE') == 1 then
+    redis.call('PEXPIRE', prefix .. 'payload:' .. delivery, keep)
   end
   return 1
 end
 
 local closed = {}
-for i, item in ipairs(cmsgpack.unpack(ARGV[1])) do
-  for _, transition in ipairs(item.transitions) do apply(item, transition) end
-  if item.routed == 1 then redis.call('HSETNX', item.record, '*', 1) end
-  closed[i] = close_if_nothing_is_open(item)
-end
+for i, item in ipairs(cmsgpack.unpack(ARGV[2])) do closed[i] = write(item) end
+for name, by in pairs(counted) do redis.call('HINCRBY', counts, name, by) end
 return closed

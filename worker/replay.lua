@@ -23,9 +23,11 @@ redis.call('HINCRBY', counts, handler .. ' ' .. state, -1)
 if redis.call('EXISTS', record) == 0 then redis.call('HSET', record, '*', 1) end -- it had been closed
 for i = 9, #ARGV, 2 do redis.call('HSETNX', record, ARGV[i], ARGV[i + 1]) end
 if string.find(handler, '.', 1, true) then
-  redis.call('HSET', record, handler, 'retry ' .. attempt .. ' ' .. now)
+  local accepted = math.floor(tonumber(redis.call('HGET', record, 'a') or 0) / 1000)
+  redis.call('HSET', record, handler, 'retry ' .. attempt .. ' ' .. now - accepted)
 else
-  redis.call('HDEL', record, handler, '*') -- it was never routed: its whole job runs again
+  redis.call('HDEL', record, handler) -- it was never routed: its whole job runs again
+  redis.call('HSET', record, 'u', '')
 end
 redis.call('PERSIST', record)
 redis.call('SET', job_key, job)

@@ -6,6 +6,7 @@ import typer
 
 from examples.sender import terminal
 from examples.sender.commands import check, lifecycle, profile, send, storm
+from examples.sender.commands.options import STOPPED
 from examples.sender.terminal import Refusal
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.TyperException as mistake:
         terminal.complain(mistake.format_message())
     except (KeyboardInterrupt, typer.Abort):
-        return 130
+        return STOPPED
     return 2
 
 

@@ -19,6 +19,7 @@ class Recorder(Protocol):
 
     arrivals: list[Arrival]
     malformed: list[str]
+    faults: list[BaseException]
     open_requests: int
 
     def joined(self, connection: "Connection") -> int: ...
@@ -53,8 +54,13 @@ class Connection(asyncio.Protocol):
             self._ended(arrival)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         try:
             self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:  # the script itself failed: its test should know
+            self.receiver.faults.append(error.__context__ or error)
+            self.transport.abort()
         except httptools.HttpParserUpgrade:
             self._refuse("an upgrade to another protocol")
         except httptools.HttpParserError as error:

@@ -56,6 +56,8 @@ class RecordingReceiver:
         self.arrivals: list[Arrival] = []
         self.malformed: list[str] = []
         """What was received that is not HTTP/1.1, in the parser's words."""
+        self.faults: list[BaseException] = []
+        """What the script raised; the first one is raised again at the end of the block."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -68,6 +70,8 @@ class RecordingReceiver:
         for connection in tuple(self._connections):
             connection.stop()
         await self._server.wait_closed()
+        if self.faults:
+            raise self.faults[0]
 
     @property
     def url(self) -> str:

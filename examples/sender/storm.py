@@ -7,7 +7,8 @@ counts from that time, so that a receiver that stalls cannot hide it by slowing 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,8 +99,7 @@ class Storm:
 
     async def at_rate(self, rate: float) -> Figures:
         """An open loop: `rate` events per second, whatever becomes of the earlier ones."""
-        self.figures.begun = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
+        async with self._running(), asyncio.TaskGroup() as group:
             for number, message in enumerate(self._outgoing):
                 due = self.figures.begun + number / rate
                 if (wait := due - time.perf_counter()) > 0:
@@ -107,20 +107,19 @@ class Storm:
                 elif number % 64 == 0:
                     await asyncio.sleep(0)  # behind schedule: let the answers in
                 group.create_task(self._send(message, due))
-        return self._finished()
+        return self.figures
 
     async def by_clients(self, clients: int) -> Figures:
         """A closed loop: so many clients, each sending its next event when the last one was answered."""
-        self.figures.begun = time.perf_counter()
 
         async def client() -> None:
             for message in self._outgoing:
                 await self._send(message, time.perf_counter())
 
-        async with asyncio.TaskGroup() as group:
+        async with self._running(), asyncio.TaskGroup() as group:
             for _ in range(clients):
                 group.create_task(client())
-        return self._finished()
+        return self.figures
 
     def _messages(self, make: Callable[[], Message], duplicates_every: int) -> Iterator[Message]:
         last: Message | None = None
@@ -153,7 +152,11 @@ class Storm:
         except (OSError, TimeoutError) as error:
             return Reply(error=f"cannot connect: {reason(error)}")
         signature = self.signer.headers(message) if self.signer else {}
-        reply = await connection.post(message.body, {**message.headers, **signature}, self.timeout)
+        try:
+            reply = await connection.post(message.body, {**message.headers, **signature}, self.timeout)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
         if connection.usable:
             self._idle.append(connection)
         else:
@@ -169,8 +172,13 @@ class Storm:
             connection.close()
         return None
 
-    def _finished(self) -> Figures:
-        self.figures.ended = time.perf_counter()
-        for connection in self._idle:
-            connection.close()
-        return self.figures
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        """Between beginning and end, be it an early one."""
+        self.figures.begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.figures.ended = time.perf_counter()
+            for connection in self._idle:
+                connection.close()

@@ -38,6 +38,14 @@ def say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
+def verdict(status: str, text: str) -> None:
+    """One line on stdout that begins with a status, in its colour on a terminal."""
+    if sys.stdout.isatty():
+        Console().print(Text.assemble((f"{status:8}", _STYLES.get(status, "")), f" {text}"))
+    else:
+        say(f"{status:8} {text}")
+
+
 def as_json(report: Any) -> None:
     """A report for programs: on stdout, and nothing else there."""
     say(json.dumps(report, ensure_ascii=False, indent=2))
@@ -58,6 +66,7 @@ def progress(*extra: str) -> Progress:
         *(TextColumn(f"{{task.fields[{name}]}}") for name in extra),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
+        redirect_stdout=False,  # stdout may be a pipe while stderr is a terminal
         transient=True,
     )
 

@@ -8,7 +8,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -96,11 +95,11 @@ class Connection:
             reply.error = f"the connection broke: {error.strerror or type(error).__name__}"
         except httptools.HttpParserError as error:
             reply.error = f"the answer is not HTTP: {error}"
+        finally:
+            sent = sending.done() and not sending.cancelled() and sending.exception() is None
+            sending.cancel()
         reply.seconds = time.perf_counter() - begun
-        self.usable = reply.error is None and reply.keep_alive and sending.done()
-        sending.cancel()
-        with suppress(asyncio.CancelledError, OSError):
-            await sending
+        self.usable = reply.error is None and reply.keep_alive and sent
         return reply
 
     async def stall(self, headers: Mapping[str, str], announced: int, sent: bytes) -> None:

@@ -1,7 +1,7 @@
 """The kit's own ledger, read from Redis: its counts, and every record."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
@@ -34,38 +34,36 @@ class Books:
 
 async def read(redis: Redis, handlers: tuple[str, ...]) -> Books:
     """The books of a kit at rest."""
-    counts = {name.decode(): int(value) for name, value in (await redis.hgetall(KEYS.counts)).items()}
+    counts = {name: int(value) for name, value in (await _hash(redis, KEYS.counts)).items()}
     books = Books(counts=counts)
     async for record in redis.scan_iter(KEYS.delivery("*"), count=1000):
         delivery_id = record.decode().rpartition(":")[2]
-        fields = {name.decode(): value for name, value in (await redis.hgetall(record)).items()}
-        attempts = [unpack(attempt) for attempt in await redis.lrange(KEYS.attempts(delivery_id), 0, -1)]
+        fields = await _hash(redis, record.decode())
+        kept = await redis.execute_command("LRANGE", KEYS.attempts(delivery_id), 0, -1)
+        attempts = [unpack(attempt) for attempt in kept]
         books.records += 1
         for handler in handlers:
             failed = {number: at / 1000 for name, number, at, _, _ in attempts if name == handler}
-            books.outcomes[fields["k"].decode(), handler] = _recorded(fields.get(handler), failed)
+            books.outcomes[fields["k"].decode(), handler] = _recorded(fields.get(handler), int(fields["a"]), failed)
     return books
 
 
-def _recorded(field_value: bytes | None, failed: dict[int, float]) -> Recorded:
-    if field_value is None:
+async def _hash(redis: Redis, key: str) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in (await redis.execute_command("HGETALL", key)).items()}
+
+
+def _recorded(value: bytes | None, accepted_us: int, failed: dict[int, float]) -> Recorded:
+    if value is None:
         return Recorded("open", failed)
-    state, attempt, at = field_value.decode().split(" ")
-    return Recorded(state if state in {"done", "dead"} else "open", failed | {int(attempt): int(at) / 1000})
+    state, attempt, after_ms = value.decode().split(" ")
+    at = (accepted_us // 1000 + int(after_ms)) / 1000
+    return Recorded(state if state in {"done", "dead"} else "open", failed | {int(attempt): at})
 
 
 async def read_naive(redis: Redis, handlers: tuple[str, ...]) -> Books:
     """The nearest thing that a stock arq queue has: the events whose jobs still wait in it, named by their job ids."""
-    books = Books()
-    async for event in _waiting(redis):
-        for handler in handlers:
-            books.outcomes[event, handler] = Recorded("open")
-    return books
-
-
-async def _waiting(redis: Redis) -> AsyncIterator[str]:
-    for job_id in await redis.zrange(QUEUE, 0, -1):
-        yield job_id.decode()
+    waiting = [job_id.decode() for job_id in await redis.zrange(QUEUE, 0, -1)]
+    return Books(outcomes={(event, handler): Recorded("open") for event in waiting for handler in handlers})
 
 
 async def work_left(redis: Redis) -> int:

@@ -99,7 +99,7 @@ class Member:
     async def until_ready(self, within: float = 30.0) -> None:
         """Return when the process can be used; raises TimeoutError."""
         async with asyncio.timeout(within):
-            while not await self.ready():
+            while not await self.ready():  # noqa: ASYNC110 - another process has no event to wait for
                 await asyncio.sleep(0.05)
 
     async def _end(self) -> None:

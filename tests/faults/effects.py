@@ -13,7 +13,7 @@ from typing import Literal
 
 DIRECTORY = "FAULTS_EFFECTS"
 PROCESS = "FAULTS_PROCESS"
-"""Environment variables: where the files are, and the name of one life of a process (`worker-0.3`), never used again."""
+"""Environment variables: where the files are, and the name of one life of a process (`worker-0.3`), its own alone."""
 
 How = Literal["done", "failed", "gave up", "cancelled", ""]
 

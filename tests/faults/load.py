@@ -65,7 +65,8 @@ class Load:
         if dice < 0.10:  # at once, to both receivers
             waits += [0.0] * self._rng.choice([1, 1, 1, 5])
         elif dice < 0.25:  # later, when it may be done already, or still wait in a spool
-            waits.append(self._rng.uniform(0.01, self._seconds / 5))
+            left = self._seconds - number / self._rate
+            waits.append(self._rng.uniform(0.01, min(left, self._seconds / 5)))
         self.answers.unique += 1
         self.answers.duplicates += len(waits) - 1
         return [(event, body, wait) for wait in waits]

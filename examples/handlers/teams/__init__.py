@@ -18,8 +18,8 @@ from pydantic import AfterValidator, Field, SecretStr, TypeAdapter
 
 from examples.handlers import retry_after
 from examples.handlers.teams import card
-from examples.handlers.teams import outbox as outbox_module
-from examples.handlers.teams.outbox import Later, Outbox, Outcome, Pace, Turn, Waiting
+from examples.handlers.teams.content import Look
+from examples.handlers.teams.outbox import FAILED, SENT, Later, Outbox, Outcome, Pace, Turn, Waiting
 from examples.handlers.teams.words import LANGUAGES
 from receiver.settings import EnvSettings, Seconds, Words, load
 from worker import Context, Event, GiveUp, RetryLater
@@ -83,7 +83,7 @@ class TeamsSettings(EnvSettings):
         None, description="the same for Work Orders"
     )
     teams_photos: bool = Field(True, description="whether a card shows the first photo, which Teams then fetches")
-    teams_timeout: Seconds = Field(10.0, gt=0, le=25, description="longest wait for the workflow's answer")
+    teams_timeout: Seconds = Field(10.0, gt=0, le=15, description="longest wait for the workflow's answer")
     teams_rates: Annotated[Words, AfterValidator(_rates)] = Field(
         ("4/1s", "60/30s"), description="most cards in a time, for all workers together; every limit holds"
     )
@@ -96,10 +96,8 @@ class TeamsSettings(EnvSettings):
     teams_digest_window: Seconds = Field(60.0, ge=1, description="that window")
 
     @property
-    def look(self) -> card.Look:
-        return card.Look(
-            LANGUAGES[self.teams_language], self.teams_action_url, self.teams_work_order_url, self.teams_photos
-        )
+    def look(self) -> Look:
+        return Look(LANGUAGES[self.teams_language], self.teams_action_url, self.teams_work_order_url, self.teams_photos)
 
     @property
     def pace(self) -> Pace:
@@ -148,14 +146,17 @@ async def notify(event: Event, ctx: Context) -> None:
                 await _send(turn, outbox, settings, ctx)
             case Later(seconds, ahead):
                 raise RetryLater(seconds, f"the channel takes no card now; {ahead} are before this one")
-            case Outcome(outbox_module.SENT):
-                return
-            case Outcome(outbox_module.FAILED):
-                raise TeamsUnavailable("the Teams workflow could not be reached or failed, several times in a row")
-            case Outcome(reason):
-                raise GiveUp(reason)
+            case Outcome(text):
+                return _conclude(text)
         if time.monotonic() > until:
             raise RetryLater(0.1, "this run has sent for long enough")
+
+
+def _conclude(outcome: str) -> None:
+    if outcome == FAILED:
+        raise TeamsUnavailable("the Teams workflow could not be reached or failed, several times in a row")
+    if outcome != SENT:
+        raise GiveUp(outcome)
 
 
 async def _send(turn: Turn, outbox: Outbox, settings: TeamsSettings, ctx: Context) -> None:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from examples.handlers.teams import card
+from examples.handlers.teams.content import Look
 from examples.handlers.teams.words import LANGUAGES
 from receiver import events
 from receiver.settings import Settings, load
@@ -125,7 +126,9 @@ def _page(contents: Sequence[dict[str, Any]], theme: str, folder: Path) -> Path:
 
 def _read(page: Path, folder: Path) -> tuple[int, list[Seen]]:
     dom = _chromium(folder, "--dump-dom", page.as_uri())
-    _, _, rest = dom.partition('<template id="result">')
+    _, found, rest = dom.partition('<template id="result">')
+    if not found:
+        raise RendererMissing(f"the card renderer in {MODULES.parent} does not run; install it anew: .ci/card-renderer")
     text = rest.partition("</template>")[0]
     for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", "\xa0"), ("&amp;", "&")):
         text = text.replace(entity, character)
@@ -174,7 +177,7 @@ def sample(event_type: str, language: str) -> dict[str, Any]:
     """The card of a sample event, with a drawing for its photo: the samples' photos are at no real address."""
     body = json.dumps(events.BY_NAME[event_type].sample()).encode()
     url = "https://glartek.example.com/{id}"
-    look = card.Look(LANGUAGES[language], action_url=url, work_order_url=url)
+    look = Look(LANGUAGES[language], action_url=url, work_order_url=url)
     message = card.build(parse(body, load(Settings, redis_url="redis://not-used")), look)
     content: dict[str, Any] = message["attachments"][0]["content"]
     for element in content["body"]:

@@ -31,6 +31,7 @@ async def only_200_or_201(bench: Bench) -> str:
     "Answers promptly, alone",
     glartek="gives up after 10 s; slow receivers are among those it may disable or ask a customer to mend",
     mend=_QUEUE,
+    timed=True,
 )
 async def prompt_alone(bench: Bench) -> str:
     replies = [await bench.post(bench.message()) for _ in range(3)]
@@ -45,6 +46,7 @@ async def prompt_alone(bench: Bench) -> str:
     glartek="puts no limit to its requests: a busy day must not make the endpoint time out, for then every event "
     "is sent again on top",
     mend=f"{_QUEUE} Answer requests side by side: more workers, or an asynchronous server.",
+    timed=True,
 )
 async def prompt_under_load(bench: Bench) -> str:
     alone = (await bench.post(bench.message())).seconds
@@ -60,6 +62,7 @@ async def prompt_under_load(bench: Bench) -> str:
     "Answers promptly while the consumer behind it is slow",
     glartek="times out after 10 s although the event may have been taken, and sends it again: duplicates",
     mend=f"{_QUEUE} An outage of the ERP or of Teams must not be felt at the endpoint.",
+    timed=True,
 )
 async def prompt_while_consumer_is_slow(bench: Bench) -> str:
     if not bench.slow_cmd:

@@ -63,7 +63,7 @@ async def text_in_any_language(bench: Bench) -> str:
 async def any_content_type(bench: Bench) -> str:
     labels = ("text/plain", "application/json; charset=utf-8", "application/cloudevents+json", "")
     messages = [Message("", bench.message().body, headers={"content-type": label} if label else {}) for label in labels]
-    replies = [await bench.post(message) for message in messages]
+    replies = await bench.together(messages)
     bad = [
         f"{label or 'none'}: {said([reply])}"
         for label, reply in zip(labels, replies, strict=True)
@@ -88,6 +88,7 @@ async def huge_body(bench: Bench) -> str:
     "Answers others while a sender stalls in the middle of its body",
     glartek="runs into its 10 s when one bad connection holds up all the others, and sends everything again",
     mend="Use a server that does not spend a thread or a process on each slow connection, and a time limit for a body.",
+    timed=True,
 )
 async def stalled_bodies(bench: Bench) -> str:
     message = bench.message()
@@ -115,11 +116,10 @@ async def _accepts(bench: Bench, what: str, payload: dict[str, object]) -> str:
 
 async def _survives(bench: Bench, *bodies: bytes) -> str:
     """No crash, no broken connection, no silence; and an ordinary event is accepted right after."""
-    replies = [await bench.post_bytes(body) for body in bodies]
+    replies = await asyncio.gather(*map(bench.post_bytes, bodies))
     crashed = [f"{_shown(body)}: {said([reply])}" for body, reply in zip(bodies, replies, strict=True) if _crash(reply)]
     if crashed:
         raise Failed("; ".join(crashed))
-    await asyncio.sleep(0)
     after = await bench.post(bench.message())
     if not bench.fine(after):
         raise Failed(f"answered {said(replies)}, but an ordinary event right after: {said([after])}")

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from examples.sender import wire
+from examples.sender.check.ledger import Count
 from examples.sender.delivery import SUCCESS, TIMEOUT
 from examples.sender.payloads import Message, Samples, Story
 from examples.sender.signing import Signer
@@ -48,7 +49,7 @@ class Bench:
     limits: Limits = field(default_factory=Limits)
     samples: Samples = field(default_factory=Samples.ours)
     signer: Signer | None = None
-    effects_cmd: str | None = None
+    count: Count | None = None
     slow_cmd: str | None = None
     restore_cmd: str | None = None
     rng: Random = field(default_factory=Random)
@@ -69,8 +70,9 @@ class Bench:
         headers = self.headers(message)
         return await wire.post(self.url, pieces, headers, self.limits.timeout, chunked=chunked, pause=pause)
 
-    async def post_bytes(self, body: bytes, **headers: str) -> Reply:
-        return await self.post(Message("(raw)", body, headers=headers or {"content-type": "application/json"}))
+    async def post_bytes(self, body: bytes) -> Reply:
+        """Send any bytes, labelled as JSON."""
+        return await self.post(Message.raw(body))
 
     async def together(self, messages: Iterable[Message]) -> list[Reply]:
         """Send all of them at once, each on a connection of its own."""

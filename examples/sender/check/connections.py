@@ -64,16 +64,16 @@ async def keep_alive(bench: Bench) -> str:
     mend="End the URL with a long random token and answer 404 to any other, compared in constant time.",
 )
 async def secret_in_url(bench: Bench) -> str:
-    base, slash, last = bench.url.partition("?")[0].rpartition("/")
+    last = re.split(r"[/?&=]", bench.url)[-1]
     if len(last) < _TOKEN or not re.search(r"\d", last):
         raise Warned("this URL does not seem to hold a secret; behind a VPN or an allow list that may be right")
-    other = last[:-1] + ("A" if last[-1] != "A" else "B")
+    other = bench.url[:-1] + ("A" if last[-1] != "A" else "B")
     message = bench.message()
-    connection = await Connection(Endpoint.of(base + slash + other)).open(bench.limits.timeout)
+    connection = await Connection(Endpoint.of(other)).open(bench.limits.timeout)
     try:
         reply = await connection.post(message.body, bench.headers(message), bench.limits.timeout)
     finally:
         connection.close()
     if reply.status is None or reply.status < 400:  # noqa: PLR2004 - any refusal is a 4xx or more
-        raise Failed(f"one letter of the last path segment changed: {said([reply])}")
+        raise Failed(f"one letter of it changed: {said([reply])}")
     return f"one letter changed: {said([reply])}"

@@ -1,17 +1,16 @@
 """What the events did, not only how they were answered: needs the user's command that counts an event's effects."""
 
 import asyncio
-import shlex
 import time
-from asyncio.subprocess import PIPE
 
 from examples.sender.check.bench import Bench
 from examples.sender.check.findings import Failed, Skipped, check
+from examples.sender.check.ledger import CannotCount
 from examples.sender.payloads import Message
 
 _NEEDED = (
     "needs --effects-cmd, a command that prints how many times the event {id} took effect, such as: "
-    "psql -Atc \"select count(*) from audit where event_id = '{id}'\""
+    "psql -Atc \"select count(*) from audit where event_id = '{id}'\"; or --ledger for a receiver that is this kit"
 )
 
 
@@ -52,7 +51,7 @@ async def effect_of_every_event(bench: Bench) -> str:
 
 def _identified(bench: Bench) -> Message:
     message = bench.message()
-    if not bench.effects_cmd:
+    if bench.count is None:
         raise Skipped(_NEEDED)
     if not message.id:
         raise Skipped("the sample payloads have no event id to count effects by")
@@ -76,19 +75,9 @@ async def _once(bench: Bench, messages: list[Message], what: str) -> str:
 
 
 async def _counts(bench: Bench, messages: list[Message]) -> list[int]:
-    return [await _count(bench.effects_cmd or "", message.id or "") for message in messages]
-
-
-async def _count(command: str, event_id: str) -> int:
-    """How many effects the user's command counts; its last word must be a number."""
-    words = [word.replace("{id}", event_id) for word in shlex.split(command)]
+    if bench.count is None:
+        raise Skipped(_NEEDED)
     try:
-        process = await asyncio.create_subprocess_exec(*words, stdout=PIPE, stderr=PIPE)
-    except OSError as error:
-        raise Skipped(f"--effects-cmd cannot be run: {error.strerror}: {words[0]}") from None
-    out, err = await process.communicate()
-    last = (out.decode(errors="replace").split() or [""])[-1]
-    if process.returncode or not last.isdecimal():
-        told = (err or out).decode(errors="replace").strip().splitlines()[-1:] or ["nothing"]
-        raise Skipped(f"--effects-cmd should print a number; it ended with {process.returncode} and said: {told[0]}")
-    return int(last)
+        return [await bench.count(message.id or "") for message in messages]
+    except CannotCount as reason:
+        raise Skipped(str(reason)) from None

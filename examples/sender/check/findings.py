@@ -46,18 +46,22 @@ class Check:
     title: str
     glartek: str
     mend: str
+    timed: bool
+    """Whether it judges by the clock: a fault must then show twice, because any machine hesitates once."""
     made_by: Callable[[Bench], Awaitable[str]]
 
 
 CHECKS: dict[str, Check] = {}
 
 
-def check(title: str, *, glartek: str, mend: str) -> Callable[[Callable[[Bench], Awaitable[str]]], Check]:
+def check(
+    title: str, *, glartek: str, mend: str, timed: bool = False
+) -> Callable[[Callable[[Bench], Awaitable[str]]], Check]:
     """Add a coroutine to the list of checks, named as it is: it returns what it saw, or raises one of the above."""
 
     def add(made_by: Callable[[Bench], Awaitable[str]]) -> Check:
         name = made_by.__name__.replace("_", "-")
-        CHECKS[name] = Check(name, title, glartek, mend, made_by)
+        CHECKS[name] = Check(name, title, glartek, mend, timed, made_by)
         return CHECKS[name]
 
     return add

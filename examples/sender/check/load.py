@@ -13,6 +13,7 @@ _BROAD = "puts no limit to its requests, and a refused event (429, 503) may neve
     "Takes a steady stream of events",
     glartek=_BROAD,
     mend="Take the rate limit off this endpoint, or raise it far above your busiest hour; a queue evens out the rest.",
+    timed=True,
 )
 async def steady_stream(bench: Bench) -> str:
     limits = bench.limits

@@ -27,7 +27,7 @@ async def _made(check: Check, bench: Bench) -> Finding:
     begun = time.perf_counter()
     status: Status = "passed"
     try:
-        seen = await check.made_by(bench)
+        seen = await (_twice(check, bench) if check.timed else check.made_by(bench))
     except Failed as fault:
         status, seen = "failed", str(fault)
     except Warned as warning:
@@ -38,3 +38,10 @@ async def _made(check: Check, bench: Bench) -> Finding:
         status, seen = "failed", f"cannot connect: {error}"
     told = (check.glartek, check.mend) if status in {"failed", "warning"} else ("", "")
     return Finding(check.name, check.title, status, seen, time.perf_counter() - begun, *told)
+
+
+async def _twice(check: Check, bench: Bench) -> str:
+    try:
+        return await check.made_by(bench)
+    except Failed:
+        return await check.made_by(bench)

@@ -13,6 +13,7 @@ from examples.sender import terminal
 from examples.sender.check import reports
 from examples.sender.check.bench import Bench, Limits
 from examples.sender.check.findings import CHECKS, Finding
+from examples.sender.check.ledger import Count, by_command
 from examples.sender.check.run import findings
 from examples.sender.commands import options
 from examples.sender.commands.options import Folder, Html, Json, Secret, TimeOut
@@ -30,6 +31,7 @@ def check(
     only: Names = None,
     skip: Skips = None,
     effects_cmd: Annotated[str | None, typer.Option(help="Prints how often event {id} took effect.")] = None,
+    ledger: Annotated[bool, typer.Option("--ledger", help="Effects are in this kit's own Redis, REDIS_URL.")] = False,
     slow_cmd: Annotated[str | None, typer.Option(help="Makes the consumer behind the endpoint slow.")] = None,
     restore_cmd: Annotated[str | None, typer.Option(help="Undoes --slow-cmd.")] = None,
     samples: Folder = None,
@@ -62,7 +64,7 @@ def check(
         limits,
         options.samples(samples),
         options.signer(secret),
-        effects_cmd,
+        _count(effects_cmd, ledger=ledger),
         slow_cmd,
         restore_cmd,
     )
@@ -75,8 +77,18 @@ def check(
     if json:
         terminal.as_json(reports.as_dict(shown, found, used))
     else:
-        _print(shown, found)
+        terminal.say(f"\n{shown}: {reports.summary(found)}")
     return 1 if any(finding.status == "failed" for finding in found) else 0
+
+
+def _count(effects_cmd: str | None, *, ledger: bool) -> Count | None:
+    if effects_cmd and ledger:
+        raise Refusal("expected either --effects-cmd or --ledger")
+    if not ledger:
+        return by_command(effects_cmd) if effects_cmd else None
+    from examples.sender.check.kit_ledger import of_the_kit  # noqa: PLC0415 - nobody else should wait for redis and arq
+
+    return of_the_kit()
 
 
 async def _made(bench: Bench, names: Sequence[str], *, quiet: bool) -> list[Finding]:
@@ -85,23 +97,19 @@ async def _made(bench: Bench, names: Sequence[str], *, quiet: bool) -> list[Find
         task = bar.add_task("checking", total=len(names))
         async for finding in findings(bench, names):
             found.append(finding)
-            bar.advance(task)
-            if not quiet:
-                bar.print(_line(finding)) if not bar.disable else terminal.say(_line(finding))
+            bar.update(task, advance=1, description=finding.title)
+            if not quiet and bar.disable:
+                _tell(finding)
+    if not quiet and not bar.disable:  # two writers would garble the terminal
+        for finding in found:
+            _tell(finding)
     return found
 
 
-def _line(finding: Finding) -> str:
-    return f"{finding.status:8} {finding.title}: {finding.seen}"
-
-
-def _print(url: str, found: Sequence[Finding]) -> None:
-    for finding in found:
-        if finding.mend:
-            terminal.say(
-                f"\n{finding.check}: {finding.seen}\n  Glartek {finding.glartek}.\n  To mend it: {finding.mend}"
-            )
-    terminal.say(f"\n{url}: {reports.summary(found)}")
+def _tell(finding: Finding) -> None:
+    terminal.verdict(finding.status, f"{finding.title}: {finding.seen}")
+    if finding.mend:
+        terminal.say(f"         Glartek {finding.glartek}.\n         To mend it: {finding.mend}")
 
 
 def _list(*, json: bool) -> int:

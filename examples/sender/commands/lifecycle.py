@@ -14,7 +14,7 @@ import typer
 
 from examples.sender import delivery, payloads, terminal, webhooks
 from examples.sender.commands import options
-from examples.sender.commands.options import Json, Secret, TimeOut, To
+from examples.sender.commands.options import STOPPED, Json, Secret, TimeOut, To
 from examples.sender.disorder import Disorder, Due
 from examples.sender.endpoints import Endpoint, Policy, endpoints
 from examples.sender.life_cycles import life_cycles
@@ -60,9 +60,13 @@ def lifecycle(
         return 0
     policy = Policy(_waits(retries), not retold, disable_after, timeout)
     targets = endpoints(_webhooks(to, webhook, webhooks_file), policy, options.signer(secret))
-    asyncio.run(_tell(due, targets, wait=speed > 0))
+    stopped = False
+    try:
+        asyncio.run(_tell(due, targets, wait=speed > 0))
+    except KeyboardInterrupt:
+        stopped = True  # what was done until then is worth a report
     _report(targets, policy, number, disorder, json=json)
-    return 1 if any(target.report.failed or target.report.skipped for target in targets) else 0
+    return STOPPED if stopped else 1 if any(target.report.failed or target.report.skipped for target in targets) else 0
 
 
 def _schedule(seed: int, sites: int, work_orders: int, speed: float, begins: datetime) -> list[Due]:

@@ -20,6 +20,8 @@ Secret = Annotated[
     typer.Option(envvar="SENDER_SECRET", help="Sign with this whsec_… secret (Standard Webhooks).", show_default=False),
 ]
 Seed = Annotated[int | None, typer.Option(help="Repeat the same ids, times and bytes.")]
+STOPPED = 130
+"""The exit code of a run that was ended with Ctrl-C, as shells have it."""
 Json = Annotated[bool, typer.Option("--json", help="The report as JSON.")]
 TimeOut = Annotated[float, typer.Option("--timeout", min=0.05, max=60, help="Seconds to wait; Glartek waits 10.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]

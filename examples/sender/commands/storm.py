@@ -10,7 +10,7 @@ import typer
 
 from examples.sender import delivery, payloads, terminal
 from examples.sender.commands import options
-from examples.sender.commands.options import Folder, Json, Secret, Seed, TimeOut, To
+from examples.sender.commands.options import STOPPED, Folder, Json, Secret, Seed, TimeOut, To
 from examples.sender.payloads import Message, Samples, Story
 from examples.sender.storm import Figures, Storm
 from examples.sender.terminal import Refusal
@@ -45,14 +45,19 @@ def storm(
         options.endpoint(to), make, count, timeout=timeout, duplicates_every=duplicates_every,
         signer=options.signer(secret),
     )  # fmt: skip
-    figures = asyncio.run(_watched(sending, rate, clients or 1))
+    stopped = False
+    try:
+        asyncio.run(_watched(sending, rate, clients or 1))
+    except KeyboardInterrupt:
+        stopped = True  # what was done until then is worth a report
+    figures = sending.figures
     used = {"rate": rate, "clients": clients, "timeout": timeout, "duplicates_every": duplicates_every, "seed": seed}
     if json:
         shown = terminal.without_secrets(to or "")
         terminal.as_json({"to": shown, "note": payloads.INVENTED, "settings": used, **figures.as_dict()})
     else:
         _print(figures)
-    return 1 if figures.failed else 0
+    return STOPPED if stopped else int(figures.failed > 0)
 
 
 def _maker(types: Sequence[str] | None, samples: Samples, seed: int | None) -> Callable[[], Message]:
@@ -66,13 +71,13 @@ def _maker(types: Sequence[str] | None, samples: Samples, seed: int | None) -> C
     return make
 
 
-async def _watched(sending: Storm, rate: float | None, clients: int) -> Figures:
+async def _watched(sending: Storm, rate: float | None, clients: int) -> None:
     running = asyncio.create_task(sending.at_rate(rate) if rate else sending.by_clients(clients))
     with terminal.progress("figures") as bar:
         task = bar.add_task("storm", total=sending.count, figures="")
         while not (await asyncio.wait([running], timeout=0.2))[0]:
             bar.update(task, completed=sum(sending.figures.answers.values()), figures=_live(sending.figures))
-    return await running
+    await running
 
 
 def _live(figures: Figures) -> str:

@@ -82,11 +82,10 @@ def _walk(value: Any, path: str) -> Iterable[tuple[str, Any]]:
 
 def _retold(earlier: Arrival, later: Arrival) -> bool:
     before, after = leaves(earlier.body), leaves(later.body)
-    if not before or before.keys() != after.keys():
-        return False
-    changed = [path for path in before if before[path] != after[path]]
+    names = before.keys() | after.keys()
+    changed = [path for path in names if path not in before or path not in after or before[path] != after[path]]
     odd = [path for path in changed if not _CHANGING.search(path.rpartition(".")[2])]
-    if len(before) - len(changed) < _ENOUGH:
+    if len(names) - len(changed) < _ENOUGH:
         return False
     return not odd or (len(odd) == 1 and _failed(earlier) and bool(_ID.search(odd[0])))
 

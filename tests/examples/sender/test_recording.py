@@ -1,5 +1,7 @@
 import asyncio
 import json
+import ssl
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -117,3 +119,32 @@ async def test_an_endless_answer_is_not_read_to_its_end() -> None:
     """A huge answer costs no more than its first part: Glartek does not read it at all."""
     async with RecordingReceiver([Answer(body=b"x" * 5_000_000)]) as receiver, httpx2.AsyncClient() as client:
         assert (await deliver(client, receiver.url, CREATED)).ok
+
+
+async def test_a_fault_of_the_script_fails_the_test(glartek: Glartek) -> None:
+    """What the scripted answers raise is not taken for a fault of the sender: it comes out of the block."""
+
+    def script(_: Arrival) -> Answer:
+        raise KeyError("a slip")
+
+    with pytest.raises(KeyError, match="a slip"):
+        async with RecordingReceiver(script) as receiver:
+            assert not (await glartek.send(receiver.url, "action.created")).ok
+
+
+async def test_it_can_stand_behind_tls(tmp_path: Path) -> None:
+    """With a certificate the URL is https, and each arrival says which version of TLS it came with."""
+    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1")
+    files = ("-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert"), "-addext", "subjectAltName=IP:127.0.0.1")
+    openssl = await asyncio.create_subprocess_exec("openssl", *made, *files, stderr=asyncio.subprocess.DEVNULL)
+    assert await openssl.wait() == 0
+    server, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    server.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    trusting.load_verify_locations(tmp_path / "cert")
+    async with RecordingReceiver(tls=server) as receiver:
+        async with httpx2.AsyncClient(verify=trusting, trust_env=False) as client:
+            assert (await deliver(client, receiver.url, CREATED)).ok
+        assert receiver.url.startswith("https://127.0.0.1:")
+        assert receiver.of()[0].tls == "TLSv1.3"
+        stranger = await wire.post(receiver.url, b"{}", {}, 1)
+        assert "CERTIFICATE_VERIFY_FAILED" in (stranger.error or "")

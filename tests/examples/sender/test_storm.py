@@ -1,4 +1,8 @@
+import asyncio
 import itertools
+import json
+import signal
+import sys
 import time
 from random import Random
 
@@ -8,6 +12,7 @@ from examples.sender import payloads
 from examples.sender.payloads import Message
 from examples.sender.recording import Answer, Arrival, RecordingReceiver
 from examples.sender.storm import Figures, Storm
+from tests.conftest import ROOT
 from tests.examples.sender.conftest import Run
 
 pytestmark = pytest.mark.anyio
@@ -106,3 +111,18 @@ async def test_a_failing_storm_is_a_failing_command(command: Run) -> None:
         finished = await command("storm", "--to", failing.url, "--clients", "1", "--count", "2")
     assert finished.code == 1
     assert "500" in finished.out
+
+
+async def test_a_storm_that_is_stopped_reports_what_it_did(recording_receiver: RecordingReceiver) -> None:
+    """Ctrl-C ends it at once, with the figures so far and the exit code that shells expect."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "examples.sender", "storm", "--rate", "50", "--count", "10000"),
+        *("--to", recording_receiver.url, "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+    )
+    await recording_receiver.wait_for(n=5)
+    process.send_signal(signal.SIGINT)
+    out, _ = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 130
+    assert 5 <= json.loads(out)["delivered"] < 10000

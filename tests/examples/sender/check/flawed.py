@@ -15,7 +15,7 @@ from receiver import events
 
 PATH = "/webhooks/t0kenThatIsLongEnough4Tests"
 QUICK = Limits(
-    timeout=3, prompt=0.5, burst=50, rate=30, rate_seconds=0.3, max_rate=60, huge=2_000_000, slow_body=0.1,
+    timeout=3, prompt=1.0, burst=50, rate=30, rate_seconds=0.3, max_rate=60, huge=2_000_000, slow_body=0.1,
     effects_wait=0.5, effects_settle=0.2,
 )  # fmt: skip
 Answering = Callable[[Arrival], Answer]
@@ -68,12 +68,12 @@ def took_long(arrival: Arrival) -> bool:
 
 
 def one_at_a_time() -> Answering:
-    """Handles in the request, one request after another, 15 ms each."""
+    """Handles in the request, one request after another, 25 ms each."""
     free_at = 0.0
 
     def answer(arrival: Arrival) -> Answer:
         nonlocal free_at
-        free_at = max(free_at, time.monotonic()) + 0.015
+        free_at = max(free_at, time.monotonic()) + 0.025
         return replace(good(arrival), delay=free_at - time.monotonic())
 
     return answer
@@ -81,7 +81,7 @@ def one_at_a_time() -> Answering:
 
 def as_slow_as_its_consumer(folder: Path) -> Answering:
     """Handles in the request; the consumer is slow while a file exists."""
-    return lambda arrival: replace(good(arrival), delay=0.7 if (folder / "slow").exists() else 0.0)
+    return lambda arrival: replace(good(arrival), delay=1.3 if (folder / "slow").exists() else 0.0)
 
 
 def refuses_duplicates() -> Answering:
@@ -209,7 +209,7 @@ class Flaw:
 FLAWS = {
     "answers 204": Flaw("only-200-or-201", lambda _: always(status=204)),
     "redirects": Flaw("only-200-or-201", lambda _: always(status=302)),
-    "is slow": Flaw("prompt-alone", lambda _: always(delay=0.12), replace(QUICK, prompt=0.1, burst=10)),
+    "is slow": Flaw("prompt-alone", lambda _: always(delay=0.15), replace(QUICK, prompt=0.12, burst=10)),
     "handles one at a time": Flaw("prompt-under-load", lambda _: one_at_a_time()),
     "waits for its consumer": Flaw("prompt-while-consumer-is-slow", as_slow_as_its_consumer),
     "says thank you at length": Flaw("lean-answer", lambda _: always(body=b"<p>Thank you!</p>" * 200)),

@@ -7,6 +7,7 @@ import pytest
 
 from examples.sender.check.bench import Bench, Limits
 from examples.sender.check.findings import CHECKS, Finding
+from examples.sender.check.ledger import by_command
 from examples.sender.check.run import findings
 from examples.sender.recording import Answer, RecordingReceiver
 from tests.examples.sender.check import flawed
@@ -19,14 +20,15 @@ pytestmark = pytest.mark.anyio
 async def checked(url: str, folder: Path, limits: Limits = QUICK) -> dict[str, Finding]:
     """Every check, the effects included where the receiver under `folder` writes them."""
     bench = Bench(url, limits, slow_cmd=f"touch {folder}/slow", restore_cmd=f"rm {folder}/slow")
-    bench.effects_cmd = f"sh -c 'cat {folder}/{{id}} 2>/dev/null | wc -l'" if (folder / "effects").exists() else None
+    if (folder / "effects").exists():
+        bench.count = by_command(f"sh -c 'cat {folder}/{{id}} 2>/dev/null | wc -l'")
     return {finding.check: finding async for finding in findings(bench)}
 
 
 @pytest.fixture(scope="module")
 async def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Finding]]:
     """What the checks find in every flawed receiver: some at a time, for most of it is waiting."""
-    some = asyncio.Semaphore(8)
+    some = asyncio.Semaphore(9)
 
     async def find(name: str) -> tuple[str, dict[str, Finding]]:
         flaw, folder = FLAWS[name], tmp_path_factory.mktemp("receiver")
@@ -112,6 +114,7 @@ async def test_commands_that_do_not_work_are_skips_with_a_reason(run: Run) -> No
         (("http://127.0.0.1:9/", "--only", "keepalive"), "did you mean keep-alive"),
         (("http://127.0.0.1:9/", "--secret", "whsec_?"), "--secret: expected whsec_"),
         (("http://127.0.0.1:9/", "--samples", "/nowhere"), "expected a folder"),
+        (("http://127.0.0.1:9/", "--ledger", "--effects-cmd", "x"), "either --effects-cmd or --ledger"),
     ],
 )
 async def test_wrong_usage_is_one_line(run: Run, arguments: tuple[str, ...], expected: str) -> None:

@@ -47,3 +47,9 @@ async def test_the_kit_passes_all_of_its_own_checks(run: Run, start: Start, valk
     found = {finding["check"]: (finding["status"], finding["seen"]) for finding in finished.json()["findings"]}
     assert {check: seen for check, seen in found.items() if seen[0] != "passed"} == {}
     assert finished.code == 0
+    effects = ("--only", "effect-once", "--only", "effect-once-at-once", "--only", "effect-of-every-event", "--json")
+    url, settle = f"http://{address}/webhooks/glartek/{TOKEN}", ("--effects-settle", "0.2")
+    ledger = await run("check", url, *effects, *settle, "--ledger", REDIS_URL=valkey_url)
+    assert [finding["status"] for finding in ledger.json()["findings"]] == ["passed"] * 3, ledger.out
+    nowhere = await run("check", url, *effects, *settle, "--ledger", REDIS_URL="redis://127.0.0.1:9")
+    assert {finding["status"] for finding in nowhere.json()["findings"]} == {"skipped"}

@@ -116,7 +116,9 @@ SENDERS: dict[str, Sender] = {
     "CloudEvents, follows redirects": Follower(lambda number, _: event(number), cloudevents, waits=(0.02, 0.02)),
     "nothing but bytes": Sender(lambda number, _: event(number), good=frozenset({200, 201, 202, 204})),
     "tells each try anew": Sender(
-        lambda number, attempt: event(number, meta={"eventUid": f"u-{number}", "sentAt": attempt, "attempt": attempt})
+        lambda number, attempt: event(
+            number, meta={"eventUid": f"u-{number}", "sentAt": attempt, **({"attempt": attempt} if attempt else {})}
+        )
     ),
     "its id is the Work Order's": Sender(
         lambda number, _: event(number, id=f"wo_{number // 3}"),

@@ -2,19 +2,24 @@ import asyncio
 import signal
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 import httpx2
 import pytest
 
-from examples.sender import wire
+from examples.sender import delivery, wire
+from examples.sender.endpoints import Endpoint, Policy
+from examples.sender.life_cycles import life_cycles
+from examples.sender.payloads import Message
 from examples.sender.profile import reports
 from examples.sender.profile.conclusions import Profile, profile
 from examples.sender.profile.proposal import Proposal, propose
 from examples.sender.profile.script import Script, scenes
 from examples.sender.profile.sightings import sightings
 from examples.sender.recording import RecordingReceiver
+from examples.sender.webhooks import Webhook
 from receiver.settings import ReceiverSettings, load
 from tests.conftest import ROOT
 from tests.examples.sender.conftest import Run
@@ -137,6 +142,25 @@ def test_nothing_is_proposed_from_nothing() -> None:
     """Without a request there is no proposal, and the report says so."""
     assert propose([]).settings == {}
     assert "nothing arrived" in propose([]).reasons[0]
+
+
+async def test_the_kit_s_own_sender_is_profiled_right() -> None:
+    """Life cycles with retries that differ in their bytes: every event is recognised, and its id is proposed."""
+    happenings = life_cycles(4, 2, 2, datetime(2026, 11, 3, 6, tzinfo=UTC))
+    script = Script(list(scenes(PATH, late=0.4).values()), tries=2)
+    async with (
+        RecordingReceiver(script.answer, at_headers=script.at_headers, path=PATH) as receiver,
+        delivery.client() as client,
+    ):
+        policy = Policy(retries=(0.01, 0.02, 0.03), byte_identical=False, timeout=0.2)
+        target = Endpoint(Webhook(frozenset(), receiver.url), policy)
+        for happening in happenings:
+            await target.deliver(client, Message.of(happening.payload))
+        proposal = propose(sightings(receiver.arrivals))
+    assert len(happenings) > len(script.scenes)
+    assert proposal.settings["IDEMPOTENCY_SOURCES"] == "event-id,body"
+    assert proposal.settings["EVENT_ID_PATHS"] == "id"
+    assert f"became {len(happenings)} events, as many as there were" in proposal.replayed
 
 
 async def test_a_url_that_was_never_encoded_is_not_http() -> None:

@@ -1,0 +1,108 @@
+"""`python -m tests.bench`: how fast the kit is, beside what else there is, in one run on one machine."""
+
+import gc
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tests.bench import chart, desk, door, load, report
+from tests.bench.book import Book
+from tests.bench.contenders import bullmq_is_here
+from tests.bench.door import Bench
+from tests.bench.processes import BenchError
+
+HERE = Path(__file__).parent
+PAGE, CHART, FIGURES = HERE / "README.md", HERE / "chart.svg", HERE / "figures.json"
+MEASURES: dict[str, Callable[[Bench], None]] = {
+    measure.__name__: measure
+    for measure in (
+        door.accepting,
+        door.answering,
+        desk.starting,
+        desk.idle,
+        desk.draining,
+        door.crowded,
+        door.large,
+        desk.lasting,
+    )
+}
+BUSY = 0.5
+"""Load average above which the figures say more about the machine's other work than about the kit."""
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help=f"A measure ({', '.join(MEASURES)}); repeatable.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="How long each sample is.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="How often each contender has its turn.")] = 5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="A million events, two million keys: half an hour.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Put the figures on the page, and draw the chart.")] = False,
+) -> None:
+    """Measure the kit beside a bare endpoint, the textbook, and Fastify with BullMQ."""
+    console = Console(stderr=True, highlight=False)
+    unknown = sorted({*(only or ())} - {*MEASURES})
+    if unknown or (write and only):
+        wrong = f"--only {unknown[0]}: expected {', '.join(MEASURES)}" if unknown else "--write takes every measure"
+        console.print(wrong, markup=False)
+        sys.exit(2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process of ours is stopped
+    if not shutil.which("wrk"):
+        console.print(load.GET_WRK, markup=False)
+    begun, busy = time.monotonic(), os.getloadavg()[0]
+    if busy > BUSY:
+        console.print(f"load average {busy:.2f}: this machine is busy, trust no figure of this run", markup=False)
+    book = Book()
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+            bullmq = bullmq_is_here()
+            tell = _progress(console)
+            if not bullmq:
+                tell("no node or npm here: without Fastify + BullMQ")
+            bench = Bench(Path(directory), book, seconds, rounds, full, bullmq, tell)
+            for name in only or MEASURES:
+                tell(name)
+                gc.collect()
+                MEASURES[name](bench)
+    except BenchError as error:
+        console.print(str(error), markup=False)
+        sys.exit(1)
+    setting = {
+        "load average before": f"{busy:.2f}",
+        "rounds": f"{rounds} of {seconds:g} s",
+        "events": "full" if full else "scaled down",
+        "load": "wrk" if shutil.which("wrk") else "storm",
+        "took": f"{time.monotonic() - begun:.0f} s",
+    }
+    _publish(report.Report.of(book, setting), json_file, write=write)
+
+
+def _publish(found: report.Report, json_file: Path | None, *, write: bool) -> None:
+    report.show(found, Console())
+    if json_file:
+        report.write_json(found, json_file)
+    if write:
+        report.write_json(found, FIGURES)
+        report.write_page(found, PAGE)
+        CHART.write_text(chart.draw(found.book), encoding="utf-8")
+
+
+def _progress(console: Console) -> Callable[[str], None]:
+    begun = time.monotonic()
+
+    def tell(what: str) -> None:
+        console.print(f"{time.monotonic() - begun:5.0f} s · {what}", markup=False, soft_wrap=True)
+
+    return tell
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,149 @@
+"""Who is measured, side by side: the limit, the textbook, the kit, the best of elsewhere."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from redis import Redis
+
+from receiver.connection import embedded
+from tests.bench.processes import BenchError, Process, cpu_seconds, free_port
+
+TOKEN = "a-token-for-the-bench-0123456789"
+BULLMQ_FILES = Path(__file__).with_name("bullmq")
+_PYTHON = (sys.executable, "-m")
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to receive webhooks: its processes, how its Valkey syncs, and the keys in which its work waits."""
+
+    name: str
+    receiver: tuple[str, ...]
+    worker: tuple[str, ...] = ()
+    fsync: str = "everysec"
+    waiting: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    jobs: int = 1
+    """Jobs for each event."""
+    workers: int = 1
+
+
+BARE = Contender("bare endpoint", (*_PYTHON, "tests.bench.bare"))
+TEXTBOOK = Contender(
+    "textbook",
+    (*_PYTHON, "tests.bench.textbook", "receiver"),
+    (*_PYTHON, "tests.bench.textbook", "worker"),
+    waiting=("arq:queue",),
+)
+KIT = Contender(
+    "kit, everysec",
+    (*_PYTHON, "receiver"),
+    (*_PYTHON, "worker"),
+    waiting=("arq:queue", "glartek:leases"),
+)
+KIT_ALWAYS = Contender("kit, always", KIT.receiver, KIT.worker, fsync="always", waiting=KIT.waiting)
+BULLMQ = Contender(
+    "Fastify + BullMQ",
+    ("node", "server.js"),
+    ("node", "worker.js"),
+    waiting=("bull:events:wait", "bull:events:active", "bull:events:prioritized"),
+)
+
+
+class Running:
+    """A contender that listens at `url`, with a Valkey of its own that `redis` talks to."""
+
+    def __init__(self, contender: Contender, home: Path, redis_url: str, redis: Redis) -> None:
+        self.contender, self.home, self.redis = contender, home, redis
+        socket = redis_url.removeprefix("unix://")
+        self.env = {
+            "REDIS_URL": redis_url,
+            "REDIS_SOCKET": socket,
+            "WEBHOOK_TOKEN": TOKEN,
+            "SPOOL_PATH": str(home / "spool.db"),
+            "LOG_LEVEL": "warning",
+            "LOG_FORMAT": "json",
+            "HANDLERS": "tests.bench.handlers:THREE",
+            **contender.env,
+        }
+        self._redis_pid = int(self.info("server")["process_id"])
+        port = free_port()
+        self.receiver = Process(
+            self._placed(contender.receiver), {**self.env, "PORT": str(port)}, home / "receiver.log"
+        )
+        self.receiver.until_listening(port)
+        self.url = f"http://127.0.0.1:{port}/webhooks/glartek/{TOKEN}"
+
+    @contextmanager
+    def working(self, count: int = 1, **env: str) -> Iterator[list[Process]]:
+        """Worker processes for as long as the block runs."""
+        with ExitStack() as stack:
+            workers = []
+            for number in range(count):
+                log = self.home / f"worker-{number}.log"
+                workers.append(Process(self._placed(self.contender.worker), {**self.env, **env}, log))
+                stack.callback(workers[-1].stop)
+            yield workers
+
+    def waiting(self) -> int:
+        """Jobs that are not finished."""
+        return sum(self._size(key) for key in self.contender.waiting)
+
+    def info(self, section: str) -> dict[str, Any]:
+        """A section of the Valkey's INFO."""
+        return cast(dict[str, Any], self.redis.info(section))
+
+    def redis_cpu(self) -> float:
+        """Seconds of CPU that its Valkey has used."""
+        return cpu_seconds(self._redis_pid)
+
+    def count(self, name: str) -> int:
+        """One of the kit's own counts."""
+        return int(cast(bytes | None, self.redis.hget("glartek:counts", name)) or 0)
+
+    def forget(self) -> None:
+        """Empty the Valkey: every sample begins with nothing."""
+        self.redis.flushall()
+
+    def _size(self, key: str) -> int:
+        command = {b"zset": "ZCARD", b"list": "LLEN"}.get(cast(bytes, self.redis.type(key)))
+        return cast(int, self.redis.execute_command(command, key)) if command else 0
+
+    def _placed(self, command: tuple[str, ...]) -> tuple[str, ...]:
+        """The command with the path of its script, for those that are not Python modules."""
+        return (command[0], str(BULLMQ_FILES / command[1])) if command[0] == "node" else command
+
+
+@contextmanager
+def running(contender: Contender, directory: Path) -> Iterator[Running]:
+    """The contender's Valkey and receiver for as long as the block runs."""
+    home = Path(tempfile.mkdtemp(dir=directory))
+    # no rewrite of the append-only file in mid-measurement
+    options = ("--appendfsync", contender.fsync, "--auto-aof-rewrite-percentage", "0")
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        redis_url = stack.enter_context(embedded(home / "valkey", *options))
+        redis = stack.enter_context(Redis.from_url(redis_url))
+        one = Running(contender, home, redis_url, redis)
+        stack.callback(one.receiver.stop)
+        yield one
+
+
+def bullmq_is_here() -> bool:
+    """Whether Fastify and BullMQ can be measured; installs their packages at the first time."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        return False
+    if not (BULLMQ_FILES / "node_modules").exists():
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        done = subprocess.run(command, cwd=BULLMQ_FILES, env=dict(os.environ), capture_output=True, check=False)
+        if done.returncode != 0:
+            raise BenchError(f"npm ci failed in {BULLMQ_FILES.name}/: {done.stderr.decode()[-300:]}")
+    return True

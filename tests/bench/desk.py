@@ -1,0 +1,136 @@
+"""The measures behind the door: from accepted to handled, and what stays in memory."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tests.bench import contenders, load
+from tests.bench.book import percentile
+from tests.bench.contenders import Contender, Running
+from tests.bench.door import Bench
+from tests.bench.processes import BenchError, Process
+
+PATIENCE = 120.0
+"""Seconds without any progress after which a queue that has to drain is given up."""
+
+
+def starting(bench: Bench) -> None:
+    """From POST to the handler's first line, at 100 events a second."""
+    with bench.all_of(contenders.KIT_ALWAYS, contenders.TEXTBOOK) as all_running:
+        for one in bench.turns(all_running):
+            journal = one.home / "journal"
+            journal.unlink(missing_ok=True)
+            with one.working(HANDLERS="tests.bench.handlers:STARTED", JOURNAL=str(journal)):
+                load.open_loop(one.url, 100, 1)  # until the worker runs and has its scripts
+                _until_idle(one)
+                journal.write_text("", encoding="ascii")
+                load.open_loop(one.url, 100, bench.seconds)
+                _until_idle(one)
+            waits = [int(line) / 1e6 for line in _lines(journal)]
+            for share, name in ((0.5, "p50"), (0.99, "p99")):
+                bench.book.note(f"started {name} · {one.contender.name}", percentile(waits, share))
+            one.forget()
+
+
+def idle(bench: Bench) -> None:
+    """What receiver and worker use when there is nothing to do, in percent of a core."""
+    seconds = 30.0 if bench.full else 10.0
+    with bench.all_of(contenders.KIT_ALWAYS) as (one,), one.working() as (worker,):
+        load.exactly(one.url, 100)
+        _until_idle(one)
+        bench.tell(f"{seconds:g} s of nothing")
+        time.sleep(2)
+        before = one.receiver.cpu() + worker.cpu()
+        time.sleep(seconds)
+        used = one.receiver.cpu() + worker.cpu() - before
+        bench.book.note(f"idle CPU · {one.contender.name}", used / seconds * 100)
+
+
+def draining(bench: Bench) -> None:
+    """Events per second through three trivial handlers, from a queue that was filled before."""
+    textbook = replace(contenders.TEXTBOOK, env={"JOBS": "3"}, jobs=3)
+    tuned = replace(textbook, name="textbook, tuned", env={"JOBS": "3", "TUNED": "1"})
+    two = replace(contenders.KIT, name="kit, everysec, two workers", workers=2)
+    counts = {contenders.KIT.name: 8000, two.name: 12000, textbook.name: 300, tuned.name: 1500}
+    some: list[Contender] = [textbook, tuned, contenders.KIT, two]
+    if bench.with_bullmq:
+        some.append(contenders.BULLMQ)
+        counts[contenders.BULLMQ.name] = 12000
+    with bench.all_of(*some) as all_running:
+        for one in bench.turns(all_running):
+            _drain(bench, one, counts[one.contender.name])
+
+
+def lasting(bench: Bench) -> None:
+    """Memory of receiver and worker after many events, and of Redis for each key that it remembers."""
+    events = 1_000_000 if bench.full else 60_000
+    kit = replace(contenders.KIT, env={"KEEP_PAYLOADS": "0"})
+    with bench.all_of(kit) as (one,), one.working() as (worker,):
+        load.exactly(one.url, 1000)
+        _until_idle(one)
+        empty, before = one.info("memory")["used_memory"], one.count("accepted")
+        halves = []
+        for goal in (events // 2, events):
+            while (accepted := one.count("accepted")) < goal:
+                bench.tell(f"{accepted} of {events} events")
+                load.exactly(one.url, min(10_000, goal - accepted))
+                _until_idle(one)
+            halves.append((one.receiver.memory(), worker.memory()))
+        time.sleep(1)
+        used = one.info("memory")["used_memory"] - empty
+        bench.book.note("memory · remembered key", used / (one.count("accepted") - before))
+        for name, of in (("half-way", halves[0]), ("", halves[1])):
+            for who, size in zip(("receiver", "worker"), of, strict=True):
+                bench.book.note(f"memory · {who}{', ' if name else ''}{name}", size / 1e6)
+
+
+def _drain(bench: Bench, one: Running, count: int) -> None:
+    """Fill the queue, start the workers, and time what happens between a tenth and nineteen twentieths of it."""
+    load.exactly(one.url, count)
+    total = one.waiting()
+    if total != count * one.contender.jobs:
+        raise BenchError(f"{one.contender.name}: {total} jobs were queued for {count} events")
+    with one.working(one.contender.workers) as workers:
+        begun, begun_cpu, left = _until_left(one, total * 0.9, workers)
+        redis = one.redis_cpu()
+        ended, ended_cpu, rest = _until_left(one, total * 0.05, workers)
+        redis = one.redis_cpu() - redis
+        _until_idle(one)
+        _check_outcomes(one, count)
+    events = (left - rest) / one.contender.jobs
+    bench.book.note(f"handled/s · {one.contender.name}", events / (ended - begun))
+    bench.book.note(f"worker CPU · {one.contender.name}", (ended_cpu - begun_cpu) / events * 1e6)
+    bench.book.note(f"Redis CPU, handling · {one.contender.name}", redis / events * 1e6)
+    one.forget()
+
+
+def _until_left(one: Running, jobs: float, workers: Sequence[Process]) -> tuple[float, float, int]:
+    """(time, CPU of the workers, jobs) once no more than so many jobs are left."""
+    progress, least = time.monotonic(), one.waiting()
+    while (left := one.waiting()) > jobs:
+        now = time.monotonic()
+        if left < least:
+            progress, least = now, left
+        if now - progress > PATIENCE:
+            raise BenchError(f"{one.contender.name}: {left} jobs were left, and none was finished in {PATIENCE:g} s")
+        time.sleep(0.01)
+    return time.monotonic(), sum(worker.cpu() for worker in workers), left
+
+
+def _until_idle(one: Running) -> None:
+    _until_left(one, 0, ())
+
+
+def _check_outcomes(one: Running, count: int) -> None:
+    """Whoever counts outcomes must have one for each handler of each event: no figure for work that was not done."""
+    if one.contender.worker != contenders.KIT.worker:
+        return
+    for handler in ("first", "second", "third"):
+        done = one.count(f"handlers.{handler} done")
+        if done != count:
+            raise BenchError(f"handlers.{handler} has {done} outcomes for {count} events")
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="ascii").splitlines()

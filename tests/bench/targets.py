@@ -1,0 +1,108 @@
+"""What has to be reached: each row is measured in one run, and every ratio within one round of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.bench.book import Book, middle
+
+Unit = Literal["ratio", "per second", "ms", "%", "MB", "bytes", "µs", "MB/s"]
+_FORMS: dict[Unit, Callable[[float], str]] = {
+    "ratio": lambda value: f"{value:.2f}",
+    "per second": lambda value: f"{value:,.0f}/s".replace(",", " "),
+    "ms": lambda value: f"{value:.1f} ms",
+    "%": lambda value: f"{value:.2f} %",
+    "MB": lambda value: f"{value:.0f} MB",
+    "bytes": lambda value: f"{value:.0f} B",
+    "µs": lambda value: f"{value:.0f} µs",
+    "MB/s": lambda value: f"{value:.0f} MB/s",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a series, or its ratio `against` another one, and the `target` if there is one."""
+
+    title: str
+    of: str
+    against: str | None = None
+    unit: Unit = "ratio"
+    least: float | None = None
+    most: float | None = None
+
+    def values(self, book: Book) -> list[float]:
+        return book.values(self.of, self.against)
+
+    def shown(self, value: float) -> str:
+        return _FORMS[self.unit](value)
+
+    @property
+    def target(self) -> str:
+        if self.least is not None:
+            return f"at least {self.shown(self.least)}"
+        return f"under {self.shown(self.most)}" if self.most is not None else ""
+
+    def reached(self, book: Book) -> bool | None:
+        """Whether the median is where it has to be; None without a target or a value."""
+        values = self.values(book)
+        if not values or (self.least is None and self.most is None):
+            return None
+        if self.least is not None:
+            return middle(values) >= self.least
+        return self.most is not None and middle(values) < self.most
+
+
+ROWS = (
+    Row("accepted and stored per second, against the bare endpoint (everysec)",
+        "accepts/s · kit, everysec", "accepts/s · bare endpoint", least=0.70),
+    Row("the same with appendfsync always", "accepts/s · kit, always", "accepts/s · bare endpoint", least=0.50),
+    Row("against the textbook", "accepts/s · kit, everysec", "accepts/s · textbook", least=6),
+    Row("against Fastify + BullMQ", "accepts/s · kit, everysec", "accepts/s · Fastify + BullMQ", least=1.2),
+    Row("duplicates per second against unique events", "duplicates/s · kit, everysec", "accepts/s · kit, everysec",
+        least=1.0),
+    Row("p99 of the answer at 1 000/s, open loop", "answer p99 · kit, always", unit="ms", most=10),
+    Row("POST to handler started at 100/s, p50", "started p50 · kit, always", unit="ms", most=5),
+    Row("POST to handler started at 100/s, p99", "started p99 · kit, always", unit="ms", most=20),
+    Row("idle CPU of receiver and worker together", "idle CPU · kit, always", unit="%", most=1),
+    Row("events through three handlers, one worker, against the textbook with one job for each handler",
+        "handled/s · kit, everysec", "handled/s · textbook", least=5),
+    Row("the same against the textbook tuned as far as arq's options go",
+        "handled/s · kit, everysec", "handled/s · textbook, tuned"),
+    Row("two worker processes against one", "handled/s · kit, everysec, two workers", "handled/s · kit, everysec",
+        least=1.7),
+    Row("memory of the receiver at the end", "memory · receiver", unit="MB", most=100),
+    Row("memory of the worker at the end", "memory · worker", unit="MB", most=100),
+    Row("memory of the receiver at the end against half-way", "memory · receiver", "memory · receiver, half-way",
+        most=1.05),
+    Row("memory of the worker at the end against half-way", "memory · worker", "memory · worker, half-way", most=1.05),
+    Row("Redis memory for each remembered key, outcomes of three handlers included", "memory · remembered key",
+        unit="bytes", most=300),
+    Row("accept rate with many keys remembered against empty", "accepts/s · many keys", "accepts/s · empty", least=0.9),
+    Row("accept rate with many jobs queued against empty", "accepts/s · many jobs", "accepts/s · empty", least=0.9),
+    Row("1 MiB bodies, against the bare endpoint", "1 MiB bodies · kit, everysec", "1 MiB bodies · bare endpoint"),
+    Row("memory of the receiver at its highest, 16 senders of 1 MiB bodies", "memory · receiver, 1 MiB bodies",
+        unit="MB", most=200),
+)  # fmt: skip
+
+UNITS: dict[str, Unit] = {
+    "accepts/s": "per second",
+    "duplicates/s": "per second",
+    "handled/s": "per second",
+    "receiver CPU": "µs",
+    "Redis CPU": "µs",
+    "worker CPU": "µs",
+    "Redis CPU, handling": "µs",
+    "answer p99": "ms",
+    "started p50": "ms",
+    "started p99": "ms",
+    "idle CPU": "%",
+    "memory": "MB",
+    "1 MiB bodies": "MB/s",
+}
+"""The unit of a series, by the first part of its name; CPU is for each event."""
+
+
+def series_row(name: str) -> Row:
+    """A series as a line of its own."""
+    unit: Unit = "bytes" if name == "memory · remembered key" else UNITS[name.partition(" · ")[0]]
+    return Row(name, name, unit=unit)

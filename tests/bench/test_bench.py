@@ -1,0 +1,118 @@
+"""The harness's own logic: arithmetic and rendering. Nothing is timed here."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from receiver import events
+from receiver.delivery import Sources
+from tests.bench import chart, load
+from tests.bench.book import Book, percentile
+from tests.bench.report import Report, markdown, show, with_section, write_page
+from tests.bench.targets import ROWS, UNITS, Row, series_row
+
+FASTER = Row("faster", "a/s · us", "a/s · them", least=1.5)
+
+
+def noted(**series: list[float]) -> Book:
+    return Book({name.replace("_", "/s · "): values for name, values in series.items()})
+
+
+def test_a_ratio_is_taken_within_each_round() -> None:
+    """Noise that both contenders of a round share cancels out."""
+    book = noted(a_us=[20.0, 4.0, 10.0], a_them=[10.0, 2.0, 5.0])
+    assert FASTER.values(book) == [2.0, 2.0, 2.0]
+
+
+def test_a_row_without_values_is_neither_reached_nor_missed() -> None:
+    """What was not measured has no verdict, and a series without its partner no ratio."""
+    assert FASTER.reached(noted(a_us=[1.0])) is None
+
+
+@pytest.mark.parametrize(("them", "reached"), [(1.0, True), (2.0, True), (2.1, False)])
+def test_a_least_includes_its_limit(them: float, reached: bool) -> None:  # noqa: FBT001 - the expectation
+    """A target `at least` is reached by the very value."""
+    assert FASTER.reached(noted(a_us=[3.0], a_them=[them])) is reached
+
+
+@pytest.mark.parametrize(("value", "reached"), [(9.9, True), (10.0, False)])
+def test_a_most_excludes_its_limit(value: float, reached: bool) -> None:  # noqa: FBT001 - the expectation
+    """A target `under` is missed by the very value."""
+    assert Row("wait", "p99", unit="ms", most=10).reached(Book({"p99": [value]})) is reached
+
+
+def test_the_verdict_goes_by_the_median() -> None:
+    """One bad round does not decide, nor does one good one."""
+    assert FASTER.reached(noted(a_us=[3.0, 3.0, 0.1], a_them=[1.0, 1.0, 1.0])) is True
+
+
+def test_a_percentile_of_few_values_is_one_of_them() -> None:
+    """No interpolation: a percentile is a wait that somebody had."""
+    assert [percentile([3.0, 1.0, 2.0], share) for share in (0.5, 0.99, 1.0)] == [2.0, 3.0, 3.0]
+
+
+def test_every_series_that_a_row_needs_has_a_unit() -> None:
+    """Each series of the table can be shown by itself."""
+    names = {name for row in ROWS for name in (row.of, row.against) if name}
+    assert {name.partition(" · ")[0] for name in names} <= {*UNITS}
+    assert all(series_row(name).shown(1.0) for name in names)
+
+
+def everything() -> Report:
+    """A run that has a value for every row."""
+    names = {name for row in ROWS for name in (row.of, row.against) if name}
+    return Report(Book({name: [1.0, 2.0] for name in names}), {"cores": "2"})
+
+
+def test_the_page_holds_every_row_and_keeps_the_rest(tmp_path: Path) -> None:
+    """Only what stands between the markers is replaced, and twice is like once."""
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n", encoding="utf-8")
+    write_page(everything(), page)
+    once = page.read_text(encoding="utf-8")
+    write_page(everything(), page)
+    assert page.read_text(encoding="utf-8") == once
+    assert once.startswith("before\n")
+    assert once.endswith("after\n")
+    assert "old" not in once
+    assert all(row.title in once for row in ROWS)
+
+
+def test_a_section_that_is_not_there_is_not_invented() -> None:
+    """A page without the markers stays as it is."""
+    assert with_section("text", "figures", "content") == "text"
+
+
+def test_a_report_survives_its_json() -> None:
+    """`figures.json` is enough to write the page again."""
+    report = everything()
+    again = Report.from_dict(json.loads(json.dumps(report.as_dict())))
+    assert markdown(again) == markdown(report)
+
+
+def test_a_pipe_gets_one_line_for_each_row() -> None:
+    """No table and no escape codes where nobody looks."""
+    console = Console(width=60, force_terminal=False)
+    with console.capture() as printed:
+        show(everything(), console)
+    lines = printed.get().splitlines()
+    assert sum(line.startswith(ROWS[0].title) for line in lines) == 1
+    assert "\x1b" not in printed.get()
+
+
+def test_the_chart_has_a_bar_for_each_that_was_measured() -> None:
+    """A contender that was not there has no bar, and the longest bar ends inside the picture."""
+    drawn = chart.draw(Book({"accepts/s · kit, everysec": [100.0], "accepts/s · bare endpoint": [200.0]}))
+    assert drawn.count("<rect") == 2
+    assert f'width="{chart.WIDTH - chart.LEFT - chart.RIGHT:.1f}"' in drawn
+
+
+def test_bodies_have_their_size_and_an_id() -> None:
+    """What is sent is JSON of exactly so many bytes, and the kit knows it by its event id."""
+    sources = Sources(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+    for size in (1024, 1024 * 1024):
+        body = load.body(load.stamp(), 7, size)
+        assert len(body) == size
+        assert sources.delivery({}, body, 0).source == "event-id"

@@ -1,0 +1,31 @@
+"""The harness itself, shortened: the kit passes it, and a naive receiver does not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def faults(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the report of `python -m tests.faults`."""
+    command = [sys.executable, "-m", "tests.faults", *arguments, "--json"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    return ended.returncode, json.loads(ended.stdout or "{}")
+
+
+def test_the_kit_loses_nothing() -> None:
+    """Under kills, a frozen Valkey, a full memory and an outage every promise holds."""
+    code, report = faults("--seed", "1", "--seconds", "15")
+    assert report["broken"] == [], report
+    assert code == 0
+    assert report["ledger"]["acknowledged"] == report["ledger"]["unique"] > 300
+
+
+def test_a_naive_receiver_is_seen_to_lose() -> None:
+    """The same faults on SET NX, `enqueue_job` and a stock worker: the report says what is lost, the exit code is 1."""
+    code, report = faults("--seed", "1", "--seconds", "10", "--naive")
+    assert code == 1
+    assert report["ledger"]["lost"] > 0, report

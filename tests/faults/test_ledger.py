@@ -1,0 +1,139 @@
+"""The arithmetic of the ledger, on evidence made by hand."""
+
+import itertools
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.books import Books, Recorded
+from tests.faults.cluster import Kill
+from tests.faults.effects import How, Journal, Run, read
+from tests.faults.ledger import Evidence, account, disagreements, repeats
+from tests.faults.schedule import plan
+
+KILLED, TERMINATED = signal.SIGKILL, signal.SIGTERM
+
+
+def run(process: str, started: float, ended: float = float("inf"), how: How = "") -> Run:
+    return Run("event", "a.handler", 1, process, started, ended, how)
+
+
+def evidence(
+    *runs: Run,
+    state: str | None = None,
+    at: float = 0.0,
+    kill: Kill | None = None,
+    trouble: tuple[float, float] = (0, 0),
+) -> Evidence:
+    books = Books(records=1, counts={"accepted": 1, f"a.handler {state}": 1})
+    if state:
+        books.outcomes["event", "a.handler"] = Recorded(state, {1: at})
+    kills = {"worker.1": kill} if kill else {}
+    return Evidence({"event"}, runs, kills, books, ["a.handler"], [trouble])
+
+
+def test_what_was_done_is_not_lost_whatever_redis_says() -> None:
+    """The handler's own line counts, not a record of it."""
+    found = account(evidence(run("worker.1", 1, 2, "done")))
+    assert (len(found.done), len(found.lost)) == (1, 0)
+
+
+@pytest.mark.parametrize("state", [None, "done"])
+def test_what_nobody_did_and_nobody_keeps_is_lost(state: str | None) -> None:
+    """An acknowledged event without a trace is lost, and so is one that Redis calls done and no handler did."""
+    assert account(evidence(state=state)).lost == {("event", "a.handler")}
+
+
+def test_open_and_dead_are_not_lost() -> None:
+    """What Redis still holds can be done later, by itself or by an operator."""
+    assert account(evidence(state="open")).open
+    assert account(evidence(run("worker.1", 1, 2, "gave up"), state="dead")).dead
+
+
+def test_a_dead_letter_that_no_handler_asked_for_is_told() -> None:
+    """A healthy event that the kit gave up by itself does not pass as one that its handler gave up."""
+    assert account(evidence(state="dead")).dead_for_no_reason
+    assert not account(evidence(run("worker.1", 1, 2, "gave up"), state="dead")).dead_for_no_reason
+
+
+AGAIN = run("worker.2", 5, 6, "done")
+
+
+@pytest.mark.parametrize(
+    ("first", "kill", "recorded", "trouble"),
+    [
+        (run("worker.1", 1), Kill(KILLED, 1.5), 6, (0, 0)),
+        (run("worker.1", 1, 2, "done"), Kill(KILLED, 2.01), 6, (0, 0)),
+        (run("worker.1", 1, 3, "cancelled"), Kill(TERMINATED, 2), 6, (0, 0)),
+        (run("worker.1", 1, 3, "done"), Kill(TERMINATED, 2, 4), 6, (1, 5)),
+    ],
+    ids=["killed in it", "killed before it was recorded", "terminated in it", "terminated while valkey was away"],
+)
+def test_a_repeat_is_explained_by_a_kill_of_that_very_run(
+    first: Run, kill: Kill, recorded: float, trouble: tuple[float, float]
+) -> None:
+    """A run that was interrupted before its outcome was on record may happen again."""
+    found = repeats(evidence(first, AGAIN, state="done", at=recorded, kill=kill, trouble=trouble))
+    assert (len(found.explained), len(found.unexplained)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "kill", "recorded"),
+    [
+        (run("worker.1", 1, 2, "done"), None, 6),
+        (run("worker.1", 1, 2, "done"), Kill(KILLED, 4), 2.1),
+        (run("worker.1", 1, 2, "done"), Kill(TERMINATED, 4, 4.5), 6),
+        (run("worker.1", 1, 2, "cancelled"), Kill(KILLED, 4), 6),
+    ],
+    ids=["no kill", "recorded before the kill", "terminated with time to record", "cancelled by a lost lease"],
+)
+def test_a_repeat_without_such_a_kill_is_unexplained(first: Run, kill: Kill | None, recorded: float) -> None:
+    """Some other kill of the process, before or after, excuses nothing."""
+    found = repeats(evidence(first, AGAIN, state="done", at=recorded, kill=kill))
+    assert (len(found.explained), len(found.unexplained)) == (0, 1)
+
+
+def test_another_attempt_is_no_repeat() -> None:
+    """A retry after a failure is a new attempt, not the same run again."""
+    again = Run("event", "a.handler", 2, "worker.1", 3, 4, "done")
+    assert repeats(evidence(run("worker.1", 1, 2, "failed"), again)).unexplained == []
+
+
+def test_books_that_agree_say_nothing_and_books_that_do_not_say_where() -> None:
+    """Counts, records and what the handlers wrote have to be the same story."""
+    good = evidence(run("worker.1", 1, 2, "done"), state="done")
+    assert disagreements(good) == []
+    good.books.counts["accepted"] = 2
+    good.books.counts["a.handler done"] = 0
+    assert len(disagreements(good)) == 2
+    assert disagreements(evidence(state="done")) == ["a.handler: did 0, recorded done 1"]
+
+
+def test_effects_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """A start without an end is a run without an end, whatever came of the process."""
+    journal = Journal(tmp_path, "worker-0.1")
+    journal.write("start", "event", "a.handler", 1)
+    journal.write("start", "other", "a.handler", 1)
+    journal.write("done", "event", "a.handler", 1)
+    runs = sorted(read(tmp_path), key=lambda found: found.event)
+    assert [(found.event, found.how, found.process) for found in runs] == [
+        ("event", "done", "worker-0.1"),
+        ("other", "", "worker-0.1"),
+    ]
+
+
+def test_a_seed_is_a_plan() -> None:
+    """The same seed makes the same faults, another one others, and every kind is there in a whole run."""
+    assert plan(1, 120) == plan(1, 120) != plan(2, 120)
+    assert {fault.kind for fault in plan(1, 120)} >= {
+        *("kill", "terminate", "drop", "freeze"),
+        *("lower its memory limit", "fill its memory", "take away"),
+    }
+
+
+def test_receivers_are_struck_one_after_the_other() -> None:
+    """No moment is planned in which both receivers are down."""
+    strikes = [fault for fault in plan(3, 150) if fault.lane == "receivers"]
+    assert all(fault.target >= 0 for fault in strikes)
+    assert all(one.at + one.seconds < other.at for one, other in itertools.pairwise(strikes))
