@@ -11,6 +11,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from receiver import logs, settings
 from receiver.connection import TROUBLE, connect
@@ -68,7 +69,7 @@ def show(
     table = Table("handler", "state", "attempts", "at", "last failure")
     for handler, told in story["handlers"].items():
         failure = told["failures"][-1]["error"] if told["failures"] else ""
-        table.add_row(handler, told["state"], str(told["attempts"]), told["at"], failure)
+        table.add_row(*map(Text, (handler, told["state"], str(told["attempts"]), told["at"], failure)))
     console.print(table)
 
 
@@ -120,7 +121,7 @@ def dead_list(
     table = Table("id", "kind", "handler", "type", "tries", "at", "reason")
     for letter in letters:
         row = letter.summary()
-        table.add_row(*(str(row[name]) for name in ("id", "kind", "handler", "type", "tries", "at", "reason")))
+        table.add_row(*(Text(str(row[name])) for name in ("id", "kind", "handler", "type", "tries", "at", "reason")))
     Console().print(table if letters else "no dead letters")
 
 

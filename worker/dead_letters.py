@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from arq.connections import ArqRedis
+from redis.exceptions import WatchError
 
 from receiver import keys as key_names
 from receiver.delivery import Delivery, Sources, delivery_id, job_key, unpack
@@ -183,15 +184,22 @@ class Desk:
         return bool(replayed)
 
     async def _requeue(self, letter: DeadLetter) -> bool:
-        """A job that is not the kit's goes back as it was, under a fresh id."""
-        job_id, now = uuid.uuid4().hex, time.time_ns() // 1_000_000
+        """A job that is not the kit's goes back as it was, under a fresh id. Who comes second finds it gone."""
+        job_id, now, dead_key = uuid.uuid4().hex, time.time_ns() // 1_000_000, self._keys.dead_letter(letter.id)
         async with self._redis.pipeline(transaction=True) as pipe:
+            await pipe.watch(dead_key)
+            if not await pipe.exists(dead_key):
+                return False
+            pipe.multi()
             pipe.set(job_key(job_id), letter.job)
             pipe.zadd(key_names.QUEUE, {job_id: now})
             pipe.zrem(self._keys.dead, letter.id)
-            pipe.delete(self._keys.dead_letter(letter.id))
-            removed = (await pipe.execute())[2]
-        return bool(removed)
+            pipe.delete(dead_key)
+            try:
+                await pipe.execute()
+            except WatchError:
+                return False
+        return True
 
     async def _accept_conflict(self, letter: DeadLetter, delivery: Delivery) -> bool:
         """The other event of a shared key becomes a delivery of its own: its key is the shared one and its digest."""

@@ -135,6 +135,8 @@ class LeasedWorker(Worker):
         threading.Thread(target=lambda: asyncio.run(self._renew()), name="lease", daemon=True).start()
         while not (self.burst and await self._is_idle()):
             await self._round()
+            if _is_being_cancelled():  # redis-py may have swallowed it, as asyncio.wait_for does before Python 3.12
+                raise asyncio.CancelledError
 
     async def close(self) -> None:
         """Let what was cancelled give its claims back, then close; Redis may be away."""

@@ -1,0 +1,379 @@
+"""Dead letters and replay, as an operator has them: the real commands against a real Valkey."""
+
+import asyncio
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from receiver.delivery import Delivery, pack_job
+from receiver.intake import Fate, accept_directly
+from receiver.keys import QUEUE
+from receiver.settings import SettingsError
+from tests.conftest import ROOT, hash_of
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from worker import GiveUp
+from worker.__main__ import app
+from worker.dead_letters import Filter
+from worker.routes import Handler
+
+
+class Command:
+    """`python -m worker …`: as a process, or in a thread of this one to save its start."""
+
+    def __init__(self, url: str, folder: Path, *, process: bool) -> None:
+        self._env = {"REDIS_URL": url, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+        self._folder, self._run = folder, self._in_process if process else self._in_thread
+
+    async def __call__(self, *arguments: str, answer: str = "", code: int = 0) -> str:
+        returned, out, error = await asyncio.to_thread(self._run, arguments, answer)
+        assert returned == code, out + error
+        assert "Traceback" not in out + error
+        return out or error
+
+    async def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(await self(*arguments, "--json", code=code))
+
+    def _in_process(self, arguments: Sequence[str], answer: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "worker", *arguments]
+        done = subprocess.run(
+            command, cwd=self._folder, env=self._env, input=answer, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def _in_thread(self, arguments: Sequence[str], answer: str) -> tuple[int, str, str]:
+        done = CliRunner().invoke(app, list(arguments), input=answer, env=self._env)
+        if isinstance(done.exception, SettingsError):
+            return 2, "", "".join(f"{line}\n" for line in done.exception.lines)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def worker(bench: Bench, clean_environment: Path) -> Command:
+    return Command(bench.url, clean_environment, process=False)
+
+
+@pytest.fixture
+def worker_process(bench: Bench, tmp_path: Path) -> Command:
+    return Command(bench.url, tmp_path, process=True)
+
+
+class Flaky:
+    """A handler that gives up until it is mended."""
+
+    def __init__(self, reason: str = "not today") -> None:
+        self.runs = 0
+        self.broken = True
+        self.reason = reason
+
+    def handler(self, name: str = "flaky") -> Handler:
+        def do(_: int) -> None:
+            self.runs += 1
+            if self.broken:
+                raise GiveUp(self.reason)
+
+        return make_handler(name, do)
+
+
+@pytest.fixture
+def flaky() -> Flaky:
+    return Flaky()
+
+
+async def run_all(bench: Bench, flaky: Flaky, *deliveries: Delivery, **settings: Any) -> None:
+    """Let a worker do what there is to do."""
+    async with bench.working({"*": [flaky.handler(), make_handler("fine")]}, **settings):
+        await bench.idle()
+        await bench.closed(*deliveries)
+
+
+# ── show ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_show_tells_the_whole_story(bench: Bench, worker: Command, worker_process: Command, flaky: Flaky) -> None:
+    """By the delivery's id or the event's: when, how often, what each handler did and why."""
+    delivery = await bench.send("e1")
+    await accept_directly(bench.redis, KEYS, delivery_of(delivery.body))
+    await accept_directly(bench.redis, KEYS, delivery_of(body_of("e1", other=1)))
+    await run_all(bench, flaky, delivery)
+    for name in (delivery.id, "e1"):
+        story = await worker.json("show", name)
+        assert (story["delivery"], story["key"], story["type"]) == (delivery.id, "e1", "action.created")
+        assert (story["duplicates"], story["conflicts"], story["open"]) == (1, 1, False)
+        assert story["handlers"]["h.fine"]["state"] == "done"
+        assert story["handlers"]["h.flaky"]["failures"][0]["error"] == "not today"
+    assert "not today" in await worker_process("show", "e1")
+
+
+async def test_what_is_not_remembered_is_said_so(worker: Command) -> None:
+    """Exit code 2 and one line, for every command that takes an id."""
+    for arguments in (
+        ("show", "e1"),
+        ("replay", "e1"),
+        ("dead", "show", "x"),
+        ("dead", "drop", "x"),
+        ("dead", "replay", "x"),
+    ):
+        said = await worker(*arguments, code=2)
+        assert said.count("\n") == 1
+        assert "no such" in said
+
+
+async def test_redis_away_is_one_line(tmp_path: Path) -> None:
+    """Without Redis there is nothing to show, and that is a line."""
+    said = await Command("redis://127.0.0.1:1", tmp_path, process=True)("dead", "list", code=2)
+    assert said.startswith("REDIS_URL: ")
+    assert said.count("\n") == 1
+
+
+# ── replay ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_replay_runs_what_is_dead_and_nothing_else(bench: Bench, worker_process: Command, flaky: Flaky) -> None:
+    """Once mended, one command brings it to its end; the dead letter is gone, and what was done is not run."""
+    delivery = await bench.send("e1")
+    fine: list[int] = []
+    routes = {"*": [flaky.handler(), make_handler("fine", fine.append)]}
+    async with bench.working(routes):
+        await bench.closed(delivery)
+        flaky.broken = False
+        assert await worker_process.json("replay", "e1") == {
+            "h.flaky": "replayed",
+            "h.fine": "done already; --force runs it again",
+        }
+        await bench.closed(delivery)
+    assert await bench.states(delivery) == {"h.flaky": "done", "h.fine": "done"}
+    assert await bench.letters() == []
+    assert (flaky.runs, len(fine)) == (2, 1)
+    counts = await hash_of(bench.redis, KEYS.counts)
+    assert (counts["h.flaky dead"], counts["h.flaky done"]) == (b"0", b"1")
+
+
+async def test_a_replay_after_success_needs_force(bench: Bench, worker: Command, flaky: Flaky) -> None:
+    """What is done is run again only when asked for by force, and only while its payload is kept."""
+    flaky.broken = False
+    delivery = await bench.send("e1")
+    await run_all(bench, flaky, delivery)
+    assert "done already" in await worker("replay", "e1", code=1)
+    assert await bench.redis.zcard(QUEUE) == 0
+    assert (await worker.json("replay", "e1", "--force", "--handler", "h.flaky")) == {"h.flaky": "replayed"}
+    await run_all(bench, flaky, delivery)
+    assert flaky.runs == 2
+    await bench.redis.delete(KEYS.payload(delivery.id))
+    assert "no longer kept" in await worker("replay", "e1", "--force", code=1)
+
+
+async def test_a_replay_of_one_handler_names_it(bench: Bench, worker: Command, flaky: Flaky) -> None:
+    """A handler that has no part in the delivery is refused with those that have."""
+    delivery = await bench.send("e1")
+    await run_all(bench, flaky, delivery)
+    said = await worker("replay", "e1", "--handler", "h.nobody", code=2)
+    assert "h.fine" in said
+    assert "h.flaky" in said
+
+
+async def test_two_replays_at_once_are_one_run(bench: Bench, flaky: Flaky) -> None:
+    """Two operators who press at the same time, or one who presses twice."""
+    delivery = await bench.send("e1")
+    await run_all(bench, flaky, delivery)
+    [letter] = await bench.letters()
+    replayed = await asyncio.gather(*(bench.desk.replay_letter(letter) for _ in range(10)))
+    assert sorted(replayed) == [False] * 9 + [True]
+    flaky.broken = False
+    await run_all(bench, flaky, delivery)
+    assert flaky.runs == 2
+    assert await bench.desk.replay_letter(letter) is False
+
+
+async def test_a_job_of_somebody_else_is_replayed_once(bench: Bench) -> None:
+    """A job that no worker knew goes back as it was, under a fresh id, once however often it is asked for."""
+    job = pack_job("not_ours", [1], 5)
+    await bench.redis.set("arq:job:j1", job)
+    await bench.redis.zadd(QUEUE, {"j1": 1})
+    async with bench.working({"*": []}):
+        await bench.idle()
+    [letter] = await bench.letters()
+    replayed = await asyncio.gather(*(bench.desk.replay_letter(letter) for _ in range(5)))
+    assert sorted(replayed) == [False] * 4 + [True]
+    [job_id] = await bench.redis.zrange(QUEUE, 0, -1)
+    assert job_id != b"j1"
+    assert await bench.redis.get(b"arq:job:" + job_id) == job
+
+
+async def test_a_conflict_replayed_is_a_delivery_of_its_own(bench: Bench, worker: Command, flaky: Flaky) -> None:
+    """The other event of a shared key is handled too, and has its own story."""
+    first = await bench.send("e1")
+    other = delivery_of(body_of("e1", title="other"))
+    assert await accept_directly(bench.redis, KEYS, other) is Fate.CONFLICT
+    flaky.broken = False
+    await run_all(bench, flaky, first)
+    [listed] = await worker.json("dead", "list", "--kind", "conflict")
+    assert first.digest.hex()[:32] in listed["reason"]
+    assert await worker.json("dead", "replay", listed["id"]) == {"replayed": 1, "chosen": 1}
+    await run_all(bench, flaky, first)
+    assert flaky.runs == 2
+    assert await bench.letters() == []
+    records = await bench.keys(f"{KEYS.delivery('')}*")
+    assert len(records) == 2
+
+
+async def test_an_unreadable_delivery_is_replayed_whole(bench: Bench, worker: Command, flaky: Flaky) -> None:
+    """Once its reason is gone (a limit raised, a setting mended) every handler runs."""
+    flaky.broken = False
+    delivery = await bench.send("e1", padding="x" * 3000)
+    compressed = delivery_of(gzip.compress(body_of("e2", padding="x" * 3000)), content_encoding="gzip")
+    await bench.accept(compressed)
+    await run_all(bench, flaky, delivery, compressed, max_body_bytes=2048)
+    [letter] = await bench.letters()
+    assert letter.handler == "parse"
+    assert await worker.json("replay", compressed.id) == {"parse": "replayed"}
+    await run_all(bench, flaky, compressed)
+    assert await bench.states(compressed) == {"h.flaky": "done", "h.fine": "done"}
+    assert await bench.letters() == []
+
+
+async def test_a_replay_of_an_expired_record_closes_again(bench: Bench, flaky: Flaky) -> None:
+    """A dead letter outlives its record; what its replay writes has a lifetime again."""
+    delivery = await bench.send("e1")
+    await run_all(bench, flaky, delivery)
+    await bench.redis.delete(KEYS.delivery(delivery.id))
+    [letter] = await bench.letters()
+    flaky.broken = False
+    assert await bench.desk.replay_letter(letter)
+    await run_all(bench, flaky, delivery)
+    assert await bench.states(delivery) == {"h.flaky": "done"}
+    assert await bench.redis.ttl(KEYS.delivery(delivery.id)) > 0
+
+
+# ── dead list, show, drop ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def three_dead(bench: Bench, flaky: Flaky) -> list[Delivery]:
+    deliveries = [
+        await bench.send("e1"),
+        await bench.send("e2", "action.solved"),
+        await bench.accept(delivery_of(b"not JSON")),
+    ]
+    await run_all(bench, flaky, *deliveries)
+    return deliveries
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ((), 3),
+        (("--handler", "h.flaky"), 2),
+        (("--handler", "parse"), 1),
+        (("--type", "action.solved"), 1),
+        (("--kind", "dead"), 3),
+        (("--kind", "conflict"), 0),
+        (("--reason", "NOT TODAY"), 2),
+        (("--older-than", "1h"), 0),
+        (("--older-than", "0s"), 3),
+        (("--handler", "h.flaky", "--type", "action.created"), 1),
+    ],
+)
+async def test_the_list_is_filtered(
+    three_dead: list[Delivery], worker: Command, filters: tuple[str, ...], found: int
+) -> None:
+    """By handler, type, kind, reason and age, all that are given."""
+    listed = await worker.json("dead", "list", *filters)
+    assert len(listed) == found
+    assert {row["delivery"] for row in listed} <= {delivery.id for delivery in three_dead}
+
+
+async def test_a_wrong_age_is_a_line(worker: Command) -> None:
+    """It says what a duration looks like."""
+    assert (await worker("dead", "list", "--older-than", "long", code=2)).startswith(
+        "--older-than: expected a duration"
+    )
+
+
+async def test_the_list_prints_what_it_found_as_it_is(bench: Bench, worker: Command) -> None:
+    """Square brackets in reasons and types are words, not colours."""
+    delivery = await bench.send("e1", "[/red] unknown")
+    flaky = Flaky("expected [/] and [bold]")
+    await run_all(bench, flaky, delivery)
+    listed = await worker("dead", "list")
+    assert "expected [/] and [bold]" in listed
+    assert "[/red] unknown" in listed
+    assert "expected [/] and [bold]" in await worker("show", "e1")
+
+
+async def test_nothing_dead_is_said_so(worker: Command) -> None:
+    """An empty list is an answer."""
+    assert "no dead letters" in await worker("dead", "list")
+    assert await worker.json("dead", "list") == []
+
+
+async def test_a_dead_letter_is_shown_with_its_payload(three_dead: list[Delivery], worker: Command) -> None:
+    """As it was received."""
+    shown = await worker.json("dead", "show", f"{three_dead[0].id}:h.flaky")
+    assert shown["payload"].encode() == three_dead[0].body
+    assert shown["tries"] == 1
+    assert '"id": "e1"' in await worker("dead", "show", f"{three_dead[0].id}:h.flaky")
+
+
+async def test_many_are_dropped_only_when_confirmed(
+    bench: Bench, three_dead: list[Delivery], worker: Command, worker_process: Command
+) -> None:
+    """Nothing without ids, a filter or --all; a question when it is more than one; then they are gone."""
+    assert "expected ids" in await worker("dead", "drop", code=2)
+    await worker_process("dead", "drop", "--all", answer="n\n", code=1)
+    await worker("dead", "drop", "--all", code=1)
+    assert len(await bench.letters()) == 3
+    assert await worker.json("dead", "drop", "--handler", "parse") == {"dropped": 1, "chosen": 1}
+    assert "dropped 2 of 2" in await worker_process("dead", "drop", "--all", answer="y\n")
+    assert await bench.letters() == []
+    assert await bench.keys(f"{KEYS.dead}*") == []
+    assert three_dead
+
+
+async def test_all_are_replayed(bench: Bench, three_dead: list[Delivery], worker: Command, flaky: Flaky) -> None:
+    """In bulk, each with its whole budget again."""
+    flaky.broken = False
+    assert await worker.json("dead", "replay", "--all", "--handler", "h.flaky", "--yes") == {"replayed": 2, "chosen": 2}
+    await run_all(bench, flaky, *three_dead)
+    assert [letter.handler for letter in await bench.letters()] == ["parse"]
+
+
+async def test_a_thousand_are_listed_in_order(bench: Bench) -> None:
+    """Oldest first, over several pages."""
+    async with bench.redis.pipeline() as pipe:
+        for number in range(1200):
+            pipe.hset(KEYS.dead_letter(f"d{number}"), mapping={"at": number, "job": b"", "handler": "h.a"})
+            pipe.zadd(KEYS.dead, {f"d{number}": number})
+        await pipe.execute()
+    found = [letter.id async for letter in bench.desk.letters(Filter(handler="h.a"))]
+    assert found == [f"d{number}" for number in range(1200)]
+
+
+async def test_a_waiting_retry_is_run_now(bench: Bench, worker_process: Command) -> None:
+    """`replay` of what waits for its turn does not wait for it."""
+    attempts: list[int] = []
+
+    def do(attempt: int) -> None:
+        attempts.append(attempt)
+        if attempt == 1:
+            raise OSError("away")
+
+    wait: Callable[[], Any] = lambda: _is_waiting(bench, delivery)  # noqa: E731
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [make_handler("a", do)]}, retry_base=3000):
+        await until(wait)
+        await asyncio.sleep(0)
+        assert await worker_process.json("replay", "e1") == {"h.a": "replayed"}
+        await bench.closed(delivery)
+    assert attempts == [1, 2]
+
+
+async def _is_waiting(bench: Bench, delivery: Delivery) -> bool:
+    return (await bench.states(delivery)).get("h.a") == "retry"
