@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo run test check bench format docs lock clean
+.PHONY: demo run test check faults bench format docs lock clean
 
 demo: $(INSTALLED)    ## start everything, send every event twice, check what happened, stop everything
 	@$(BIN)/python -m examples.demo

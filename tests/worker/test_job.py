@@ -14,6 +14,7 @@ from receiver.keys import QUEUE
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from worker import Context, Event, GiveUp, RetryLater
+from worker.leased import MAX_CRASHES
 from worker.outcomes import Outcomes, Transition, retry_job
 from worker.routes import Handler
 
@@ -366,7 +367,7 @@ async def test_done_after_dead_is_done_and_no_dead_letter(bench: Bench, outcomes
 
 async def lost(bench: Bench, job_id: str) -> None:
     """As if the job's worker had been lost three times."""
-    await bench.redis.execute_command("HSET", KEYS.crashes, job_id, 2)
+    await bench.redis.execute_command("HSET", KEYS.crashes, job_id, MAX_CRASHES - 1)
     await bench.redis.zrem(QUEUE, job_id)
     await bench.redis.set(f"arq:retry:{job_id}", 2)
     await bench.redis.zadd(KEYS.leases, {job_id: 0})
@@ -386,7 +387,7 @@ async def test_a_delivery_that_kills_its_worker_is_a_dead_letter_of_each_open_ha
     assert await bench.states(delivery) == {"h.a": "dead", "h.b": "done", "h.c": "dead"}
     letters = await bench.letters()
     assert sorted(letter.handler for letter in letters) == ["h.a", "h.c"]
-    assert {letter.reason for letter in letters} == {"its worker was lost 3 times while it ran"}
+    assert {letter.reason for letter in letters} == {f"its worker was lost {MAX_CRASHES} times while it ran"}
 
 
 async def test_a_compressed_delivery_that_kills_its_worker_loses_no_handler(bench: Bench, calls: Calls) -> None:
