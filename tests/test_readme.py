@@ -15,6 +15,7 @@ from examples.handlers.teams import TeamsSettings
 from examples.up import UpSettings
 from receiver import events
 from receiver.settings import EnvSettings, ReceiverSettings, Settings, variables
+from worker import routes
 from worker.app import WorkerSettings
 
 ROOT = Path(__file__).parent.parent
@@ -127,6 +128,16 @@ def test_every_make_target_in_the_readme_exists() -> None:
     """A `make` target that README names is one of the Makefile's."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"(?:`|\$ )make ([a-z]+)", README.read_text(encoding="utf-8"))) <= targets
+
+
+def test_the_handler_in_the_readme_is_one_that_the_worker_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """README's example of own handlers, saved as it stands, is a route table that the worker starts with."""
+    example = README.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "my_handlers.py").write_text(example, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(routes.load("my_handlers:ROUTES").by_name) == ["my_handlers.call_the_team"]
 
 
 if __name__ == "__main__":

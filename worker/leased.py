@@ -41,8 +41,8 @@ from receiver.delivery import unpack
 from receiver.keys import IN_PROGRESS, JOB, RETRY, Keys
 from receiver.together import Together
 
-MAX_CRASHES = 3
-"""Workers that a job may take down with it before it is buried instead of started."""
+MAX_CRASHES = 5
+"""Workers that may be lost while a job runs before it is buried instead of started; after two it runs beside no other suspect."""
 POLL = 0.5
 """Seconds between looks at the queue when nothing wakes the worker: how late a deferred job may start."""
 
@@ -175,7 +175,9 @@ class LeasedWorker(Worker):
             for claim in claims:
                 self._start(claim)
             await self.heart_beat()  # arq's: its health key, and cron jobs if there are any
-            if len(claims) < free:
+            if self._is_with_a_suspect():
+                await asyncio.sleep(0.05)  # the next one may start when this one ends: nobody would wake us for it
+            elif len(claims) < free:
                 await self.pool.execute_command("BLPOP", self._keys.wake, POLL)
         except TROUBLE as error:
             log.warning("redis is away: waiting to claim", error=f"{type(error).__name__}: {error}")
@@ -198,7 +200,7 @@ class LeasedWorker(Worker):
 
     async def _claim(self, want: int) -> list[Claim]:
         """Claim up to `want` jobs. Should the answer be lost, the next call asks for the same ones again."""
-        alone = not any(claim.crashes > 1 for claim in self._claims.values())
+        alone = not self._is_with_a_suspect()
         flat = await self._claim_script(
             keys=[self.queue_name, self._keys.leases, self._keys.lease_clock, self._keys.crashes, self._claimed],
             args=[
@@ -211,6 +213,10 @@ class LeasedWorker(Worker):
             Claim(job_id.decode(), token, float(score), tries, crashes, bool(fresh), data)
             for job_id, score, tries, crashes, fresh, data in zip(*[iter(flat)] * 6, strict=True)
         ]
+
+    def _is_with_a_suspect(self) -> bool:
+        """Whether a job runs here whose workers were lost twice: only one such at a time."""
+        return any(claim.crashes > 1 for claim in self._claims.values())
 
     def _start(self, claim: Claim) -> None:
         self._claims[claim.job_id] = claim
