@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ class Teams:
     accepted: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
     orders: Orders = field(default_factory=Orders)
-    _recent: deque[float] = field(default_factory=deque)
+    _recent: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
 
     async def invoke(self, request: Request) -> Response:
         body = await request.body()
@@ -75,7 +75,7 @@ class Teams:
     def _judge(self, request: Request, body: bytes) -> Response:
         if not request.query_params.get("sig"):
             return _error(401, "DirectApiAuthorizationRequired", "the request must be signed")
-        if (wait := self._over_rate()) > 0:
+        if (wait := self._over_rate(self._recent[request.path_params["id"]])) > 0:
             return _error(429, "TooManyRequests", "rate limit is exceeded", {"retry-after": str(math.ceil(wait))})
         if len(body) > MAX_TEAMS_BYTES:
             return _error(413, "RequestEntityTooLarge", f"the message is over {MAX_TEAMS_BYTES} bytes")
@@ -83,13 +83,14 @@ class Teams:
             return _error(400, "InvalidRequestContent", wrong)
         return Response(status_code=202)
 
-    def _over_rate(self) -> float:
+    def _over_rate(self, recent: deque[float]) -> float:
+        """Seconds until this workflow takes another card; it counts the ones that it took."""
         now = time.monotonic()
-        while self._recent and self._recent[0] <= now - self.per_seconds:
-            self._recent.popleft()
-        if len(self._recent) >= self.rate:
-            return self._recent[0] + self.per_seconds - now
-        self._recent.append(now)
+        while recent and recent[0] <= now - self.per_seconds:
+            recent.popleft()
+        if len(recent) >= self.rate:
+            return recent[0] + self.per_seconds - now
+        recent.append(now)
         return 0.0
 
 

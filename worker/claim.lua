@@ -50,14 +50,19 @@ if redis.call('GET', last_claim) == token then
   return claimed
 end
 
+-- A delivery that was given back may have had its turn already: in line again, it would hold up all behind it.
 local function stand_in_line(id, score)
   local delivery = string.match(id, '^(%x+):%x+$') -- a delivery's own job; a handler's retry has its place already
   if not delivery then return end
-  local about = redis.call('HMGET', prefix .. 'delivery:' .. delivery, 't', 'u')
+  local record = prefix .. 'delivery:' .. delivery
+  local about = redis.call('HMGET', record, 't', 'u')
   if not about[2] or about[2] == '' then return end
   for _, handlers in ipairs({ordered[about[1]] or {}, ordered['*'] or {}}) do
     for _, handler in ipairs(handlers) do
-      redis.call('ZADD', prefix .. 'turn:' .. handler .. ':' .. about[2], 'NX', score, delivery)
+      local outcome = redis.call('HGET', record, handler)
+      if not outcome or string.sub(outcome, 1, 6) == 'retry ' then
+        redis.call('ZADD', prefix .. 'turn:' .. handler .. ':' .. about[2], 'NX', score, delivery)
+      end
     end
   end
 end

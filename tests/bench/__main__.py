@@ -41,8 +41,8 @@ BUSY = 0.5
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"A measure ({', '.join(MEASURES)}); repeatable.")] = None,
-    seconds: Annotated[float, typer.Option(min=1, max=60, help="How long each sample is.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, max=50, help="How often each contender has its turn.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="How long each sample is.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="How often each contender has its turn.")] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     full: Annotated[bool, typer.Option("--full", help="A million events, two million keys: half an hour.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Put the figures on the page, and draw the chart.")] = False,

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from receiver.connection import embedded
 from tests.bench.processes import BenchError, Process, cpu_seconds, free_port
 
 TOKEN = "a-token-for-the-bench-0123456789"
+PATIENCE = 120.0
+"""Seconds without any progress after which a queue that has to drain is given up."""
 BULLMQ_FILES = Path(__file__).with_name("bullmq")
 _PYTHON = (sys.executable, "-m")
 
@@ -96,6 +99,22 @@ class Running:
     def waiting(self) -> int:
         """Jobs that are not finished."""
         return sum(self._size(key) for key in self.contender.waiting)
+
+    def until_left(self, jobs: float, workers: Sequence[Process] = ()) -> tuple[float, float, int]:
+        """(time, CPU of the workers, jobs) once no more than so many jobs are left."""
+        progress, least = time.monotonic(), self.waiting()
+        while (left := self.waiting()) > jobs:
+            now = time.monotonic()
+            if left < least:
+                progress, least = now, left
+            if now - progress > PATIENCE:
+                raise BenchError(f"{self.contender.name}: {left} jobs left, and none finished in {PATIENCE:g} s")
+            time.sleep(0.01)
+        return time.monotonic(), sum(worker.cpu() for worker in workers), left
+
+    def until_idle(self) -> None:
+        """Return when every job is finished."""
+        self.until_left(0)
 
     def info(self, section: str) -> dict[str, Any]:
         """A section of the Valkey's INFO."""

@@ -1,7 +1,6 @@
 """The measures behind the door: from accepted to handled, and what stays in memory."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +8,7 @@ from tests.bench import contenders, load
 from tests.bench.book import percentile
 from tests.bench.contenders import Contender, Running
 from tests.bench.door import Bench
-from tests.bench.processes import BenchError, Process
-
-PATIENCE = 120.0
-"""Seconds without any progress after which a queue that has to drain is given up."""
+from tests.bench.processes import BenchError
 
 
 def starting(bench: Bench) -> None:
@@ -23,10 +19,10 @@ def starting(bench: Bench) -> None:
             journal.unlink(missing_ok=True)
             with one.working(HANDLERS="tests.bench.handlers:STARTED", JOURNAL=str(journal)):
                 load.open_loop(one.url, 100, 1)  # until the worker runs and has its scripts
-                _until_idle(one)
+                one.until_idle()
                 journal.write_text("", encoding="ascii")
                 load.open_loop(one.url, 100, bench.seconds)
-                _until_idle(one)
+                one.until_idle()
             waits = [int(line) / 1e6 for line in _lines(journal)]
             for share, name in ((0.5, "p50"), (0.99, "p99")):
                 bench.book.note(f"started {name} · {one.contender.name}", percentile(waits, share))
@@ -38,7 +34,7 @@ def idle(bench: Bench) -> None:
     seconds = 30.0 if bench.full else 10.0
     with bench.all_of(contenders.KIT_ALWAYS) as (one,), one.working() as (worker,):
         load.exactly(one.url, 100)
-        _until_idle(one)
+        one.until_idle()
         bench.tell(f"{seconds:g} s of nothing")
         time.sleep(2)
         before = one.receiver.cpu() + worker.cpu()
@@ -68,14 +64,14 @@ def lasting(bench: Bench) -> None:
     kit = replace(contenders.KIT, env={"KEEP_PAYLOADS": "0"})
     with bench.all_of(kit) as (one,), one.working() as (worker,):
         load.exactly(one.url, 1000)
-        _until_idle(one)
+        one.until_idle()
         empty, before = one.info("memory")["used_memory"], one.count("accepted")
         halves = []
         for goal in (events // 2, events):
             while (accepted := one.count("accepted")) < goal:
                 bench.tell(f"{accepted} of {events} events")
                 load.exactly(one.url, min(10_000, goal - accepted))
-                _until_idle(one)
+                one.until_idle()
             halves.append((one.receiver.memory(), worker.memory()))
         time.sleep(1)
         used = one.info("memory")["used_memory"] - empty
@@ -92,34 +88,17 @@ def _drain(bench: Bench, one: Running, count: int) -> None:
     if total != count * one.contender.jobs:
         raise BenchError(f"{one.contender.name}: {total} jobs were queued for {count} events")
     with one.working(one.contender.workers) as workers:
-        begun, begun_cpu, left = _until_left(one, total * 0.9, workers)
+        begun, begun_cpu, left = one.until_left(total * 0.9, workers)
         redis = one.redis_cpu()
-        ended, ended_cpu, rest = _until_left(one, total * 0.05, workers)
+        ended, ended_cpu, rest = one.until_left(total * 0.05, workers)
         redis = one.redis_cpu() - redis
-        _until_idle(one)
+        one.until_idle()
         _check_outcomes(one, count)
     events = (left - rest) / one.contender.jobs
     bench.book.note(f"handled/s · {one.contender.name}", events / (ended - begun))
     bench.book.note(f"worker CPU · {one.contender.name}", (ended_cpu - begun_cpu) / events * 1e6)
     bench.book.note(f"Redis CPU, handling · {one.contender.name}", redis / events * 1e6)
     one.forget()
-
-
-def _until_left(one: Running, jobs: float, workers: Sequence[Process]) -> tuple[float, float, int]:
-    """(time, CPU of the workers, jobs) once no more than so many jobs are left."""
-    progress, least = time.monotonic(), one.waiting()
-    while (left := one.waiting()) > jobs:
-        now = time.monotonic()
-        if left < least:
-            progress, least = now, left
-        if now - progress > PATIENCE:
-            raise BenchError(f"{one.contender.name}: {left} jobs were left, and none was finished in {PATIENCE:g} s")
-        time.sleep(0.01)
-    return time.monotonic(), sum(worker.cpu() for worker in workers), left
-
-
-def _until_idle(one: Running) -> None:
-    _until_left(one, 0, ())
 
 
 def _check_outcomes(one: Running, count: int) -> None:

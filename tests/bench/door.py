@@ -65,10 +65,16 @@ def crowded(bench: Bench) -> None:
     keys, jobs = (2_000_000, 500_000) if bench.full else (200_000, 50_000)
     with bench.all_of(contenders.KIT, contenders.KIT, contenders.KIT) as all_running:
         names = dict(zip(map(id, all_running), ("empty", "many keys", "many jobs"), strict=True))
-        fill.remember(all_running[1].redis, keys)
-        fill.enqueue(all_running[2].redis, jobs)
         for one in all_running:
             load.closed_loop(one.url, 1)
+            one.forget()
+        _, with_keys, with_jobs = all_running
+        load.exactly(with_keys.url, 1)
+        with with_keys.working(KEEP_PAYLOADS="0"):
+            with_keys.until_idle()
+        load.exactly(with_jobs.url, 1)
+        fill.clone(with_keys.redis, keys)
+        fill.clone(with_jobs.redis, jobs)
         for one in bench.turns(all_running):
             rate = load.closed_loop(one.url, bench.seconds).rate
             bench.book.note(f"accepts/s · {names[id(one)]}", rate)

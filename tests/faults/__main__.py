@@ -30,6 +30,8 @@ def main(
     keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
 ) -> None:
     """Two receivers, two workers and Valkey under kills, frozen and full memory, outages and lost connections."""
+    if keep and keep.exists() and any(keep.iterdir()):
+        raise typer.BadParameter("expected a folder that is new or empty", param_hint="--keep")
     order = Order(random.randrange(10_000) if seed is None else seed, seconds, rate, naive)
     console = Console(stderr=True)
     console.print(f"seed {order.seed}: {seconds:g} s at {rate:g} events/s, then the drain", highlight=False)

@@ -1,5 +1,7 @@
 """The harness's handlers: three for every event, which leave a trace of each run and misbehave in a fixed way.
 
+One of them takes the events of each subject in order, so that the faults meet deliveries that wait in line, too.
+
 How long one takes, whether it fails first and whether it gives up follow from the event and the handler alone, so
 that every run of the harness, and every attempt, meets the same behaviour.
 """
@@ -12,7 +14,7 @@ from typing import Self
 
 from tests.faults import effects
 from worker.event import Event
-from worker.routes import Context, GiveUp, Routes
+from worker.routes import Context, GiveUp, Routes, ordered
 
 NAMES = ("handlers.notify", "handlers.append", "handlers.update")
 
@@ -66,6 +68,6 @@ async def update(event: Event, ctx: Context) -> None:
     await act(event.id or "", NAMES[2], ctx.attempt)
 
 
-ROUTES: Routes = {"*": [notify, append, update]}
+ROUTES: Routes = {"*": [notify, append, ordered(update)]}
 
 _journal = cache(effects.journal)

@@ -17,6 +17,9 @@ PATIENCE = 10.0
 GIVE_UP = 25.0
 """Seconds after which a delivery that got no 200 is not tried again."""
 
+SUBJECTS = 50
+"""Work Orders and Actions that the events are about."""
+
 
 @dataclass
 class Answers:
@@ -59,7 +62,9 @@ class Load:
         """An event, its bytes, and how many seconds to wait, for each time that it is sent."""
         event = f"{self._name}-{number:06d}"
         kind = self._rng.choice(CATALOG)
-        body = json.dumps(kind.sample() | {"id": event, "type": kind.name}).encode()
+        payload = kind.sample() | {"id": event, "type": kind.name}
+        payload[kind.name.partition(".")[0]]["id"] = f"subject-{self._rng.randrange(SUBJECTS)}"
+        body = json.dumps(payload).encode()
         waits = [0.0]
         dice = self._rng.random()
         if dice < 0.10:  # at once, to both receivers

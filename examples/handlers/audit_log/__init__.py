@@ -82,6 +82,6 @@ async def append(event: Event, ctx: Context) -> None:
     entry = record.of_event(event, ctx.idempotency_key, ctx.received_at, _settings().audit_mask)
     appended = await _writer().append(entry)
     if appended.conflict:
-        ctx.log.warning("audit_conflict_first_kept", seq=appended.seq)
+        ctx.log.warning("audit log: conflict, the first is kept", seq=appended.seq)
     elif appended.new and appended.seq % _HEAD_EVERY == 0:
-        ctx.log.info("audit_head", head=str(Head(appended.seq, appended.hash)))
+        ctx.log.info("audit log: head", head=str(Head(appended.seq, appended.hash)))

@@ -62,6 +62,7 @@ def of_event(event: Event, key: str, received_at: datetime, mask: Iterable[str] 
     The payload is the text exactly as received, unless something in it is masked.
     """
     payload = masked(event.payload, mask)
+    kind = event.subject.kind if event.subject else None
     text = event.raw if payload == event.payload else _text(json.dumps(payload, ensure_ascii=False))
     return Record(
         event_key=_text(key),
@@ -70,8 +71,8 @@ def of_event(event: Event, key: str, received_at: datetime, mask: Iterable[str] 
         occurred_at=event.occurred_at.isoformat() if event.occurred_at else None,
         received_at=stamp(received_at),
         actor=_text(events.first_text(payload, ("actor.id", "actor.name", "actor"))),
-        subject_type=event.subject.kind if event.subject else None,
-        subject_id=_text(event.subject.id) if event.subject else None,
+        subject_type=kind,
+        subject_id=_text(events.first_text(events.subject_fields(payload, kind), ("id",))) if kind else None,
         payload=text,
         payload_sha256=sha256(text),
     )

@@ -138,13 +138,13 @@ async def update(event: Event, ctx: Context) -> None:
 async def _apply(prepared: request.Prepared, setup: Setup, turn: Turn, ctx: Context) -> None:
     for _ in range(_READINGS):
         if await turn.stale():
-            ctx.log.info("external_update_stale_skipped", work_order=prepared.work_order)
+            ctx.log.info("external system: stale update skipped", work_order=prepared.work_order)
             return
         try:
             status = await _guarded(prepared, setup, turn, ctx)
         except Changed:
             continue
-        ctx.log.info("external_system_updated", work_order=prepared.work_order, status=status)
+        ctx.log.info("external system: updated", work_order=prepared.work_order, status=status)
         return
     raise TargetUnavailable(f"the record was changed by someone else {_READINGS} times while it was updated")
 

@@ -126,7 +126,7 @@ def configure() -> None:
     host = urlsplit(_settings().teams_webhook_url.get_secret_value()).hostname or ""
     if not host.endswith(_WORKFLOW_HOSTS) and host not in _LOOPBACK:
         # Microsoft has changed these hosts before, so a new one is worth a look and no reason to stop.
-        structlog.get_logger().warning("teams_host_not_known", host=host, expected=_WORKFLOW_HOSTS)
+        structlog.get_logger().warning("teams: host not known", host=host, expected=_WORKFLOW_HOSTS)
 
 
 async def notify(event: Event, ctx: Context) -> None:
@@ -169,15 +169,15 @@ async def _send(turn: Turn, outbox: Outbox, settings: TeamsSettings, ctx: Contex
         response = await _post(card.encode(message), ctx.http, settings)
         _judge(response)
     except RetryLater as later:
-        ctx.log.info("teams_workflow_busy", seconds=later.seconds, reason=later.reason)
+        ctx.log.info("teams: workflow busy", seconds=later.seconds, reason=later.reason)
         await outbox.paused(turn, later.seconds)
     except TeamsUnavailable as error:
-        ctx.log.warning("teams_workflow_unavailable", reason=str(error))
+        ctx.log.warning("teams: workflow unavailable", reason=str(error))
         await outbox.failed(turn)
     except GiveUp as refusal:
         await outbox.refused(turn, refusal.reason)
     else:
-        ctx.log.info("teams_workflow_accepted_card", status=response.status_code, events=len(turn.keys))
+        ctx.log.info("teams: workflow accepted a card", status=response.status_code, events=len(turn.keys))
         await outbox.sent(turn)  # accepted is not posted yet: 202 means that a flow was queued
 
 

@@ -58,14 +58,15 @@ async def test_personal_data_is_masked_before_it_is_written(
     log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The paths in AUDIT_MASK never reach the database, in no column, and the chain covers what did."""
-    monkeypatch.setenv("AUDIT_MASK", "actor, work_order.assignees.*.name")
+    monkeypatch.setenv("AUDIT_MASK", "actor, work_order.id, work_order.assignees.*.name")
     audit_log._writer().close()
     audit_log.configure()
     await audit_log.append(sample("work_order.completed"), context(key="k"))
     [row] = database.rows(log)
     assert "João" not in str(dict(row))
     assert "usr_joao" in row["payload"]  # an assignee's id was not asked to be masked
-    assert row["actor"] == "***"
+    assert row["actor"] == row["subject_id"] == "***"
+    assert 'wo_5d2c81"' not in row["payload"]
     assert verify([row]).intact
 
 
@@ -77,7 +78,7 @@ async def test_another_payload_under_the_same_key_is_a_conflict(
     await audit_log.append(sample(title="Another"), context(key="k"))
     [row] = database.rows(log)
     assert "Another" not in row["payload"]
-    assert logs.entries[-1] == {"event": "audit_conflict_first_kept", "seq": 1, "log_level": "warning"}
+    assert logs.entries[-1] == {"event": "audit log: conflict, the first is kept", "seq": 1, "log_level": "warning"}
 
 
 async def test_text_that_no_database_holds_is_spelled_out(

@@ -132,7 +132,7 @@ async def test_an_older_event_never_overwrites_a_newer_one(
     await external_system.update(at(1, "older"), context(key="older"))
     assert target.work_orders["wo_1"]["status"] == "newer"
     assert len(target.requests) == 1
-    assert logs.entries[-1]["event"] == "external_update_stale_skipped"
+    assert logs.entries[-1]["event"] == "external system: stale update skipped"
 
 
 async def test_an_older_event_does_not_slip_in_while_a_newer_one_waits_for_its_retry(

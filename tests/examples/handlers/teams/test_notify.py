@@ -155,7 +155,7 @@ def test_a_host_that_is_not_known_is_a_warning(
     """Microsoft changes hosts: an unknown one is said aloud and used."""
     monkeypatch.setenv("TEAMS_WEBHOOK_URL", f"https://{host}{HOOK}")
     teams.configure()
-    assert [entry["event"] for entry in logs.entries] == (["teams_host_not_known"] if warned else [])
+    assert [entry["event"] for entry in logs.entries] == (["teams: host not known"] if warned else [])
 
 
 async def test_the_url_is_sent_exactly_as_given(
