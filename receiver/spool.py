@@ -7,12 +7,16 @@ on the disk. Several receivers may share the file; one of them drains it at a ti
 import asyncio
 import fcntl
 import sqlite3
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+PATIENCE = 0.3
+"""Seconds that a write waits for other receivers' writes; an answer takes 1 s at most, with Redis's time before it."""
 
 
 class SpoolError(Exception):
@@ -35,7 +39,9 @@ class Spool:
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, item BLOB NOT NULL)"
             )
+            self._db.execute("PRAGMA busy_timeout=0")  # from here on `_begin` waits
             self._measure()
+            self._next = path.with_name(path.name + ".next").open("w")
             self._lock = path.with_name(path.name + ".drain").open("w")
         except (sqlite3.Error, OSError) as error:
             raise SpoolError(f"{path}: {error}") from None
@@ -59,6 +65,7 @@ class Spool:
         await self._in_thread(self._db.close)
         self._thread.shutdown()
         self._lock.close()
+        self._next.close()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         try:
@@ -67,14 +74,8 @@ class Spool:
             raise SpoolError(f"{self.path}: {error}") from None
 
     def _write(self, items: Sequence[bytes]) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._writing():
             self._db.executemany("INSERT INTO spool (item) VALUES (?)", [(item,) for item in items])
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # SQLite has rolled back by itself after some errors, a full disk among them
-                self._db.execute("ROLLBACK")
-            raise
         self.depth += len(items)
 
     def _read(self, limit: int, max_bytes: int) -> list[tuple[int, bytes]]:
@@ -98,9 +99,49 @@ class Spool:
         return found
 
     def _forget(self, up_to: int) -> None:
-        self._db.execute("DELETE FROM spool WHERE seq <= ?", (up_to,))
+        with self._writing():
+            self._db.execute("DELETE FROM spool WHERE seq <= ?", (up_to,))
         self._measure()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, all of it on the disk at its end or nothing of it ever."""
+        self._begin()
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite has rolled back by itself after some errors, a full disk among them
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _begin(self) -> None:
+        """Begin to write, after whoever is writing now: by way of a lock that only the next one holds.
+
+        SQLite itself knows no queue, and waits longer each time that it finds the file locked: a receiver that wrote
+        all the time kept another one out until its time was up. Whoever has just written now has to line up again.
+        """
+        deadline = time.monotonic() + PATIENCE
+        _insist(lambda: fcntl.flock(self._next, fcntl.LOCK_EX | fcntl.LOCK_NB), deadline)
+        try:
+            _insist(lambda: self._db.execute("BEGIN IMMEDIATE"), deadline)
+        finally:
+            fcntl.flock(self._next, fcntl.LOCK_UN)
 
     def _measure(self) -> None:
         first, last = self._db.execute("SELECT min(seq), max(seq) FROM spool").fetchone()
         self.depth = last - first + 1 if last is not None else 0
+
+
+def _insist(take: Callable[[], object], deadline: float) -> None:
+    """Take a lock, looking every millisecond whether it is free. Raises what the last look raised."""
+    while True:
+        try:
+            take()
+        except (BlockingIOError, sqlite3.OperationalError) as error:
+            is_taken = isinstance(error, OSError) or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_taken or time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+        else:
+            return

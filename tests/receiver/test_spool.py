@@ -142,6 +142,18 @@ async def test_two_processes_share_the_file(tmp_path: Path, start: Start) -> Non
     await spool.close()
 
 
+async def test_a_busy_writer_does_not_keep_another_out(tmp_path: Path, start: Start) -> None:
+    """However much one receiver spools, another one's delivery is stored, too, every time and well within a second."""
+    writers = [start("-c", WRITER, name) for name in "ab"]
+    wait_until(lambda: all(len(writer.output.split()) > 3 for writer in writers))
+    spool = Spool(tmp_path / "spool.db")
+    for number in range(100):
+        await spool.write([b"c:%d" % number])
+    found = await everything(spool)
+    assert [item for item in found if item.startswith(b"c")] == [b"c:%d" % number for number in range(100)]
+    await spool.close()
+
+
 def test_several_receivers_may_start_at_once(tmp_path: Path) -> None:
     """Opening the same new file at the same moment fails for none of them."""
     code = "from pathlib import Path; from receiver.spool import Spool; Spool(Path('spool.db')); print('open')"
