@@ -56,10 +56,11 @@ end
 
 if stored > 0 then
   redis.call('ZADD', queue, unpack(queued))
-  redis.call('SET', order, string.format('%.17g', score))
   redis.call('HINCRBY', counts, 'accepted', stored)
   if redis.call('LLEN', wake) < 32 then redis.call('RPUSH', wake, 1) end
 end
+-- In any case, for who found everything stored already: a WAIT behind this waits for a write, and for all before it.
+redis.call('SET', order, string.format('%.17g', score))
 if duplicates > 0 then redis.call('HINCRBY', counts, 'duplicates', duplicates) end
 if conflicts > 0 then redis.call('HINCRBY', counts, 'conflicts', conflicts) end
 return fates

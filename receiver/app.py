@@ -29,7 +29,7 @@ def create_app(settings: ReceiverSettings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         redis = connect(settings.redis_url.get_secret_value(), timeout=0.5, retries=1)
-        intake = Intake(redis, Keys(settings.key_prefix), spool)
+        intake = Intake(redis, Keys(settings.key_prefix), spool, settings.wait_replicas)
         watching = [asyncio.create_task(watch) for watch in (intake.watch(), endpoint.patience.run())]
         try:
             yield {"intake": intake}

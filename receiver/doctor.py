@@ -108,7 +108,7 @@ async def _redis(settings: ReceiverSettings, redis: ArqRedis) -> AsyncIterator[F
     else:
         yield _eviction(config)
         yield _persistence(config)
-        yield _replication(info, config)
+        yield _replication(settings.wait_replicas, info, config)
     yield await _expiry(redis)
     async for finding in _workers(settings, redis):
         yield finding
@@ -168,14 +168,19 @@ def _persistence(config: Mapping[str, str]) -> Finding:
     return Finding("persistence", "ok", "append-only file, fsync always")
 
 
-def _replication(info: Mapping[str, Any], config: Mapping[str, str]) -> Finding:
+def _replication(asked_for: int, info: Mapping[str, Any], config: Mapping[str, str]) -> Finding:
     replicas = int(info.get("connected_slaves", 0))
     if info.get("role") != "master":
-        return Finding(
-            "replication", "unsafe", "this is a replica", "point REDIS_URL at the master, or use sentinel://"
-        )
+        mend = "point REDIS_URL at the master, or use sentinel://"
+        return Finding("replication", "unsafe", "this is a replica", mend)
+    if replicas < asked_for:
+        seen = f"WAIT_REPLICAS asks for {asked_for} replicas, {replicas} are connected"
+        return Finding("replication", "unsafe", seen, "start them: until then every delivery waits in the spool")
+    if replicas and not asked_for:
+        mend = "set WAIT_REPLICAS to 1: a failover loses what only the lost master had"
+        return Finding("replication", "warning", f"{replicas} replicas, no delivery waits for one", mend)
     if replicas and config.get("min-replicas-to-write", "0") == "0":
-        mend = "CONFIG SET min-replicas-to-write 1: a failover loses what only the lost master had"
+        mend = "CONFIG SET min-replicas-to-write 1: a master cut off from its replicas goes on taking what will be lost"
         return Finding("replication", "warning", f"{replicas} replicas, none needed for a write", mend)
     return Finding("replication", "ok", f"master with {replicas} replicas" if replicas else "one server")
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgpack
 import structlog
 from arq.connections import ArqRedis
+from redis.exceptions import RedisError
 
 from receiver import keys as key_names
 from receiver.connection import TROUBLE
@@ -26,8 +27,10 @@ from receiver.together import Together
 SCRIPT = Path(__file__).with_name("accept.lua").read_text(encoding="utf-8")
 DRAIN_COUNT = 256
 DRAIN_BYTES = 4 * 1024 * 1024
-PATIENCE = 0.6
+PATIENCE = 0.5
 """Seconds that a batch may take in Redis before it goes to the spool: an answer takes 1 s at most, whatever it does."""
+REPLICATION = 0.35
+"""Seconds of it that replicas have, where WAIT_REPLICAS asks for some."""
 FULL = 0.75
 """Of `maxmemory`: a full Redis cannot even claim jobs, so its queue would never drain again."""
 
@@ -48,11 +51,15 @@ class NotStored(Exception):
     """Neither Redis nor the spool could store the delivery: the sender must be told to come again."""
 
 
-class Intake:
-    """Stores deliveries; `watch` has to be running meanwhile."""
+class NotReplicated(RedisError):
+    """Redis took a batch, but fewer replicas than asked for have it: a failover now could lose it."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys, spool: Spool) -> None:
-        self._redis, self._keys, self.spool = redis, keys, spool
+
+class Intake:
+    """Stores deliveries, on `replicas` of Redis's replicas, too; `watch` has to be running meanwhile."""
+
+    def __init__(self, redis: ArqRedis, keys: Keys, spool: Spool, replicas: int = 0) -> None:
+        self._redis, self._keys, self.spool, self._replicas = redis, keys, spool, replicas
         self._script = redis.register_script(SCRIPT)
         self._script_keys = script_keys(keys)
         self._together: Together[bytes, Fate] = Together(self._to_redis_or_spool)
@@ -88,8 +95,20 @@ class Intake:
         return [Fate.SPOOLED] * len(items)
 
     async def _to_redis(self, items: Sequence[bytes]) -> list[Fate]:
-        answers = await _within(PATIENCE, self._script(keys=self._script_keys, args=[batch(items)]))
+        answers = await _within(PATIENCE, self._store(batch(items)))
         return [Fate(fate) for fate in answers]
+
+    async def _store(self, packed: bytes) -> list[int]:
+        if not self._replicas:
+            stored: list[int] = await self._script(keys=self._script_keys, args=[packed])
+            return stored
+        async with self._redis.pipeline(transaction=False) as pipe:  # WAIT is about its own connection's writes
+            await self._script(keys=self._script_keys, args=[packed], client=pipe)
+            pipe.execute_command("WAIT", self._replicas, round(REPLICATION * 1000))
+            stored, replicas = await pipe.execute()
+        if replicas < self._replicas:
+            raise NotReplicated(f"{replicas} replicas have it, WAIT_REPLICAS asks for {self._replicas}")
+        return stored
 
     async def watch(self) -> None:
         """Look after Redis's memory once a second, and drain the spool whenever it can take it."""

@@ -166,6 +166,9 @@ class ReceiverSettings(Settings):
         ge=1024 * 1024,
         description="bodies held in memory at once, in bytes; beyond it the answer is 503",
     )
+    wait_replicas: int = Field(
+        0, ge=0, le=10, description="replicas that must have a delivery, too; with fewer of them it waits in the spool"
+    )
     spool_path: Path = Field(
         Path(".data/spool.db"), description="where deliveries wait on disk while Redis cannot take them"
     )
