@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo run test check faults bench format docs lock clean
+.PHONY: demo run test check faults fuzz bench format docs lock clean
 
 demo: $(INSTALLED)    ## start everything, send every event twice, check what happened, stop everything
 	@$(BIN)/python -m examples.demo
@@ -29,6 +29,9 @@ format: $(INSTALLED)  ## put the code in its form
 
 faults: $(INSTALLED)  ## kill, freeze, fill and disconnect everything while events arrive; the ledger at the end
 	@$(BIN)/python -m tests.faults
+
+fuzz: $(INSTALLED)    ## ten thousand strange requests at the whole kit, other ones each time
+	@FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/end_to_end/test_fuzz.py
 
 docs: $(INSTALLED)    ## write the parts of README.md and .env.example that are made from the code
 	@$(BIN)/python -m tests.test_readme

@@ -115,6 +115,9 @@ class Process:
         assert text in self.output, f"ended with {self._process.poll()}:\n{self.output}"
         return self.output
 
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
