@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo run test check faults fuzz bench format docs lock clean
+.PHONY: demo run test coverage check faults fuzz bench format docs lock clean
 
 demo: $(INSTALLED)    ## start everything, send every event twice, check what happened, stop everything
 	@$(BIN)/python -m examples.demo
@@ -13,7 +13,11 @@ run: $(INSTALLED)     ## run the kit on this machine until Ctrl-C, its data in .
 	@$(BIN)/python -m examples.up
 
 test: $(INSTALLED)    ## the tests, against a real Valkey and real processes
-	@$(BIN)/python -m pytest --cov --cov-report=
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+coverage: $(INSTALLED) ## the same, and which lines they ran
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov
+SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)   ## format, lint, strict types
 	@$(BIN)/ruff format --check .
