@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
         self.answering: asyncio.Task[None] | None = None
         self.headers: list[tuple[str, str]] = []
         self.target = ""
+        self.body = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -49,6 +50,8 @@ class Connection(asyncio.Protocol):
         self.receiver.left(self)
         if self.answering and not self.answering.done():
             self.answering.cancel()
+        if self.arrival and not self.arrival.complete:
+            self.arrival.body = bytes(self.body)
         for arrival in tuple(self.open):
             arrival.abandoned = True
             self._ended(arrival)
@@ -69,7 +72,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         tls = self.transport.get_extra_info("ssl_object")
         number = len(self.receiver.arrivals) + 1
-        self.headers, self.target = [], ""
+        self.headers, self.target, self.body = [], "", bytearray()
         self.receiver.open_requests += 1
         self.arrival = Arrival(
             number,
@@ -100,12 +103,12 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        self._current.body += body
-        if len(self._current.body) > _MAX_BODY and self._current.answer is None:
+        self.body += body
+        if len(self.body) > _MAX_BODY and self._current.answer is None:
             self._begin(Answer(413), keep_alive=False)
 
     def on_message_complete(self) -> None:
-        self._current.complete = True
+        self._current.body, self._current.complete = bytes(self.body), True
         if self._current.answer is None:
             self._begin(self.receiver.choose(self._current), keep_alive=self.parser.should_keep_alive())
         self.receiver.tell()

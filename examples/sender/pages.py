@@ -1,42 +1,92 @@
 """Reports as HTML: one self-contained page, readable on a phone, in the dark and on paper."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from html import escape
 
 _STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; width: 100%; margin: 1.5rem 0 }
-th, td { text-align: left; vertical-align: top; padding: .5rem .75rem; border-bottom: 1px solid #8884 }
-td { white-space: pre-line; overflow-wrap: anywhere }
-td:first-child { white-space: nowrap }
-.failed { color: #c22; font-weight: bold } .passed { color: #2a7d2a } .warning { color: #a60 } .skipped { color: #888 }
-pre { padding: 1rem; background: #8882; overflow-x: auto }
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif;
+  --line: #8883; --faint: #8881; --passed: #1a7f37; --failed: #cf222e; --warning: #9a6700; --skipped: #6e7781 }
+@media (prefers-color-scheme: dark) {
+  :root { --passed: #3fb950; --failed: #ff7b72; --warning: #d29922; --skipped: #9198a1 } }
+body { max-width: 60rem; margin: 2.5rem auto; padding: 0 1rem }
+h1 { margin: 0; font-size: 1.9rem } h2 { margin: 2.5rem 0 .5rem; font-size: 1.25rem } h3 { margin: 0; font-size: 1rem }
+p.of { margin: .25rem 0 1.5rem; color: var(--skipped); overflow-wrap: anywhere }
+.tiles { display: flex; flex-wrap: wrap; gap: .75rem }
+.tiles div { flex: 1 1 7rem; padding: .6rem 1rem; border: 1px solid var(--line); border-radius: .6rem }
+.tiles b { display: block; font-size: 1.7rem; line-height: 1.2 }
+.passed { color: var(--passed) } .failed { color: var(--failed) }
+.warning { color: var(--warning) } .skipped { color: var(--skipped) }
+.card { margin: 1rem 0; padding: 1rem 1.25rem; border: 1px solid var(--line); border-left: .3rem solid;
+  border-radius: .4rem; break-inside: avoid }
+.card > * { color: CanvasText } .card p { margin: .4rem 0; overflow-wrap: anywhere }
+.card b { color: var(--skipped); font-weight: 600 }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; width: 100% } tr { break-inside: avoid }
+th, td { padding: .45rem .75rem .45rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
+th { color: var(--skipped); font-size: .85rem; font-weight: 600 }
+td { overflow-wrap: anywhere; min-width: 6rem } td:first-child { min-width: 9rem } td.number { min-width: 3rem }
+.number { text-align: right; padding-right: 1.5rem; font-variant-numeric: tabular-nums; white-space: nowrap }
+pre { padding: 1rem; border-radius: .6rem; background: var(--faint); overflow-x: auto }
+ul { padding-left: 1.2rem } details { margin-top: 2.5rem } summary { cursor: pointer; font-weight: 600 }
+footer { margin: 3rem 0 1rem; color: var(--skipped); font-size: .85rem }
 """
 
 
 def page(title: str, subtitle: str, *sections: str) -> str:
     """A whole page; `title` and `subtitle` are text, the sections are HTML made by the functions below."""
+    at = datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
-        f"<body><h1>{escape(title)}</h1><p>{escape(subtitle)}</p>\n" + "\n".join(sections) + "\n</body></html>\n"
+        f'<body><h1>{escape(title)}</h1><p class="of">{escape(subtitle)}</p>\n'
+        + "\n".join(filter(None, sections))
+        + f"\n<footer>{at}, python -m examples.sender</footer></body></html>\n"
     )
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of text; a cell that is a status word is coloured as one."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+def tiles(counts: Iterable[tuple[object, str, str]]) -> str:
+    """(figure, what it counts, status word or nothing): the report at a glance."""
+    shown = (f'<div class="{status}"><b>{escape(str(count))}</b>{escape(what)}</div>' for count, what, status in counts)
+    return f'<div class="tiles">{"".join(shown)}</div>'
+
+
+def card(status: str, title: str, paragraphs: Iterable[tuple[str, str]]) -> str:
+    """Something to act upon: paragraphs as (what it is about, text), the first part in bold where there is one."""
+    told = "".join(f"<p>{f'<b>{escape(about)}</b> ' if about else ''}{escape(text)}</p>" for about, text in paragraphs)
+    return f'<section class="card {status}"><h3>{escape(title)}</h3>{told}</section>'
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
+    """A table of text under a heading; columns whose name ends with `#` hold numbers. Nothing without a row."""
+    numbers = [column.endswith("#") for column in columns]
+    head = "".join(
+        _cell("th", column.rstrip("#"), is_number) for column, is_number in zip(columns, numbers, strict=True)
+    )
+    body = "\n".join(f"<tr>{''.join(map(_cell, ['td'] * len(row), row, numbers))}</tr>" for row in rows)
+    drawn = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    return _heading(title) + drawn if body else ""
 
 
 def listing(title: str, text: str) -> str:
     """Lines to be copied as they are."""
-    return f"<h2>{escape(title)}</h2><pre>{escape(text)}</pre>"
+    return f"{_heading(title)}<pre>{escape(text)}</pre>"
 
 
-def _cell(text: str) -> str:
-    status = text if text in {"failed", "passed", "warning", "skipped"} else ""
-    return f'<td class="{status}">{escape(text)}</td>' if status else f"<td>{escape(text)}</td>"
+def points(texts: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
+
+
+def folded(title: str, section: str) -> str:
+    """What few readers ask for: shown on request."""
+    return f"<details><summary>{escape(title)}</summary>{section}</details>"
+
+
+def _heading(title: str) -> str:
+    return f"<h2>{escape(title)}</h2>" if title else ""
+
+
+def _cell(kind: str, text: str, is_number: bool) -> str:  # noqa: FBT001 - a column is one or is not
+    mark = ' class="number"' if is_number else ""
+    return f"<{kind}{mark}>{escape(text)}</{kind}>"

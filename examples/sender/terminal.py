@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 _STYLES = {"ok": "green", "passed": "green", "delivered": "green", "failed": "bold red", "warning": "yellow"}
+_UNITS = ((3600, "h"), (60, "min"))
 _SECRET_LENGTH = 16  # a path segment this long is a token: reports are shared, so it is never shown whole
 
 
@@ -39,9 +41,12 @@ def say(line: str) -> None:
 
 
 def verdict(status: str, text: str) -> None:
-    """One line on stdout that begins with a status, in its colour on a terminal."""
+    """One line on stdout that begins with a status, in its colour on a terminal, and wrapped beside it there."""
     if sys.stdout.isatty():
-        Console().print(Text.assemble((f"{status:8}", _STYLES.get(status, "")), f" {text}"))
+        beside = Table.grid(padding=(0, 1))
+        beside.add_column(width=7)
+        beside.add_row(Text(status, style=_STYLES.get(status, "")), Text(text))
+        Console().print(beside)
     else:
         say(f"{status:8} {text}")
 
@@ -54,6 +59,17 @@ def as_json(report: Any) -> None:
 def complain(line: str) -> None:
     """One line on stderr."""
     sys.stderr.write(line + "\n")
+
+
+@contextmanager
+def paused(bar: Progress) -> Iterator[None]:
+    """Make room for lines on stdout, which is often the same terminal."""
+    if bar.disable:
+        yield
+        return
+    bar.stop()
+    yield
+    bar.start()
 
 
 def progress(*extra: str) -> Progress:
@@ -69,6 +85,14 @@ def progress(*extra: str) -> Progress:
         redirect_stdout=False,  # stdout may be a pipe while stderr is a terminal
         transient=True,
     )
+
+
+def span(seconds: float) -> str:
+    """A time in the unit that suits it: `44 ms`, `1.3 s`, `5.0 min`, `2.0 h`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= 2 * size), (1, "s"))
+    return f"{seconds / size:.1f} {unit}"
 
 
 def without_secrets(url: str) -> str:

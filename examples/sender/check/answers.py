@@ -20,10 +20,12 @@ _QUEUE = "Store the event in a queue, answer, and let a worker handle it: nothin
 )
 async def only_200_or_201(bench: Bench) -> str:
     replies = {kind: await bench.post(bench.message(kind)) for kind in bench.samples.payloads}
-    bad = [f"{kind}: {said([reply])}" for kind, reply in replies.items() if reply.status not in SUCCESS]
+    bad: dict[str, list[str]] = {}
+    for kind, reply in replies.items():
+        if reply.status not in SUCCESS:
+            bad.setdefault(said([reply]), []).append(kind)
     if bad:
-        more = f" and {len(bad) - 3} more types" if len(bad) > 3 else ""  # noqa: PLR2004 - three examples are enough
-        raise Failed("; ".join(bad[:3]) + more)
+        raise Failed("; ".join(f"{answer} for {_few(kinds, len(replies))}" for answer, kinds in bad.items()))
     return f"{said(replies.values())} for {len(replies)} types"
 
 
@@ -90,6 +92,13 @@ async def lean_answer(bench: Bench) -> str:
     if max(reply.head_bytes, reply.body_bytes) > _LEAN:
         raise Failed(f"{seen}; up to {_LEAN} bytes of each is small")
     return seen
+
+
+def _few(kinds: list[str], of: int) -> str:
+    if len(kinds) == of:
+        return f"all {of} types"
+    more = f" and {len(kinds) - 3} more types" if len(kinds) > 3 else ""  # noqa: PLR2004 - three examples are enough
+    return ", ".join(kinds[:3]) + more
 
 
 async def _run(command: str) -> None:

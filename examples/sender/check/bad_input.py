@@ -131,4 +131,4 @@ def _crash(reply: Reply) -> bool:
 
 
 def _shown(body: bytes) -> str:
-    return f"{body[:24]!r}" + (f"… ({len(body)} bytes)" if len(body) > 24 else "")  # noqa: PLR2004 - enough to know it
+    return repr(body[:24])[1:] + (f"… ({len(body)} bytes)" if len(body) > 24 else "")  # noqa: PLR2004 - enough to know it

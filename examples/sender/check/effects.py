@@ -3,10 +3,11 @@
 import asyncio
 import time
 
-from examples.sender.check.bench import Bench
+from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.check.ledger import CannotCount
 from examples.sender.payloads import Message
+from receiver import events
 
 _NEEDED = (
     "needs --effects-cmd, a command that prints how many times the event {id} took effect, such as: "
@@ -46,7 +47,31 @@ async def effect_of_every_event(bench: Bench) -> str:
     messages = [_identified(bench) for _ in range(10)]
     replies = await bench.together(messages)
     accepted = [message for message, reply in zip(messages, replies, strict=True) if bench.fine(reply)]
+    if not accepted:
+        raise Skipped(f"none of {len(messages)} events at once was accepted: {said(replies)}")
     return await _once(bench, accepted, f"{len(accepted)} different events at once")
+
+
+@check(
+    "Answers no error to what it handled",
+    glartek="takes an error for a failure and sends the event again, although it was handled",
+    mend="Look before you handle: what is refused has no effect, and once an event was handled the answer is 200, "
+    "whatever goes wrong afterwards.",
+)
+async def no_effect_of_what_it_refused(bench: Bench) -> str:
+    _identified(bench)
+    huge, unknown = ({"filler": "x" * bench.limits.huge}, {"type": "work_order.teleported"})
+    typeless = {name: value for name, value in bench.payload().items() if name not in events.EVENT_TYPE_PATHS}
+    odd = [Message.of(payload) for payload in (bench.payload() | huge, bench.payload() | unknown, typeless)]
+    replies = await bench.together(odd)
+    refused = [message for message, reply in zip(odd, replies, strict=True) if not bench.fine(reply) and message.id]
+    seen = f"a huge, an unknown and a typeless event: {said(replies)}"
+    if not refused:
+        return f"{seen}: none refused"
+    await asyncio.sleep(bench.limits.effects_settle)
+    if handled := sum(count > 0 for count in await _counts(bench, refused)):
+        raise Failed(f"{seen}; {handled} of the {len(refused)} that it refused took effect all the same")
+    return f"{seen}; what it refused had no effect"
 
 
 def _identified(bench: Bench) -> Message:
@@ -59,18 +84,15 @@ def _identified(bench: Bench) -> Message:
 
 
 async def _once(bench: Bench, messages: list[Message], what: str) -> str:
-    begun = time.monotonic()
-    counts = await _counts(bench, messages)
-    while min(counts) < 1 and time.monotonic() - begun < bench.limits.effects_wait:
+    begun, missing = time.monotonic(), messages
+    while missing := [one for one, count in zip(missing, await _counts(bench, missing), strict=True) if not count]:
+        if time.monotonic() - begun > bench.limits.effects_wait:
+            raise Failed(f"{what}: {len(missing)} without any effect after {bench.limits.effects_wait:g} s")
         await asyncio.sleep(0.1)
-        counts = await _counts(bench, messages)
-    if min(counts) >= 1:
-        await asyncio.sleep(bench.limits.effects_settle)
-        counts = await _counts(bench, messages)
-    if missing := counts.count(0):
-        raise Failed(f"{what}: {missing} without any effect after {bench.limits.effects_wait:g} s")
-    if max(counts) > 1:
-        raise Failed(f"{what}: took effect {max(counts)} times")
+    await asyncio.sleep(bench.limits.effects_settle)
+    most = max(await _counts(bench, messages))
+    if most > 1:
+        raise Failed(f"{what}: took effect {most} times")
     return f"{what}: took effect once"
 
 
@@ -78,6 +100,6 @@ async def _counts(bench: Bench, messages: list[Message]) -> list[int]:
     if bench.count is None:
         raise Skipped(_NEEDED)
     try:
-        return [await bench.count(message.id or "") for message in messages]
+        return await asyncio.gather(*(bench.count(message.id or "") for message in messages))
     except CannotCount as reason:
         raise Skipped(str(reason)) from None

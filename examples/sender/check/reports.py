@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from examples.sender import pages
+from examples.sender import pages, terminal
 from examples.sender.check.findings import Finding, Status
+
+ORDER: tuple[Status, ...] = ("passed", "failed", "warning", "skipped")
 
 
 def summary(findings: Sequence[Finding]) -> str:
     """`20 passed, 1 failed, 4 skipped`."""
     counts = Counter(finding.status for finding in findings)
-    order: tuple[Status, ...] = ("passed", "failed", "warning", "skipped")
-    return ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
+    return ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
 
 
 def as_dict(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> dict[str, Any]:
@@ -52,21 +53,25 @@ def junit(url: str, findings: Sequence[Finding]) -> str:
 
 def html(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> str:
     """One page, worst first, for whoever has to mend the receiver."""
-    order = {"failed": 0, "warning": 1, "skipped": 3}
-    ordered = sorted(findings, key=lambda finding: order.get(finding.status, 2))
-    rows = [(finding.status, finding.title, _told(finding)) for finding in ordered]
+    by_status = {status: [one for one in findings if one.status == status] for status in ORDER}
+    tiles = [(len(found), status, status if found else "skipped") for status, found in by_status.items()]
+    to_mend = [*by_status["failed"], *by_status["warning"]]
+    passed = [(finding.title, finding.seen, terminal.span(finding.seconds)) for finding in by_status["passed"]]
+    skipped = [(finding.title, finding.seen) for finding in by_status["skipped"]]
+    used = [(name.replace("_", " "), f"{value:g}") for name, value in settings.items()]
     return pages.page(
         "Webhook receiver check",
-        f"{url}: {summary(findings)}",
-        pages.table(("", "Check", "Seen"), rows),
-        pages.table(("Setting", "Used"), [(name, str(value)) for name, value in settings.items()]),
+        url,
+        pages.tiles(tiles),
+        *(pages.card(finding.status, finding.title, _told(finding)) for finding in to_mend),
+        pages.table(("Check", "Seen", "Took#"), passed, "Passed"),
+        pages.table(("Check", "Why not"), skipped, "Not checked"),
+        pages.folded("Settings of this check", pages.table(("Setting", "Used#"), used)),
     )
 
 
-def _told(finding: Finding) -> str:
-    if not finding.mend:
-        return finding.seen
-    return f"{finding.seen}\nGlartek {finding.glartek}.\nTo mend it: {finding.mend}"
+def _told(finding: Finding) -> list[tuple[str, str]]:
+    return [("", finding.seen), ("Glartek", f"{finding.glartek}."), ("To mend it:", finding.mend)]
 
 
 def _printable(text: str) -> str:

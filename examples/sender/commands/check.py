@@ -1,6 +1,5 @@
 """check URL: Glartek's best practices as a report about any receiver."""
 
-import asyncio
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -12,14 +11,15 @@ import typer
 from examples.sender import terminal
 from examples.sender.check import reports
 from examples.sender.check.bench import Bench, Limits
-from examples.sender.check.findings import CHECKS, Finding
+from examples.sender.check.findings import CHECKS, Check, Finding
 from examples.sender.check.ledger import Count, by_command
 from examples.sender.check.run import findings
 from examples.sender.commands import options
-from examples.sender.commands.options import Folder, Html, Json, Secret, TimeOut
+from examples.sender.commands.options import STOPPED, Folder, Html, Json, Secret, TimeOut
 from examples.sender.terminal import Refusal
 
 _DEFAULT = Limits()
+_FEW = 5  # names that are worth telling
 Names = Annotated[list[str] | None, typer.Option("--only", metavar="CHECK", help="Make only these checks.")]
 Skips = Annotated[list[str] | None, typer.Option("--skip", metavar="CHECK", help="Leave these checks out.")]
 
@@ -68,17 +68,21 @@ def check(
         slow_cmd,
         restore_cmd,
     )
-    found = asyncio.run(_made(bench, _chosen(only, skip), quiet=json))
+    names, found = _chosen(only, skip), list[Finding]()
+    options.writable(junit, html)
+    stopped = options.until_stopped(_make(bench, names, found, quiet=json))
+    found += [_left_out(CHECKS[name]) for name in names[len(found) :]]
     shown, used = terminal.without_secrets(url), asdict(limits)
+    if json:
+        terminal.as_json(reports.as_dict(shown, found, used))
+    else:
+        _tell_skipped(found)
+        terminal.say(f"\n{shown}: {reports.summary(found)}")
     if junit:
         options.write(junit, reports.junit(shown, found))
     if html:
         options.write(html, reports.html(shown, found, used))
-    if json:
-        terminal.as_json(reports.as_dict(shown, found, used))
-    else:
-        terminal.say(f"\n{shown}: {reports.summary(found)}")
-    return 1 if any(finding.status == "failed" for finding in found) else 0
+    return STOPPED if stopped else int(any(finding.status == "failed" for finding in found))
 
 
 def _count(effects_cmd: str | None, *, ledger: bool) -> Count | None:
@@ -91,25 +95,36 @@ def _count(effects_cmd: str | None, *, ledger: bool) -> Count | None:
     return of_the_kit()
 
 
-async def _made(bench: Bench, names: Sequence[str], *, quiet: bool) -> list[Finding]:
-    found = []
+async def _make(bench: Bench, names: Sequence[str], found: list[Finding], *, quiet: bool) -> None:
     with terminal.progress() as bar:
         task = bar.add_task("checking", total=len(names))
         async for finding in findings(bench, names):
             found.append(finding)
             bar.update(task, advance=1, description=finding.title)
-            if not quiet and bar.disable:
-                _tell(finding)
-    if not quiet and not bar.disable:  # two writers would garble the terminal
-        for finding in found:
-            _tell(finding)
-    return found
+            if not quiet and finding.status != "skipped":
+                with terminal.paused(bar):
+                    _tell(finding)
 
 
 def _tell(finding: Finding) -> None:
     terminal.verdict(finding.status, f"{finding.title}: {finding.seen}")
     if finding.mend:
-        terminal.say(f"         Glartek {finding.glartek}.\n         To mend it: {finding.mend}")
+        terminal.verdict("", f"Glartek {finding.glartek}.")
+        terminal.verdict("", f"To mend it: {finding.mend}")
+
+
+def _tell_skipped(found: Iterable[Finding]) -> None:
+    """Each reason once, with the checks that it keeps from being made."""
+    reasons: dict[str, list[str]] = {}
+    for finding in found:
+        if finding.status == "skipped":
+            reasons.setdefault(finding.seen, []).append(finding.check)
+    for reason, names in reasons.items():
+        terminal.verdict("skipped", f"{', '.join(names) if len(names) <= _FEW else f'{len(names)} checks'}: {reason}")
+
+
+def _left_out(check: Check) -> Finding:
+    return Finding(check.name, check.title, "skipped", "stopped before it was made", 0.0)
 
 
 def _list(*, json: bool) -> int:

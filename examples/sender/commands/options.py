@@ -1,7 +1,9 @@
 """The options that several commands share, and what they mean."""
 
+import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,6 +44,24 @@ def samples(folder: Path | None) -> Samples:
 
 def signer(secret: str | None) -> Signer | None:
     return Signer(secret) if secret else None
+
+
+def until_stopped(work: Coroutine[Any, Any, object]) -> bool:
+    """Run it to its end, or until Ctrl-C: what was done until then is worth a report. Whether it was stopped."""
+    try:
+        asyncio.run(work)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def writable(*files: Path | None) -> None:
+    """Raises `Refusal` at once when a report could not be written in the end."""
+    for file in filter(None, files):
+        try:
+            file.open("a").close()
+        except OSError as error:
+            raise Refusal(f"{file}: cannot be written: {error.strerror}") from None
 
 
 def write(file: Path, text: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from receiver import events
 
 PATH = "/webhooks/t0kenThatIsLongEnough4Tests"
 QUICK = Limits(
-    timeout=3, prompt=1.0, burst=50, rate=30, rate_seconds=0.3, max_rate=60, huge=2_000_000, slow_body=0.1,
+    timeout=3, prompt=1.0, burst=50, rate=30, rate_seconds=0.3, max_rate=60, huge=1_100_000, slow_body=0.1,
     effects_wait=0.5, effects_settle=0.2,
 )  # fmt: skip
 Answering = Callable[[Arrival], Answer]
@@ -145,11 +145,15 @@ def breaks_for_good() -> Answering:
 
 @dataclass
 class Effects:
-    """Writes a line into a file named for the event each time it takes effect; `again` says which duplicates do."""
+    """Writes a line into a file named for the event each time it takes effect.
+
+    `again` says which duplicates do, `lost` what does not; what is `refused` takes effect all the same.
+    """
 
     folder: Path
     again: Callable[[Arrival], bool] = lambda _: False
     lost: Callable[[Arrival], bool] = lambda _: False
+    refused: Callable[[Arrival], bool] = lambda _: False
     seen: set[str | None] = field(default_factory=set)
 
     def __call__(self, arrival: Arrival) -> Answer:
@@ -158,7 +162,7 @@ class Effects:
         if arrival.id and (self.again(arrival) if not first else not self.lost(arrival)):
             with (self.folder / arrival.id).open("a") as file:
                 file.write("effect\n")
-        return replace(good(arrival), delay=0.02)
+        return Answer(413) if self.refused(arrival) else replace(good(arrival), delay=0.02)
 
 
 @asynccontextmanager
@@ -168,10 +172,10 @@ async def serving(answers: Answering) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def eight_connections_at_a_time() -> AsyncIterator[str]:
+async def eight_connections_at_a_time(answers: Answering) -> AsyncIterator[str]:
     """A server with eight threads: whoever stalls keeps one of them."""
     turn = asyncio.Semaphore(8)
-    async with serving(good) as behind:
+    async with serving(answers) as behind:
         host, port = behind.split("/")[2].split(":")
 
         async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -204,14 +208,16 @@ class Flaw:
     check: str
     answers: Callable[[Path], Answering]
     limits: Limits = QUICK
+    serve: Callable[[Answering], AbstractAsyncContextManager[str]] = serving
 
 
-FLAWS = {
-    "answers 204": Flaw("only-200-or-201", lambda _: always(status=204)),
-    "redirects": Flaw("only-200-or-201", lambda _: always(status=302)),
-    "is slow": Flaw("prompt-alone", lambda _: always(delay=0.15), replace(QUICK, prompt=0.12, burst=10)),
+FLAWS = {  # the slowest first: they are checked side by side
+    "is slow": Flaw("prompt-alone", lambda _: always(delay=0.12), replace(QUICK, prompt=0.1, burst=5)),
     "handles one at a time": Flaw("prompt-under-load", lambda _: one_at_a_time()),
     "waits for its consumer": Flaw("prompt-while-consumer-is-slow", as_slow_as_its_consumer),
+    "has eight threads": Flaw("stalled-bodies", lambda _: good, replace(QUICK, timeout=1), eight_connections_at_a_time),
+    "answers 204": Flaw("only-200-or-201", lambda _: always(status=204)),
+    "redirects": Flaw("only-200-or-201", lambda _: always(status=302)),
     "says thank you at length": Flaw("lean-answer", lambda _: always(body=b"<p>Thank you!</p>" * 200)),
     "sends many headers": Flaw("lean-answer", lambda _: always(headers={"set-cookie": "x" * 1200})),
     "refuses duplicates": Flaw("duplicates-one-after-another", lambda _: refuses_duplicates()),
@@ -240,5 +246,9 @@ FLAWS = {
     ),
     "loses what comes at once": Flaw(
         "effect-of-every-event", lambda folder: Effects(folder, lost=lambda arrival: arrival.together > 5)
+    ),
+    "handles first and looks later": Flaw(
+        "no-effect-of-what-it-refused",
+        lambda folder: Effects(folder, refused=lambda arrival: len(arrival.body) > 10**6),
     ),
 }
