@@ -1,5 +1,6 @@
 """python -m examples.sender: list | send | all | lifecycle | storm | check | profile."""
 
+import signal
 import sys
 
 import typer
@@ -38,4 +39,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # ends as cleanly as Ctrl-C
     sys.exit(main())

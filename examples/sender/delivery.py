@@ -12,7 +12,10 @@ from typing import Any
 import httpx2
 
 from examples.sender.payloads import Message
+from examples.sender.wire import reason
 
+STOPPED = "stopped before an answer came; the receiver may have taken it"
+"""What came of a request that was open when the sender was told to stop."""
 TIMEOUT = 10.0
 """Seconds that Glartek waits for the whole answer."""
 SUCCESS = frozenset({200, 201})
@@ -57,7 +60,7 @@ async def deliver(client: httpx2.AsyncClient, url: str, message: Message, timeou
     except TimeoutError:
         error = f"no answer within {timeout:g} s; the receiver may have taken it"
     except httpx2.ConnectError as failure:
-        error = f"cannot connect: {failure}"
+        error = f"cannot connect: {reason(_root(failure))}"
     except httpx2.HTTPError as failure:
         error = f"{type(failure).__name__}: {failure}".rstrip(": ")
     except httpx2.InvalidURL as failure:
@@ -68,6 +71,12 @@ async def deliver(client: httpx2.AsyncClient, url: str, message: Message, timeou
 def client() -> httpx2.AsyncClient:
     """A client that leaves time-outs to `deliver`, follows no redirect and ignores proxy variables."""
     return httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=False)
+
+
+def _root(error: Exception) -> Exception:
+    """What the operating system said, under the layers that passed it on."""
+    cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error.__cause__ or error.__context__
+    return _root(cause) if isinstance(cause, Exception) else error
 
 
 async def _post(client: httpx2.AsyncClient, url: str, message: Message) -> int:

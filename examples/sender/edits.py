@@ -1,9 +1,39 @@
 """Changing a payload on the way out: `--set work_order.name=Pump`, `--remove work_order.labels`."""
 
+import copy
 import json
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from examples.sender.terminal import Refusal
+
+
+class Edits:
+    """Changes for events of different types: each goes where there is something for it.
+
+    A field is removed from every payload that has it, and set in every payload that has its first step, or in all
+    of them when none has. `like` are the payloads to come, or samples of them; raises `Refusal` when a removal leads
+    nowhere in all of them, for then it is a typing mistake.
+    """
+
+    def __init__(
+        self, changes: Iterable[str] | None, removals: Iterable[str] | None, like: Collection[Mapping[str, Any]]
+    ) -> None:
+        self.changes = [(_top(change), change) for change in changes or ()]
+        self.removals = list(removals or ())
+        self._new = {top for top, _ in self.changes if not any(top in payload for payload in like)}
+        for path in self.removals:
+            if not any(_has(payload, path) for payload in like):
+                remove(copy.deepcopy(dict(next(iter(like)))), path)
+
+    def apply(self, payload: dict[str, Any]) -> None:
+        """Carry them out."""
+        for path in self.removals:
+            if _has(payload, path):
+                remove(payload, path)
+        for top, change in self.changes:
+            if top in payload or top in self._new:
+                assign(payload, change)
 
 
 def assign(payload: dict[str, Any], edit: str) -> None:
@@ -40,6 +70,22 @@ def remove(payload: dict[str, Any], path: str) -> None:
         del holder[last]
     else:
         raise Refusal(f"{path}: there is nothing there; {_fields(holder)}")
+
+
+def _top(change: str) -> str:
+    return change.partition("=")[0].strip().partition(".")[0]
+
+
+def _has(payload: Any, path: str) -> bool:
+    holder = payload
+    for step in path.strip().split("."):
+        if isinstance(holder, dict) and step in holder:
+            holder = holder[step]
+        elif isinstance(holder, list) and step.isdecimal() and int(step) < len(holder):
+            holder = holder[int(step)]
+        else:
+            return False
+    return True
 
 
 def _item(holder: Any, step: str, path: str, number: int) -> Any:

@@ -95,8 +95,13 @@ class Endpoint:
         told = message if self.policy.byte_identical or not number else _retold(message, number)
         async with self._turn:
             signed = self.signer.signed(told) if self.signer else told
-            attempt = await delivery.deliver(client, self.webhook.url, signed, self.policy.timeout)
-        self.report.requests += 1
+            self.report.requests += 1
+            try:
+                attempt = await delivery.deliver(client, self.webhook.url, signed, self.policy.timeout)
+            except asyncio.CancelledError:
+                self.report.ambiguous += 1
+                self.report.answers[delivery.STOPPED] += 1
+                raise
         self.report.ambiguous += attempt.ambiguous
         self.report.answers[str(attempt.status) if attempt.error is None else attempt.error] += 1
         self.report.slowest = max(self.report.slowest, attempt.seconds)

@@ -171,7 +171,9 @@ def _time(text: str | None) -> datetime | None:
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
     try:
         payload = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise Refusal(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise Refusal(f"{file}: expected one JSON object: {error}") from None
     if not isinstance(payload, dict):
         raise Refusal(f"{file}: expected one JSON object, not a {type(payload).__name__}")

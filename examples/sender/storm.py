@@ -5,6 +5,7 @@ counts from that time, so that a receiver that stalls cannot hide it by slowing 
 """
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,13 +13,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from examples.sender.delivery import SUCCESS, TIMEOUT
+from examples.sender.delivery import STOPPED, SUCCESS, TIMEOUT
 from examples.sender.payloads import Message
 from examples.sender.signing import Signer
 from examples.sender.wire import Connection, Endpoint, Reply, reason
 
 _MOST_OPEN = 1000  # connections: beyond this an event is reported as not sent, and this machine stays usable
-_EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, math.inf)
+SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
 @dataclass(slots=True)
@@ -52,13 +54,13 @@ class Figures:
 
     def histogram(self) -> list[tuple[str, int]]:
         """(upper edge, events), from the first to the last bucket that is not empty."""
-        counts = Counter(next((edge for edge in _EDGES if value <= edge), _EDGES[-1]) for value in self.latencies)
+        counts = Counter(next(edge for edge in _EDGES if value <= edge) for value in self.latencies)
         used = [position for position, edge in enumerate(_EDGES) if counts[edge]]
         shown = _EDGES[used[0] : used[-1] + 1] if used else ()
-        return [(f"{edge * 1000:g} ms" if edge < 1 else f"{edge:g} s", counts[edge]) for edge in shown]
+        return [(_edge(edge), counts[edge]) for edge in shown]
 
     def as_dict(self) -> dict[str, Any]:
-        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+        latency = {name: round(self.percentile(share), 5) for name, share in SHARES.items()}
         return {
             "planned": self.planned,
             "sent": self.sent,
@@ -67,12 +69,18 @@ class Figures:
             "duplicates": self.duplicates,
             "seconds": round(self.seconds, 3),
             "delivered_per_second": round(self.ok / self.seconds, 1),
-            "latency_seconds": {name: round(self.percentile(share), 5) for name, share in shares.items()},
+            "latency_seconds": latency if self.latencies else None,
             "answers": dict(self.answers.most_common()),
             "most_open": self.most_open,
             "sender_late_seconds": round(self.most_late, 4),
             "histogram": [{"up_to": edge, "events": count} for edge, count in self.histogram()],
         }
+
+
+def _edge(seconds: float) -> str:
+    if math.isinf(seconds):
+        return "any time"
+    return f"{seconds * 1000:g} ms" if seconds < 1 else f"{seconds:g} s"
 
 
 class Storm:
@@ -139,8 +147,13 @@ class Storm:
         figures.sent += 1
         figures.most_open = max(figures.most_open, self._open)
         figures.most_late = max(figures.most_late, time.perf_counter() - due)
-        reply = await self._post(message)
-        self._open -= 1
+        try:
+            reply = await self._post(message)
+        except asyncio.CancelledError:
+            figures.answers[STOPPED] += 1
+            raise
+        finally:
+            self._open -= 1
         figures.answers[str(reply.status) if reply.error is None else reply.error] += 1
         figures.ok += reply.error is None and reply.status in SUCCESS
         if reply.error is None:

@@ -5,6 +5,8 @@ closed, and is fast enough to be a load generator. httptools parses; nothing is 
 """
 
 import asyncio
+import os
+import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +15,8 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httptools
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 @dataclass(slots=True)
@@ -169,9 +173,11 @@ async def post(
 
 
 def reason(error: Exception) -> str:
-    """An operating system's error in a few words."""
+    """An operating system's error in a few words, such as `Connection refused`."""
     if isinstance(error, TimeoutError):
         return "timed out"
+    if not isinstance(error, ssl.SSLError) and (number := _ERRNO.search(str(error))):
+        return os.strerror(int(number[1]))  # asyncio's own words repeat the address, once for each that it tried
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 

@@ -14,10 +14,11 @@ import typer
 
 from examples.sender import delivery, payloads, terminal, webhooks
 from examples.sender.commands import options
-from examples.sender.commands.options import STOPPED, Json, Secret, TimeOut, To
+from examples.sender.commands.options import STOPPED, Json, Remove, Secret, Set, TimeOut, To
 from examples.sender.disorder import Disorder, Due
+from examples.sender.edits import Edits
 from examples.sender.endpoints import Endpoint, Policy, endpoints
-from examples.sender.life_cycles import life_cycles
+from examples.sender.life_cycles import Happening, life_cycles
 from examples.sender.payloads import Message
 from examples.sender.terminal import Refusal
 from examples.sender.webhooks import Webhook
@@ -43,6 +44,8 @@ def lifecycle(
     retold: Annotated[bool, typer.Option("--retold", help="Retries differ in their bytes.")] = False,
     disable_after: Annotated[int, typer.Option(min=0, help="Failures in a row that disable; 0: never.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the events, one per line; send nothing.")] = False,
+    changes: Set = None,
+    remove: Remove = None,
     secret: Secret = None,
     seed: Annotated[int | None, typer.Option(help="Repeat the same stories, bytes and disorder.")] = None,
     timeout: TimeOut = delivery.TIMEOUT,
@@ -52,7 +55,11 @@ def lifecycle(
     if sites * work_orders > _MOST:
         raise Refusal(f"--sites times --work-orders: expected at most {_MOST}")
     number = Random().getrandbits(32) if seed is None else seed
-    schedule = _schedule(number, sites, work_orders, speed, datetime.now(UTC) if seed is None else _BEGINS)
+    happenings = life_cycles(number, sites, work_orders, datetime.now(UTC) if seed is None else _BEGINS)
+    edits = Edits(changes, remove, [happening.payload for happening in happenings])
+    for happening in happenings:
+        edits.apply(happening.payload)
+    schedule = _schedule(happenings, speed)
     due, disorder = Disorder(duplicate, delay, drop, shuffle).of(schedule, Random(number))
     if dry_run:
         for one in due:
@@ -60,17 +67,12 @@ def lifecycle(
         return 0
     policy = Policy(_waits(retries), not retold, disable_after, timeout)
     targets = endpoints(_webhooks(to, webhook, webhooks_file), policy, options.signer(secret))
-    stopped = False
-    try:
-        asyncio.run(_tell(due, targets, wait=speed > 0))
-    except KeyboardInterrupt:
-        stopped = True  # what was done until then is worth a report
-    _report(targets, policy, number, disorder, json=json)
+    stopped = options.until_stopped(_tell(due, targets, wait=speed > 0))
+    _report(targets, policy, number, disorder, stopped=stopped, json=json)
     return STOPPED if stopped else 1 if any(target.report.failed or target.report.skipped for target in targets) else 0
 
 
-def _schedule(seed: int, sites: int, work_orders: int, speed: float, begins: datetime) -> list[Due]:
-    happenings = life_cycles(seed, sites, work_orders, begins)
+def _schedule(happenings: Sequence[Happening], speed: float) -> list[Due]:
     first = happenings[0].at
     return [
         Due((one.at - first).total_seconds() / speed if speed else 0.0, Message.of(one.payload)) for one in happenings
@@ -114,24 +116,30 @@ def _waits(text: str) -> tuple[float, ...]:
     return waits
 
 
-def _report(targets: Sequence[Endpoint], policy: Policy, seed: int, disorder: Counter[str], *, json: bool) -> None:
+def _report(
+    targets: Sequence[Endpoint], policy: Policy, seed: int, disorder: Counter[str], *, stopped: bool, json: bool
+) -> None:
     reports = [target.report for target in targets]
     if json:
         used = {"seed": seed, **asdict(policy), "disorder": dict(disorder)}
         endpoints_told = [report.as_dict() for report in reports]
-        terminal.as_json({"note": payloads.INVENTED, "settings": used, "endpoints": endpoints_told})
+        told = {"note": payloads.INVENTED, "stopped": stopped, "settings": used, "endpoints": endpoints_told}
+        terminal.as_json(told)
         return
     rows = [
         (
-            terminal.without_secrets(report.url), str(report.delivered), str(report.failed), str(report.requests),
-            str(report.ambiguous), f"{report.slowest * 1000:.0f} ms", "disabled" if report.disabled else "",
-            report.last_failure,
+            terminal.without_secrets(report.url), str(report.delivered), str(report.failed), str(report.skipped),
+            str(report.requests), str(report.ambiguous), f"{report.slowest * 1000:.0f} ms",
+            "disabled" if report.disabled else "", report.last_failure,
         )
         for report in reports
     ]  # fmt: skip
     terminal.table(
-        ("ENDPOINT", "DELIVERED", "FAILED", "REQUESTS", "AMBIGUOUS", "SLOWEST", "STATE", "LAST FAILURE"), rows
+        ("ENDPOINT", "DELIVERED", "FAILED", "NOT SENT", "REQUESTS", "AMBIGUOUS", "SLOWEST", "STATE", "LAST FAILURE"),
+        rows,
     )
+    if stopped:
+        terminal.say("stopped before the end")
     suffered = ", ".join(f"{count} {what}" for what, count in disorder.items() if count) or "none"
     waits = ", ".join(f"{wait:g} s" for wait in policy.retries) or "none"
     disabling = f"after {policy.disable_after} failures in a row" if policy.disable_after else "off"

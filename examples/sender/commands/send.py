@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
-from examples.sender import delivery, edits, payloads, terminal
+from examples.sender import delivery, payloads, terminal
 from examples.sender.commands import options
-from examples.sender.commands.options import Duplicates, Folder, Json, Remove, Secret, Seed, Set, TimeOut, To
+from examples.sender.commands.options import STOPPED, Duplicates, Folder, Json, Remove, Secret, Seed, Set, TimeOut, To
 from examples.sender.delivery import Attempt
-from examples.sender.payloads import Message, Story
+from examples.sender.edits import Edits, pretty
+from examples.sender.payloads import Message, Samples, Story
 from examples.sender.signing import Signer
 from examples.sender.terminal import Refusal
 from receiver import events
@@ -58,7 +60,7 @@ def send(
             raise Refusal("--raw sends a file as it is: leave out TYPE, --set, --remove and --samples")
         messages = [Message.raw(_bytes(raw))]
     elif types:
-        messages = _messages(types, seed, samples, changes, remove)
+        messages = _messages(types, seed, options.samples(samples), changes, remove)
     else:
         raise Refusal(f"which event? Expected one or more of: {', '.join(events.BY_NAME)}; or --raw FILE; or: all")
     return sending.run([_edited(message) for message in messages] if edit else messages)
@@ -78,8 +80,8 @@ def send_all(
 ) -> int:
     """Send one event of every type, all about the same Work Order and Action."""
     sending = Sending(options.endpoint(to), duplicates, timeout, options.signer(secret), json)
-    types = list(options.samples(samples).payloads)
-    return sending.run(_messages(types, seed, samples, changes, remove))
+    chosen = options.samples(samples)
+    return sending.run(_messages(list(chosen.payloads), seed, chosen, changes, remove))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,52 +97,60 @@ class Sending:
     def run(self, messages: Sequence[Message]) -> int:
         """Send all of them in order, print the report; the exit code is 1 when any delivery failed."""
         planned = [message for message in messages for _ in range(1 + self.duplicates)]
-        attempts = asyncio.run(self._deliver(planned))
+        attempts: list[Attempt] = []
+        stopped = options.until_stopped(self._deliver(planned, attempts))
         if self.json:
             terminal.as_json(self._report(planned, attempts))
         else:
             self._print(planned, attempts)
-        return 0 if all(attempt.ok for attempt in attempts) else 1
+        return STOPPED if stopped else int(not all(attempt.ok for attempt in attempts))
 
-    async def _deliver(self, messages: Sequence[Message]) -> list[Attempt]:
-        attempts = []
+    async def _deliver(self, messages: Sequence[Message], attempts: list[Attempt]) -> None:
         with terminal.progress() as bar:
             task = bar.add_task("sending", total=len(messages))
             async with delivery.client() as client:
                 for message in messages:
                     signed = self.signer.signed(message) if self.signer else message
-                    attempts.append(await delivery.deliver(client, self.url, signed, self.timeout))
+                    begun = time.perf_counter()
+                    try:
+                        attempts.append(await delivery.deliver(client, self.url, signed, self.timeout))
+                    except asyncio.CancelledError:
+                        attempts.append(Attempt(None, time.perf_counter() - begun, delivery.STOPPED))
+                        raise
                     bar.advance(task)
-        return attempts
 
     def _print(self, messages: Sequence[Message], attempts: Sequence[Attempt]) -> None:
-        rows = [_row(message, attempt) for message, attempt in zip(messages, attempts, strict=True)]
+        rows = [_row(message, attempt) for message, attempt in zip(messages, attempts, strict=False)]
         failed = sum(not attempt.ok for attempt in attempts)
+        unsent = f", {len(messages) - len(attempts)} not sent" if len(attempts) < len(messages) else ""
         terminal.table(("EVENT", "ID", "ANSWER", "TIME", "RESULT"), rows)
         to = terminal.without_secrets(self.url)
-        terminal.say(f"{len(attempts) - failed} delivered, {failed} failed, to {to}")
+        terminal.say(f"{len(attempts) - failed} delivered, {failed} failed{unsent}, to {to}")
 
     def _report(self, messages: Sequence[Message], attempts: Sequence[Attempt]) -> dict[str, Any]:
-        pairs = zip(messages, attempts, strict=True)
+        pairs = zip(messages, attempts, strict=False)  # a run that was stopped has fewer attempts
         rows = [{"type": message.type, "id": message.id, **attempt.as_dict()} for message, attempt in pairs]
-        return {"to": terminal.without_secrets(self.url), "note": payloads.INVENTED, "deliveries": rows}
+        return {
+            "to": terminal.without_secrets(self.url),
+            "note": payloads.INVENTED,
+            "not_sent": len(messages) - len(rows),
+            "deliveries": rows,
+        }
 
 
 def _messages(
     types: Sequence[str],
     seed: int | None,
-    samples: Path | None,
+    samples: Samples,
     changes: Sequence[str] | None,
     removals: Sequence[str] | None,
 ) -> list[Message]:
     rng, now = payloads.randomness(seed)
-    story = Story(rng, options.samples(samples))
+    story = Story(rng, samples)
     made = [story.event(words, now) for words in types]
+    edits = Edits(changes, removals, made)
     for payload in made:
-        for path in removals or ():
-            edits.remove(payload, path)
-        for change in changes or ():
-            edits.assign(payload, change)
+        edits.apply(payload)
     return [Message.of(payload) for payload in made]
 
 
@@ -157,7 +167,7 @@ def _edited(message: Message) -> Message:
         raise Refusal("--edit: set EDITOR to the command of your editor, such as EDITOR=nano")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{message.type}.json"
-        file.write_bytes(edits.pretty(message.body))
+        file.write_bytes(pretty(message.body))
         try:
             ended = subprocess.run([*shlex.split(editor), str(file)], check=False).returncode
         except OSError as error:

@@ -10,9 +10,10 @@ import typer
 
 from examples.sender import delivery, payloads, terminal
 from examples.sender.commands import options
-from examples.sender.commands.options import STOPPED, Folder, Json, Secret, Seed, TimeOut, To
+from examples.sender.commands.options import STOPPED, Folder, Json, Remove, Secret, Seed, Set, TimeOut, To
+from examples.sender.edits import Edits
 from examples.sender.payloads import Message, Samples, Story
-from examples.sender.storm import Figures, Storm
+from examples.sender.storm import SHARES, Figures, Storm
 from examples.sender.terminal import Refusal
 
 _MOST = 1_000_000
@@ -29,6 +30,8 @@ def storm(
     clients: Annotated[int | None, typer.Option(min=1, max=1000, help="Or: clients that wait for answers.")] = None,
     count: Annotated[int, typer.Option(min=1, max=_MOST, help="How many events in all.")] = 1000,
     duplicates_every: Annotated[int, typer.Option(min=0, help="Every Nth repeats the one before it.")] = 0,
+    changes: Set = None,
+    remove: Remove = None,
     samples: Folder = None,
     secret: Secret = None,
     seed: Seed = None,
@@ -38,18 +41,16 @@ def storm(
     """Send many events, and report rate, percentiles, failures and duplicates."""
     if (rate is None) == (clients is None):
         raise Refusal("expected either --rate (events per second, whatever the answers) or --clients (each waits)")
-    make = _maker(types, options.samples(samples), seed)
+    make = _maker(
+        types, options.samples(samples), Edits(changes, remove, options.samples(samples).payloads.values()), seed
+    )
     if count <= _PREPARED:  # made beforehand, so that making them does not slow the sending down
         make = iter([make() for _ in range(count)]).__next__
     sending = Storm(
         options.endpoint(to), make, count, timeout=timeout, duplicates_every=duplicates_every,
         signer=options.signer(secret),
     )  # fmt: skip
-    stopped = False
-    try:
-        asyncio.run(_watched(sending, rate, clients or 1))
-    except KeyboardInterrupt:
-        stopped = True  # what was done until then is worth a report
+    stopped = options.until_stopped(_watched(sending, rate, clients or 1))
     figures = sending.figures
     used = {"rate": rate, "clients": clients, "timeout": timeout, "duplicates_every": duplicates_every, "seed": seed}
     if json:
@@ -60,13 +61,15 @@ def storm(
     return STOPPED if stopped else int(figures.failed > 0)
 
 
-def _maker(types: Sequence[str] | None, samples: Samples, seed: int | None) -> Callable[[], Message]:
+def _maker(types: Sequence[str] | None, samples: Samples, edits: Edits, seed: int | None) -> Callable[[], Message]:
     """Fresh events of these types in turn, each about a Work Order or an Action of its own."""
     rng, _ = payloads.randomness(seed)
     turn = itertools.cycle([samples.named(words) for words in types] if types else samples.payloads)
 
     def make() -> Message:
-        return Message.of(Story(rng, samples).event(next(turn), None if seed is not None else datetime.now(UTC)))
+        payload = Story(rng, samples).event(next(turn), None if seed is not None else datetime.now(UTC))
+        edits.apply(payload)
+        return Message.of(payload)
 
     return make
 
@@ -93,8 +96,8 @@ def _print(figures: Figures) -> None:
     )
     if figures.most_late > _LATE:
         terminal.say(f"this sender fell behind by up to {figures.most_late:.2f} s: the rate is too high for it")
-    shares = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
-    terminal.say("time to answer  " + "  ".join(f"{name} {_ms(figures.percentile(share))}" for name, share in shares))
+    shares = "  ".join(f"{name} {_ms(figures.percentile(share))}" for name, share in SHARES.items())
+    terminal.say(f"time to answer  {shares}" if figures.latencies else "no event was answered")
     largest = max((events for _, events in figures.histogram()), default=1)
     for edge, events in figures.histogram():
         terminal.say(f"  up to {edge:>7}  {events:>8}  {'█' * -(-events * _BAR // largest)}")
