@@ -74,6 +74,8 @@ class LifeCycle:
             self.now = max(self.now, planned) + timedelta(seconds=1)
         elif self.state == "pending":
             self.now = min(self.now, planned)
+        elif not self.order["allow_submission_after_due_date"]:
+            self.now = min(self.now, datetime.fromisoformat(self.order["due_date"]))
         steps = {
             "assigned": self._assigned, "started": self._started, "overdue": self._overdue, "updated": self._updated,
             "completed": self._completed, "deleted": self._deleted,
@@ -90,7 +92,7 @@ class LifeCycle:
 
     def _started(self) -> None:
         if not self.order["assignees"]:
-            self.order["assignees"] = [{"type": "user", **invention.person(self.rng)}]
+            self._assigned()  # to whoever takes it and begins
         self.state = "in progress"
         self.order |= {"status": "In Progress", "started_at": invention.text(self.now)}
         self._tell("work_order.started", self._assignee())
