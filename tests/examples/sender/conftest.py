@@ -36,11 +36,25 @@ class Finished:
 Run = Callable[..., Awaitable[Finished]]
 
 
-@pytest.fixture
-def command() -> Run:
-    """Run `python -m examples.sender …` as the process that a user starts."""
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A command as the process that a user starts."""
 
-    async def finished(*arguments: str, stdin: bytes = b"", **environment: str) -> Finished:
+    process: asyncio.subprocess.Process
+
+    async def finished(self, stdin: bytes = b"") -> Finished:
+        out, err = await asyncio.wait_for(self.process.communicate(stdin), 30)
+        return Finished(self.process.returncode or 0, out.decode(), err.decode())
+
+
+StartSender = Callable[..., Awaitable[Started]]
+
+
+@pytest.fixture
+def start_sender() -> StartSender:
+    """Start `python -m examples.sender …`."""
+
+    async def start(*arguments: str, **environment: str) -> Started:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", "-m", "examples.sender", *arguments),
             stdin=asyncio.subprocess.PIPE,
@@ -49,8 +63,17 @@ def command() -> Run:
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment},
         )
-        out, err = await asyncio.wait_for(process.communicate(stdin), 30)
-        return Finished(process.returncode or 0, out.decode(), err.decode())
+        return Started(process)
+
+    return start
+
+
+@pytest.fixture
+def command(start_sender: StartSender) -> Run:
+    """Run `python -m examples.sender …` as the process that a user starts, to its end."""
+
+    async def finished(*arguments: str, stdin: bytes = b"", **environment: str) -> Finished:
+        return await (await start_sender(*arguments, **environment)).finished(stdin)
 
     return finished
 

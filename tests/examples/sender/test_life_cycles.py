@@ -15,7 +15,7 @@ from worker.event import parse
 BEGINS = datetime(2026, 11, 3, 6, tzinfo=UTC)
 # What may follow what: written down apart from the state machine, so that both must be wrong to agree.
 FOLLOWS = {
-    "work_order.created": {"assigned", "started", "overdue", "deleted"},
+    "work_order.created": {"assigned", "overdue", "deleted"},
     "work_order.assigned": {"assigned", "started", "overdue", "deleted", "updated", "completed"},
     "work_order.overdue": {"assigned", "started", "deleted"},
     "work_order.started": {"assigned", "updated"},
@@ -53,7 +53,7 @@ def test_every_story_is_legal(seed: int) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_what_events_tell_is_consistent(seed: int) -> None:
-    """Overdue means not started in time, done means every task answered, an Action names the Work Order it is from."""
+    """Overdue is not started in time, done is every task answered, an Action names its Work Order, time limits bind."""
     told = stories(life_cycles(seed, 1, 4, BEGINS))
     for story in told.values():
         for payload in story:
@@ -64,9 +64,24 @@ def test_what_events_tell_is_consistent(seed: int) -> None:
             if order and kind == "work_order.completed":
                 assert {task["status"] for task in order["tasks"]} == {"Done"}
                 assert order["started_at"] < order["finished_at"] == payload["occurred_at"]
+                assert order["finished_at"] <= order["due_date"] or order["allow_submission_after_due_date"]
             if kind.startswith("action."):
                 assert payload["action"]["work_order"]["id"] in told
                 assert payload["action"]["status"] == ("Open" if kind == "action.created" else status(kind))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6))
+def test_people_change_only_when_work_is_assigned(seed: int) -> None:
+    """Who is assigned changes with `assigned` alone, and whoever starts, answers and completes is assigned then."""
+    for story in stories(life_cycles(seed, 1, 4, BEGINS)).values():
+        orders = [(payload["type"], payload["actor"], payload.get("work_order")) for payload in story]
+        for (_, _, before), (kind, actor, order) in pairwise(orders):
+            if order is None or before is None:
+                continue
+            assert before["assignees"] == order["assignees"] or kind == "work_order.assigned"
+            if kind in {"work_order.started", "work_order.updated", "work_order.completed"}:
+                assert actor["id"] in [one["id"] for one in order["assignees"]]
 
 
 def status(kind: str) -> str:

@@ -53,10 +53,13 @@ async def test_each_webhook_gets_its_types_and_a_report(run: Run, tmp_path: Path
 async def test_disorder_is_done_and_reported(run: Run, recording_receiver: RecordingReceiver) -> None:
     """Dropped events never come, duplicates come twice with the same bytes, and the report counts both."""
     to = ("--to", recording_receiver.url, "--speed", "0", "--seed", "6", "--json")
-    finished = await run("lifecycle", *to, "--drop", "0.3", "--duplicate", "0.5", "--shuffle", "3")
+    finished = await run(
+        "lifecycle", *to, "--drop", "0.3", "--duplicate", "0.5", "--shuffle", "3", "--remove", "work_order.labels"
+    )
     disorder = finished.json()["settings"]["disorder"]
     bodies = [arrival.body for arrival in recording_receiver.of()]
     assert finished.code == 0
+    assert not any("labels" in json.loads(body).get("work_order", {}) for body in bodies)
     assert len(bodies) - len(set(bodies)) == disorder["duplicated"] > 0
     assert disorder["dropped"] > 0
 

@@ -57,11 +57,11 @@ async def test_set_changes_the_payload_and_a_seed_repeats_it(run: Run, recording
     assert payload["work_order"]["tasks"][1]["response"] == {"value": 9}
 
 
-async def test_raw_sends_a_file_as_it_is(command: Run, recording_receiver: RecordingReceiver, tmp_path: Path) -> None:
+async def test_raw_sends_a_file_as_it_is(run: Run, recording_receiver: RecordingReceiver, tmp_path: Path) -> None:
     """`--raw` sends a file's bytes, or those of stdin, whatever they are."""
     (tmp_path / "body").write_bytes(b"\x00not json\xff")
-    assert (await command("send", "--raw", str(tmp_path / "body"), "--to", recording_receiver.url)).code == 0
-    assert (await command("send", "--raw", "-", "--to", recording_receiver.url, stdin=b"{}")).code == 0
+    assert (await run("send", "--raw", str(tmp_path / "body"), "--to", recording_receiver.url)).code == 0
+    assert (await run("send", "--raw", "-", "--to", recording_receiver.url, stdin=b"{}")).code == 0
     assert [arrival.body for arrival in recording_receiver.of()] == [b"\x00not json\xff", b"{}"]
 
 

@@ -106,6 +106,18 @@ def test_an_edit_that_leads_nowhere_is_refused(edit: str, expected: str) -> None
         edits.assign({"l": [1], "t": "text"}, edit)
 
 
+def test_edits_of_many_events_go_where_they_fit() -> None:
+    """A field is set where its first step is, or everywhere when it is new; removed where it is; nowhere is refused."""
+    order, action = {"work_order": {"tags": [1, 2]}}, {"action": {"name": "a"}}
+    fitting = edits.Edits(["work_order.name=Pump", "new=1"], ["work_order.tags.1"], [order, action])
+    fitting.apply(order)
+    fitting.apply(action)
+    assert order == {"work_order": {"tags": [1], "name": "Pump"}, "new": 1}
+    assert action == {"action": {"name": "a"}, "new": 1}
+    with pytest.raises(Refusal, match="it has tags, name"):
+        edits.Edits([], ["work_order.tgas"], [order, action])
+
+
 @pytest.mark.parametrize(("path", "expected"), [("a.c", "it has b"), ("x", "it has a"), ("a.b.c", "no fields")])
 def test_removing_what_is_not_there_is_refused(path: str, expected: str) -> None:
     """`--remove` of a missing field names the fields that are there."""

@@ -106,11 +106,12 @@ async def test_waiting_ends_with_what_came_instead(glartek: Glartek, recording_r
 
 
 async def test_a_dead_endpoint_was_not_reached() -> None:
-    """A refused connection is a failure that is not ambiguous: the receiver cannot have taken the event."""
+    """A refused connection is told in plain words and is not ambiguous: the receiver cannot have taken the event."""
     async with RecordingReceiver() as receiver:
         url = receiver.url
     async with delivery.client() as client:
         attempt = await deliver(client, url, CREATED)
+    assert attempt.error == "cannot connect: Connection refused"
     assert not attempt.ok
     assert not attempt.ambiguous
 

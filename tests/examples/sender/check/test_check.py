@@ -109,13 +109,14 @@ async def test_commands_that_do_not_work_are_skips_with_a_reason(run: Run) -> No
         (("http://127.0.0.1:9/", "--only", "keepalive"), "did you mean keep-alive"),
         (("http://127.0.0.1:9/", "--secret", "whsec_?"), "--secret: expected whsec_"),
         (("http://127.0.0.1:9/", "--samples", "/nowhere"), "expected a folder"),
+        (("http://127.0.0.1:9/", "--junit", "/nowhere/report.xml"), "/nowhere/report.xml: cannot be written"),
         (("http://127.0.0.1:9/", "--ledger", "--effects-cmd", "x"), "either --effects-cmd or --ledger"),
     ],
 )
 async def test_wrong_usage_is_one_line(run: Run, arguments: tuple[str, ...], expected: str) -> None:
-    """What is wrong, and what was expected; exit code 2."""
+    """What is wrong, and what was expected, before anything is sent; exit code 2."""
     finished = await run("check", *arguments)
-    assert finished.code == 2
+    assert (finished.code, finished.out) == (2, "")
     assert expected in finished.err
     assert finished.err.count("\n") == 1
 
