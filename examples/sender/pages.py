@@ -1,8 +1,11 @@
 """Reports as HTML: one self-contained page, readable on a phone, in the dark and on paper."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
+
+from examples.sender.terminal import span
 
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif;
@@ -29,8 +32,11 @@ td { overflow-wrap: anywhere; min-width: 6rem } td:first-child { min-width: 9rem
 .number { text-align: right; padding-right: 1.5rem; font-variant-numeric: tabular-nums; white-space: nowrap }
 pre { padding: 1rem; border-radius: .6rem; background: var(--faint); overflow-x: auto }
 ul { padding-left: 1.2rem } details { margin-top: 2.5rem } summary { cursor: pointer; font-weight: 600 }
+svg { width: 100% } svg text { fill: currentColor; font-size: 13px } rect { fill: currentColor; opacity: .85 }
 footer { margin: 3rem 0 1rem; color: var(--skipped); font-size: .85rem }
 """
+
+_WIDTH, _LABEL, _ROW = 960, 210, 22  # of a timeline, in its own units
 
 
 def page(title: str, subtitle: str, *sections: str) -> str:
@@ -67,6 +73,40 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = ""
     body = "\n".join(f"<tr>{''.join(map(_cell, ['td'] * len(row), row, numbers))}</tr>" for row in rows)
     drawn = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
     return _heading(title) + drawn if body else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something on a timeline: when it began and how long it took, in seconds, its status word, what it was."""
+
+    at: float
+    seconds: float
+    status: str
+    told: str
+
+
+def timeline(title: str, rows: Sequence[tuple[str, Sequence[Mark]]]) -> str:
+    """A row for each label with its marks along one time axis, each with its words when pointed at."""
+    end = max((mark.at + mark.seconds for _, marks in rows for mark in marks), default=0.0)
+    if not end:
+        return ""
+    drawn = "".join(
+        f'<text x="0" y="{number * _ROW + 15}">{escape(label)}</text>'
+        + "".join(_mark(mark, number, end) for mark in marks)
+        for number, (label, marks) in enumerate(rows)
+    )
+    axis = f'<text x="{_LABEL}" y="{len(rows) * _ROW + 18}">0</text>'
+    axis += f'<text x="{_WIDTH}" y="{len(rows) * _ROW + 18}" text-anchor="end">{span(end)}</text>'
+    size = f"0 0 {_WIDTH} {len(rows) * _ROW + 24}"
+    return f'{_heading(title)}<svg viewBox="{size}" role="img" aria-label="{escape(title)}">{drawn}{axis}</svg>'
+
+
+def _mark(mark: Mark, row: int, end: float) -> str:
+    scale = (_WIDTH - _LABEL - 6) / end
+    return (
+        f'<rect class="{mark.status}" x="{_LABEL + mark.at * scale:.1f}" y="{row * _ROW + 4}" rx="2" height="14" '
+        f'width="{max(mark.seconds * scale, 5):.1f}"><title>{escape(mark.told)}</title></rect>'
+    )
 
 
 def listing(title: str, text: str) -> str:

@@ -55,16 +55,19 @@ def profile(
     receiver = RecordingReceiver(
         script.answer, at_headers=script.at_headers, host=host, port=port, path=path, tls=_tls(tls_cert, tls_key)
     )
+    options.writable(html)
     asyncio.run(Watch(receiver, script, idle, seconds).run())
     found = concluded(receiver.arrivals, script.given, path, len(receiver.malformed))
     proposal = propose(sightings(receiver.arrivals))
     used = {"answers": [scene.name for scene in played], "tries": tries, "late": late, "path": path}
-    if html:
-        options.write(html, reports.html(found, proposal, used))
     if json:
         terminal.as_json(reports.as_dict(found, proposal, used))
-    else:
+    elif found.requests or found.malformed:
         _print(found, proposal)
+    else:
+        terminal.say("nothing arrived, so there is nothing to report")
+    if html:
+        options.write(html, reports.html(found, proposal, used))
     return 0 if found.requests else 1
 
 
@@ -99,13 +102,15 @@ class Watch:
                     await asyncio.wait_for(stop.wait(), min(0.25, self.idle / 2, max(end - time.monotonic(), 0.01)))
 
     def _seen(self) -> bool:
-        if not self.script.complete or self.receiver.open_requests:
+        if self.script.left or self.receiver.open_requests:
             return False
         last = max(arrival.ended or arrival.began for arrival in self.receiver.arrivals)
         return time.monotonic() - last > self.idle
 
     def _table(self) -> Table:
-        shown = Table("EVENT", "ID", "ANSWERED", "WAITED FOR", title=f"{len(self.receiver.arrivals)} requests")
+        left = ", ".join(self.script.left) or f"nothing; ends after {self.idle:g} quiet seconds"
+        caption = f"{len(self.receiver.arrivals)} requests; answers still to be given: {left}"
+        shown = Table("EVENT", "ID", "ANSWERED", "WAITED FOR", caption=caption, caption_justify="left")
         for arrival in self.receiver.arrivals[-15:]:
             took = f"{(arrival.ended or time.monotonic()) - arrival.began:.1f} s"
             shown.add_row(arrival.type, arrival.id or "", self.script.given.get(arrival.number, "…"), took)

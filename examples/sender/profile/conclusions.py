@@ -9,8 +9,10 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from examples.sender.arrivals import Arrival
+from examples.sender.profile.fields import event_type, out_of_order, type_path
 from examples.sender.profile.script import RETRY_AFTER
 from examples.sender.profile.sightings import MOVED, Sighting, leaves, sightings
+from examples.sender.terminal import span
 from receiver import events
 
 _GOOD = {"200", "201", "then 200"}
@@ -32,6 +34,19 @@ class Reaction:
         if self.sent_again:
             return "sent again: taken for a failure" if self.answer not in _GOOD else "sent again: a duplicate"
         return "not sent again"
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One request: when it began, in seconds from the first of all, for how long it was open, and its answer."""
+
+    at: float
+    seconds: float
+    answer: str
+
+    @property
+    def good(self) -> bool:
+        return self.answer in _GOOD
 
 
 @dataclass(slots=True)
@@ -56,7 +71,8 @@ class Profile:
     fields_changing: list[str]
     headers_changing: list[str]
     headers_constant: list[str]
-    out_of_order: int
+    out_of_order: int | None
+    """Events that came after one that had happened later; None when that cannot be told."""
     most_at_once: int
     connections: int
     content_types: dict[str, int]
@@ -66,13 +82,16 @@ class Profile:
     endpoint: str
     malformed: int
     """Requests that are not HTTP; a URL with raw accents or spaces makes them so."""
+    timeline: list[tuple[str, list[Try]]]
+    """Every event's type and tries, in the order of arrival."""
 
 
 def profile(arrivals: Sequence[Arrival], given: Mapping[int, str], path: str, malformed: int = 0) -> Profile:
     """The profile of the sender of these requests; `path` is the percent-encoded one that it was told to use."""
     whole = [arrival for arrival in arrivals if arrival.complete and not arrival.target.endswith(MOVED)]
     seen = sightings(whole)
-    types = list(dict.fromkeys(sighting.arrivals[0].type for sighting in seen))
+    path_of_type = type_path(seen)
+    types = list(dict.fromkeys(event_type(sighting, path_of_type) for sighting in seen))
     repeats = [pair for sighting in seen for pair in _pairs(sighting)]
     changing = _changed(repeats, lambda arrival: dict(arrival.headers)) - _PLUMBING
     names = {name for arrival in whole for name, _ in arrival.headers}
@@ -94,7 +113,7 @@ def profile(arrivals: Sequence[Arrival], given: Mapping[int, str], path: str, ma
         fields_changing=sorted(_changed(repeats, lambda arrival: leaves(arrival.body))),
         headers_changing=sorted(changing),
         headers_constant=sorted(names - changing - _PLUMBING) if repeats else [],
-        out_of_order=_out_of_order(seen),
+        out_of_order=out_of_order(seen),
         most_at_once=max((arrival.together for arrival in whole), default=0),
         connections=len({arrival.connection for arrival in arrivals}),
         content_types=dict(Counter(arrival.header("content-type") or "(none)" for arrival in whole)),
@@ -103,7 +122,19 @@ def profile(arrivals: Sequence[Arrival], given: Mapping[int, str], path: str, ma
         tls=sorted({arrival.tls for arrival in whole if arrival.tls}),
         endpoint=_endpoint({arrival.target for arrival in whole}, path),
         malformed=malformed,
+        timeline=[(event_type(sighting, path_of_type), _tries(sighting, whole[0].began, given)) for sighting in seen],
     )
+
+
+def _tries(sighting: Sighting, begin: float, given: Mapping[int, str]) -> list[Try]:
+    return [
+        Try(round(one.began - begin, 3), round((one.ended or one.began) - one.began, 3), _answer(one, given))
+        for one in sighting.arrivals
+    ]
+
+
+def _answer(arrival: Arrival, given: Mapping[int, str]) -> str:
+    return given.get(arrival.number, "not answered")
 
 
 def _pairs(sighting: Sighting) -> Iterable[tuple[Arrival, Arrival]]:
@@ -115,13 +146,13 @@ def _reactions(seen: Sequence[Sighting], given: Mapping[int, str]) -> list[React
     for sighting in seen:
         following = [*sighting.arrivals[1:], None]
         for arrival, after in zip(sighting.arrivals, following, strict=True):
-            answer = given.get(arrival.number, "not answered")
+            answer = _answer(arrival, given)
             reaction = reactions.setdefault(answer, Reaction(answer))
             reaction.given += 1
             if after:
                 reaction.sent_again += 1
                 reaction.gaps.append(round(_gap(arrival, after), 3))
-    return list(reactions.values())
+    return sorted(reactions.values(), key=lambda reaction: reaction.answer == "then 200")  # what ends them all, last
 
 
 def _gap(before: Arrival, after: Arrival) -> float:
@@ -143,10 +174,10 @@ def _retry_after(reactions: Sequence[Reaction]) -> str:
     if not asked:
         return "not seen: no event was sent again after a 503"
     if min(asked) < RETRY_AFTER * 0.9:
-        return f"ignored: sent again {min(asked):.1f} s after a 503 that asked for {RETRY_AFTER} s"
+        return f"ignored: sent again {span(min(asked))} after a 503 that asked for {RETRY_AFTER} s"
     if others and min(others) >= RETRY_AFTER * 0.9:
         return "cannot be told: its own waits are longer than the one that was asked for"
-    return f"kept: waited {min(asked):.1f} s after a 503 that asked for {RETRY_AFTER} s"
+    return f"kept: waited {span(min(asked))} after a 503 that asked for {RETRY_AFTER} s"
 
 
 def _timeout(whole: Sequence[Arrival], given: Mapping[int, str]) -> str:
@@ -170,17 +201,6 @@ def _changed(repeats: Sequence[tuple[Arrival, Arrival]], parts: Callable[[Arriva
         was, now = parts(before), parts(after)
         changed |= {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
     return changed
-
-
-def _out_of_order(seen: Sequence[Sighting]) -> int:
-    times = [_occurred_at(sighting.arrivals[0]) for sighting in seen]
-    known = [time for time in times if time]
-    return sum(later < earlier for earlier, later in itertools.pairwise(known))
-
-
-def _occurred_at(arrival: Arrival) -> str | None:
-    fields = leaves(arrival.body)
-    return next((str(fields[path]) for path in events.OCCURRED_AT_PATHS if path in fields), None)
 
 
 def _endpoint(targets: set[str], path: str) -> str:

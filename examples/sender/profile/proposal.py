@@ -7,11 +7,12 @@ and the whole proposal is replayed through the receiver's own rule before it is 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from examples.sender.arrivals import Arrival
+from examples.sender.profile.fields import time_path, type_path
 from examples.sender.profile.sightings import Sighting, leaves
+from examples.sender.terminal import span
 from receiver import events
 from receiver.delivery import BODY, CHANGING_HEADERS, Sources
 from receiver.settings import ReceiverSettings
@@ -19,7 +20,6 @@ from receiver.settings import ReceiverSettings
 _DAY, _HOUR = 86400.0, 3600.0
 _ID_NAME = re.compile(r"(^|[._-])id$|[a-z]Id$|uid$|uuid|guid|key|ulid|reference|delivery$|^id", re.IGNORECASE)
 _NOT_AN_ID = re.compile(r"time|date|_at$|At$|attempt|signature|nonce|request-?id|correlation|trace", re.IGNORECASE)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _LIST_ITEM = re.compile(r"(^|\.)\d+(\.|$)")  # the kit's paths go through objects only
 _LONGEST_ID = 200
 _WORDS = {"webhook-id": "webhook-id", "idempotency-key": "idempotency-key", "ce-id": "cloudevents"}
@@ -50,16 +50,15 @@ def propose(seen: Sequence[Sighting]) -> Proposal:
         return proposal
     body_ids = _kept_apart(seen, lambda arrival: leaves(arrival.body))
     good = [path for path in body_ids if not _is_of_the_subject(path)]
-    headers = _kept_apart(seen, lambda arrival: dict(arrival.headers))
-    words = [_WORDS.get(name, f"header:{name}") for name in headers if name not in CHANGING_HEADERS]
-    proposal.never = _misleading(seen, [*body_ids, *headers])
+    found = _kept_apart(seen, lambda arrival: dict(arrival.headers))
+    headers = [name for name in found if name not in CHANGING_HEADERS]
+    words = [_WORDS.get(name, f"header:{name}") for name in headers]
+    proposal.never = _misleading(seen, [*body_ids, *found])
     if good:
         words = ["event-id", *words]
         proposal.settings["EVENT_ID_PATHS"] = good[0]
-        proposal.reasons.append(
-            f"{good[0]} in the body was the same on every try of an event, and differed between events"
-        )
-    proposal.reasons += [f"so was the header of {word!r}" for word in words if word != "event-id"]
+    kept = [*(f"{path} in the body" for path in good[:1]), *(f"the header {name}" for name in headers)]
+    proposal.reasons += [f"{what} was the same on every try of an event, and differed between events" for what in kept]
     proposal.settings = {"IDEMPOTENCY_SOURCES": ",".join([*words, BODY]), **proposal.settings}
     _explain(proposal, seen, found=bool(words))
     _windows(proposal, seen, by_body=not words)
@@ -129,7 +128,7 @@ def _windows(proposal: Proposal, seen: Sequence[Sighting], *, by_body: bool) -> 
     for_bodies = max(2 * longest if by_body else 0.0, defaults["dedupe_window_body"].default)
     proposal.settings |= {"DEDUPE_WINDOW": _duration(for_ids), "DEDUPE_WINDOW_BODY": _duration(for_bodies)}
     proposal.reasons.append(
-        f"an event's last try came up to {longest:.1f} s after its first; the windows are twice that, "
+        f"an event's last try came up to {span(longest)} after its first; the windows are twice that, "
         "or the kit's defaults where those are longer"
     )
 
@@ -141,36 +140,11 @@ def _duration(seconds: float) -> str:
 
 
 def _paths(proposal: Proposal, seen: Sequence[Sighting]) -> None:
-    fields = [leaves(sighting.arrivals[0].body) for sighting in seen]
-    types = [name for name in fields[0] if all(_names_a_type(part.get(name)) for part in fields)]
-    times = [
-        name for name in fields[0]
-        if all(_is_time(part.get(name)) for part in fields) and not _changes(seen, name) and name.count(".") <= 1
-    ]  # fmt: skip
-    for variable, found, known in (
-        ("EVENT_TYPE_PATHS", types, events.EVENT_TYPE_PATHS),
-        ("OCCURRED_AT_PATHS", times, events.OCCURRED_AT_PATHS),
-    ):
-        best = sorted(found, key=lambda name: (name not in known, "occur" not in name, name.count(".")))
-        if best:
-            proposal.settings[variable] = best[0]
+    for variable, found in (("EVENT_TYPE_PATHS", type_path(seen)), ("OCCURRED_AT_PATHS", time_path(seen))):
+        if found:
+            proposal.settings[variable] = found
         else:
             proposal.reasons.append(f"{variable}: nothing found; set it if the body has such a field")
-
-
-def _names_a_type(value: Any) -> bool:
-    return isinstance(value, str) and events.canonical(value) in events.BY_NAME
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and _DATE.match(value) is not None and bool(datetime.fromisoformat(value))
-    except ValueError:
-        return False
-
-
-def _changes(seen: Sequence[Sighting], name: str) -> bool:
-    return any(len({leaves(arrival.body).get(name) for arrival in sighting.arrivals}) > 1 for sighting in seen)
 
 
 def _replayed(proposal: Proposal, seen: Sequence[Sighting]) -> str:

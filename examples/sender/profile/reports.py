@@ -5,10 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from examples.sender import pages
-from examples.sender.profile.conclusions import Profile, Reaction
+from examples.sender.profile.conclusions import Profile, Reaction, Try
 from examples.sender.profile.proposal import Proposal
+from examples.sender.terminal import span
 
 _NOT_HTTP = " (is the URL percent-encoded?)"
+_SHOWN = 40  # events in the timeline
 REACTIONS = ("ANSWER", "GIVEN", "SENT AGAIN", "AFTER", "WHAT THE SENDER DID")
 
 
@@ -24,9 +26,7 @@ def as_dict(profile: Profile, proposal: Proposal, settings: dict[str, Any]) -> d
 
 def reactions(profile: Profile) -> list[tuple[str, ...]]:
     """One row for each way of answering."""
-    return [
-        (one.answer, str(one.given), str(one.sent_again), _waits(one), one.meaning) for one in profile.reactions
-    ]  # fmt: skip
+    return [(one.answer, str(one.given), str(one.sent_again), _waits(one), one.meaning) for one in profile.reactions]
 
 
 def facts(profile: Profile) -> list[tuple[str, str]]:
@@ -37,7 +37,7 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
         ("types not seen", _words(profile.types_missing)),
         ("types that the catalog does not know", _words(profile.types_unknown)),
         ("tries", f"at most {profile.most_tries} for one event"),
-        ("waits between tries", ", ".join(f"{wait:g} s" for wait in profile.schedule) or "no event was sent again"),
+        ("waits between tries", ", ".join(map(span, profile.schedule)) or "no event was sent again"),
         ("Retry-After", profile.retry_after),
         ("time-out", profile.timeout),
         ("redirects", profile.redirects),
@@ -45,12 +45,13 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
         ("fields that change on a retry", _words(profile.fields_changing)),
         ("headers that change on a retry", _words(profile.headers_changing)),
         ("headers that stay", _words(profile.headers_constant)),
-        ("order", f"{profile.out_of_order} events came before one that happened earlier"),
-        ("at once", f"at most {profile.most_at_once} requests, on {profile.connections} connections in all"),
+        ("order", _order(profile)),
+        ("requests at once", f"at most {profile.most_at_once}"),
+        ("connections", f"{profile.connections} for {profile.requests} requests"),
         ("content type", _counted(profile.content_types)),
         ("user agent", _words(profile.user_agents)),
         ("HTTP", _counted(profile.http)),
-        ("TLS", _words(profile.tls)),
+        ("TLS", ", ".join(profile.tls) or "none: plain HTTP"),
         ("endpoint's URL", profile.endpoint),
         ("requests that are not HTTP", f"{profile.malformed}{_NOT_HTTP if profile.malformed else ''}"),
     ]
@@ -58,26 +59,55 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
 
 def html(profile: Profile, proposal: Proposal, settings: dict[str, Any]) -> str:
     """One page with the proposal first: that is what the reader came for."""
+    tiles = (
+        (profile.events, "events", ""),
+        (profile.requests, "requests", ""),
+        (profile.most_tries, "tries of an event at most", ""),
+        (f"{profile.byte_identical} of {profile.repeats}", "retries were byte-identical", ""),
+    )
+    shown = [_row(number, *told) for number, told in enumerate(profile.timeline[:_SHOWN], 1)]
+    columns = ("Answer", "Given#", "Sent again#", "After#", "What the sender did")
+    script = [(name, ", ".join(value) if isinstance(value, list) else str(value)) for name, value in settings.items()]
     return pages.page(
         "Webhook sender profile",
-        f"{profile.requests} requests, {profile.events} events. {proposal.replayed}",
-        pages.listing("Settings for the kit", proposal.lines()),
-        pages.table(("Why",), [(reason,) for reason in [*proposal.reasons, *never(proposal)]]),
-        pages.table(REACTIONS, reactions(profile)),
-        pages.table(("Question", "Seen"), facts(profile)),
-        pages.table(("Script", "Used"), [(name, str(value)) for name, value in settings.items()]),
+        proposal.replayed or "nothing arrived",
+        pages.tiles(tiles),
+        pages.listing("Settings for the kit", proposal.lines()) if proposal.settings else "",
+        pages.points(proposal.reasons),
+        *(pages.card("warning", reason, ()) for reason in never(proposal)),
+        pages.table(columns, reactions(profile), "How it takes each answer"),
+        pages.timeline(f"Its tries, for the first {len(shown)} events" if shown else "", shown),
+        pages.table(("Question", "Seen"), facts(profile), "What was seen"),
+        pages.folded("The script that was played", pages.table(("Setting", "Used"), script)),
     )
 
 
 def never(proposal: Proposal) -> list[str]:
-    return [f"never use {', '.join(proposal.never)} as an id"] if proposal.never else []
+    what = ", ".join(proposal.never)
+    return [f"never use {what} as an id: new on every try, or shared by several events"] if what else []
 
 
 def _waits(reaction: Reaction) -> str:
     if not reaction.gaps:
         return ""
     low, high = min(reaction.gaps), max(reaction.gaps)
-    return f"{low:.1f} s" if high - low < 0.1 else f"{low:.1f} to {high:.1f} s"  # noqa: PLR2004 - as precise as shown
+    return span(low) if span(low) == span(high) else f"{span(low)} to {span(high)}"
+
+
+def _order(profile: Profile) -> str:
+    if profile.out_of_order is None:
+        return "cannot be told: too few events that say when they happened"
+    return f"{profile.out_of_order} of {profile.events} events came after one that happened later"
+
+
+def _row(number: int, event_type: str, tries: Sequence[Try]) -> tuple[str, list[pages.Mark]]:
+    marks = [
+        pages.Mark(
+            one.at, one.seconds, "passed" if one.good else "failed", f"{one.answer}, open for {span(one.seconds)}"
+        )
+        for one in tries
+    ]
+    return f"{number} {event_type}", marks
 
 
 def _words(words: Sequence[str]) -> str:
@@ -85,4 +115,4 @@ def _words(words: Sequence[str]) -> str:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{words} ({count} times)" for words, count in counts.items()) or "none"
+    return ", ".join(f"{words} ({count} times)" if count > 1 else words for words, count in counts.items()) or "none"

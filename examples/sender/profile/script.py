@@ -51,9 +51,10 @@ class Script:
         self._next = 0
 
     @property
-    def complete(self) -> bool:
-        """Whether every scene was played at least once."""
-        return {scene.name for scene in self.scenes} <= set(self.given.values())
+    def left(self) -> list[str]:
+        """The scenes that were not played yet."""
+        played = set(self.given.values())
+        return [scene.name for scene in self.scenes if scene.name not in played]
 
     def at_headers(self, arrival: Arrival) -> Answer | None:
         """The answer that is due before the body is read, if that is what comes next."""

@@ -82,12 +82,20 @@ def _walk(value: Any, path: str) -> Iterable[tuple[str, Any]]:
 
 def _retold(earlier: Arrival, later: Arrival) -> bool:
     before, after = leaves(earlier.body), leaves(later.body)
-    names = before.keys() | after.keys()
-    changed = [path for path in names if path not in before or path not in after or before[path] != after[path]]
-    odd = [path for path in changed if not _CHANGING.search(path.rpartition(".")[2])]
-    if len(names) - len(changed) < _ENOUGH:
-        return False
-    return not odd or (len(odd) == 1 and _failed(earlier) and bool(_ID.search(odd[0])))
+    same, odd = 0, ""
+    for path in before.keys() | after.keys():
+        if path in before and path in after and before[path] == after[path]:
+            same += 1
+        elif not _may_change(path):
+            if odd or not (_failed(earlier) and _ID.search(path)):
+                return False
+            odd = path
+    return same >= _ENOUGH
+
+
+@lru_cache(maxsize=4096)
+def _may_change(path: str) -> bool:
+    return _CHANGING.search(path.rpartition(".")[2]) is not None
 
 
 def _failed(arrival: Arrival) -> bool:

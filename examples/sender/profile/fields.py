@@ -1,0 +1,78 @@
+"""Where a body says what happened and when: found by looking, because no sender's schema is known beforehand."""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from examples.sender.profile.sightings import Sighting, leaves
+from receiver import events
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def type_path(seen: Sequence[Sighting]) -> str | None:
+    """The field that names one of Glartek's types most often, among those that every event has."""
+    told = _told(seen)
+    fields = [name for name in told[0] if all(isinstance(fields.get(name), str) for fields in told)] if told else []
+    named = {name: sum(events.canonical(fields[name]) in events.BY_NAME for fields in told) for name in fields}
+    found = [name for name in named if named[name]]
+    return min(
+        found, key=lambda name: (-named[name], name not in events.EVENT_TYPE_PATHS, name.count(".")), default=None
+    )
+
+
+def event_type(sighting: Sighting, path: str | None) -> str:
+    """The event's type, by the catalog's name where that knows it, else in the sender's own words."""
+    first = sighting.arrivals[0]
+    return events.canonical(leaves(first.body).get(path, first.type)) if path else first.type
+
+
+def time_path(seen: Sequence[Sighting]) -> str | None:
+    """The field that holds a time in every event, the same on every try of it."""
+    told = _told(seen)
+    found = [
+        name for name in (told[0] if told else ())
+        if all(_is_time(fields.get(name)) for fields in told) and not _changes(seen, name) and name.count(".") <= 1
+    ]  # fmt: skip
+    return min(
+        found,
+        key=lambda name: (name not in events.OCCURRED_AT_PATHS, "occur" not in name, name.count(".")),
+        default=None,
+    )
+
+
+def out_of_order(seen: Sequence[Sighting]) -> int | None:
+    """How many events came after one that had happened later; None when their bodies do not say when."""
+    paths = [path for path in (time_path(seen), *events.OCCURRED_AT_PATHS) if path]
+    moments = [_moment(leaves(sighting.arrivals[0].body), paths) for sighting in seen]
+    known = [moment for moment in moments if moment is not None]
+    if len(known) < 2:  # noqa: PLR2004 - two make an order
+        return None
+    return sum(moment < latest for moment, latest in zip(known, itertools.accumulate(known, max), strict=True))
+
+
+def _told(seen: Sequence[Sighting]) -> list[Mapping[str, Any]]:
+    return [fields for sighting in seen if (fields := leaves(sighting.arrivals[0].body))]
+
+
+def _moment(fields: Mapping[str, Any], paths: Sequence[str]) -> float | None:
+    for value in (fields[path] for path in paths if path in fields):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if _is_time(value):
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and _DATE.match(value) is not None and bool(datetime.fromisoformat(value))
+    except ValueError:
+        return False
+
+
+def _changes(seen: Sequence[Sighting], name: str) -> bool:
+    return any(len({leaves(arrival.body).get(name) for arrival in sighting.arrivals}) > 1 for sighting in seen)

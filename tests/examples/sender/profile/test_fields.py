@@ -1,0 +1,80 @@
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from examples.sender.arrivals import Arrival
+from examples.sender.profile import fields, reports
+from examples.sender.profile.conclusions import profile
+from examples.sender.profile.proposal import propose
+from examples.sender.profile.sightings import Sighting
+
+
+def arrival(number: int, payload: Any, **more: Any) -> Arrival:
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    body = json.dumps(payload).encode()
+    return Arrival(number, number, float(number), at, body=body, complete=True, ended=number + 0.5, **more)
+
+
+def events(*payloads: Any) -> list[Sighting]:
+    return [Sighting([arrival(number, payload)]) for number, payload in enumerate(payloads, 1)]
+
+
+def test_types_are_found_in_whichever_field_names_them() -> None:
+    """A field that nobody expected is where the types are, if it names them; a new type among them changes nothing."""
+    seen = events(
+        {"type": "webhook", "meta": {"kind": "Work Order Created"}},
+        {"type": "webhook", "meta": {"kind": "Action Can't Do"}},
+        {"type": "webhook", "meta": {"kind": "Action Reopened"}},
+    )
+    found = profile([sighting.arrivals[0] for sighting in seen], {}, "/")
+    assert propose(seen).settings["EVENT_TYPE_PATHS"] == "meta.kind"
+    assert found.types == ["work_order.created", "action.cant_do"]
+    assert found.types_unknown == ["Action Reopened"]
+    assert [told for told, _ in found.timeline] == ["work_order.created", "action.cant_do", "Action Reopened"]
+
+
+def test_a_sender_whose_types_are_all_new_has_them_told() -> None:
+    """Where no field names a type of the catalog, the usual field is believed, and no path is proposed."""
+    seen = events({"type": "wo.created.v2"}, {"type": "wo.done.v2"})
+    assert profile([sighting.arrivals[0] for sighting in seen], {}, "/").types_unknown == [
+        "wo.created.v2",
+        "wo.done.v2",
+    ]
+    assert "EVENT_TYPE_PATHS" not in propose(seen).settings
+
+
+@pytest.mark.parametrize(
+    ("times", "late"),
+    [
+        (["2026-11-24T10:00:00+00:00", "2026-11-24T12:00:00+01:00", "2026-11-24T11:30:00Z"], 0),
+        (["2026-11-24T10:00:00", "2026-11-24T09:00:00+00:00", "2026-11-24T09:30:00Z"], 2),
+        ([1_700_000_000, 1_700_000_060.5, 1_700_000_030], 1),
+        (["2026-11-24T10:00:00Z", "soon", None], None),
+        ([True, False], None),
+    ],
+)
+def test_order_is_judged_by_moments_not_by_their_spelling(times: list[Any], late: int | None) -> None:
+    """Offsets are understood, numbers are seconds, and without two times nothing is said."""
+    assert fields.out_of_order(events(*({"timestamp": time} for time in times))) == late
+
+
+def test_tls_http_and_the_tries_of_each_event_are_told() -> None:
+    """Versions are counted as they came; each try has its time from the first request, its length and its answer."""
+    payload = {"type": "action.created", "id": "e1", "n": 1}
+    first = arrival(1, payload, tls="TLSv1.2", http_version="1.0", method="POST")
+    again = arrival(3, payload, tls="TLSv1.3", http_version="1.1", method="POST")
+    found = profile([first, again], {1: "500", 3: "then 200"}, "/")
+    told = dict(reports.facts(found))
+    assert told["TLS"] == "TLSv1.2, TLSv1.3"
+    assert told["HTTP"] == "POST HTTP/1.0, POST HTTP/1.1"
+    assert told["waits between tries"] == "1.5 s"
+    assert told["order"].startswith("cannot be told")
+    ((_, tries),) = found.timeline
+    assert [(one.at, one.seconds, one.answer, one.good) for one in tries] == [
+        (0.0, 0.5, "500", False), (2.0, 0.5, "then 200", True)
+    ]  # fmt: skip
+    html = reports.html(found, propose([]), {})
+    assert html.count("<rect") == 2
+    assert "500, open for 500 ms" in html
