@@ -31,8 +31,10 @@ th { color: var(--skipped); font-size: .85rem; font-weight: 600 }
 td { overflow-wrap: anywhere; min-width: 6rem } td:first-child { min-width: 9rem } td.number { min-width: 3rem }
 .number { text-align: right; padding-right: 1.5rem; font-variant-numeric: tabular-nums; white-space: nowrap }
 pre { padding: 1rem; border-radius: .6rem; background: var(--faint); overflow-x: auto }
+@media (max-width: 40rem) {
+  th, td, td:first-child { min-width: 0; padding-right: .6rem; font-size: .9rem } .number { white-space: normal } }
 ul { padding-left: 1.2rem } details { margin-top: 2.5rem } summary { cursor: pointer; font-weight: 600 }
-svg { width: 100% } svg text { fill: currentColor; font-size: 13px } rect { fill: currentColor; opacity: .85 }
+svg { width: 100%; min-width: 40rem } svg text, rect { fill: currentColor; font-size: 13px }
 footer { margin: 3rem 0 1rem; color: var(--skipped); font-size: .85rem }
 """
 
@@ -98,7 +100,8 @@ def timeline(title: str, rows: Sequence[tuple[str, Sequence[Mark]]]) -> str:
     axis = f'<text x="{_LABEL}" y="{len(rows) * _ROW + 18}">0</text>'
     axis += f'<text x="{_WIDTH}" y="{len(rows) * _ROW + 18}" text-anchor="end">{span(end)}</text>'
     size = f"0 0 {_WIDTH} {len(rows) * _ROW + 24}"
-    return f'{_heading(title)}<svg viewBox="{size}" role="img" aria-label="{escape(title)}">{drawn}{axis}</svg>'
+    picture = f'<svg viewBox="{size}" role="img" aria-label="{escape(title)}">{drawn}{axis}</svg>'
+    return f'{_heading(title)}<div class="wide">{picture}</div>'
 
 
 def _mark(mark: Mark, row: int, end: float) -> str:

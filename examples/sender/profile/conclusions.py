@@ -27,13 +27,15 @@ class Reaction:
     answer: str
     given: int = 0
     sent_again: int = 0
+    unread: int = 0
+    """Given to requests whose body never came, so that nobody knows which event they were."""
     gaps: list[float] = field(default_factory=list)
 
     @property
     def meaning(self) -> str:
         if self.sent_again:
             return "sent again: taken for a failure" if self.answer not in _GOOD else "sent again: a duplicate"
-        return "not sent again"
+        return "not sent again" if self.given > self.unread else "cannot be told: the body had not come yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def profile(arrivals: Sequence[Arrival], given: Mapping[int, str], path: str, ma
     repeats = [pair for sighting in seen for pair in _pairs(sighting)]
     changing = _changed(repeats, lambda arrival: dict(arrival.headers)) - _PLUMBING
     names = {name for arrival in whole for name, _ in arrival.headers}
-    reactions = _reactions(seen, given)
+    reactions = _reactions(seen, [arrival for arrival in arrivals if not arrival.complete], given)
     return Profile(
         requests=len(arrivals),
         events=len(seen),
@@ -141,8 +143,12 @@ def _pairs(sighting: Sighting) -> Iterable[tuple[Arrival, Arrival]]:
     return itertools.pairwise(sighting.arrivals)
 
 
-def _reactions(seen: Sequence[Sighting], given: Mapping[int, str]) -> list[Reaction]:
+def _reactions(seen: Sequence[Sighting], unread: Sequence[Arrival], given: Mapping[int, str]) -> list[Reaction]:
     reactions: dict[str, Reaction] = {}
+    for answer in (given[arrival.number] for arrival in unread if arrival.number in given):
+        reaction = reactions.setdefault(answer, Reaction(answer))
+        reaction.given += 1
+        reaction.unread += 1
     for sighting in seen:
         following = [*sighting.arrivals[1:], None]
         for arrival, after in zip(sighting.arrivals, following, strict=True):

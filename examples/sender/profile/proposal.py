@@ -58,7 +58,8 @@ def propose(seen: Sequence[Sighting]) -> Proposal:
         words = ["event-id", *words]
         proposal.settings["EVENT_ID_PATHS"] = good[0]
     kept = [*(f"{path} in the body" for path in good[:1]), *(f"the header {name}" for name in headers)]
-    proposal.reasons += [f"{what} was the same on every try of an event, and differed between events" for what in kept]
+    same = "was the same on every try of an event, and " if any(len(one.arrivals) > 1 for one in seen) else ""
+    proposal.reasons += [f"{what} {same}differed between events" for what in kept]
     proposal.settings = {"IDEMPOTENCY_SOURCES": ",".join([*words, BODY]), **proposal.settings}
     _explain(proposal, seen, found=bool(words))
     _windows(proposal, seen, by_body=not words)
@@ -127,10 +128,11 @@ def _windows(proposal: Proposal, seen: Sequence[Sighting], *, by_body: bool) -> 
     for_ids = max(2 * longest, defaults["dedupe_window"].default)
     for_bodies = max(2 * longest if by_body else 0.0, defaults["dedupe_window_body"].default)
     proposal.settings |= {"DEDUPE_WINDOW": _duration(for_ids), "DEDUPE_WINDOW_BODY": _duration(for_bodies)}
-    proposal.reasons.append(
-        f"an event's last try came up to {span(longest)} after its first; the windows are twice that, "
-        "or the kit's defaults where those are longer"
-    )
+    if longest:
+        proposal.reasons.append(
+            f"an event's last try came up to {span(longest)} after its first; the windows are twice that, "
+            "or the kit's defaults where those are longer"
+        )
 
 
 def _duration(seconds: float) -> str:

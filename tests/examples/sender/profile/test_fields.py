@@ -60,6 +60,18 @@ def test_order_is_judged_by_moments_not_by_their_spelling(times: list[Any], late
     assert fields.out_of_order(events(*({"timestamp": time} for time in times))) == late
 
 
+def test_a_reset_before_the_body_came_is_told_although_its_event_is_not_known() -> None:
+    """The answer is in the report, and what followed it is said to be unknown."""
+    unread = arrival(1, None)
+    unread.complete = False
+    whole = arrival(2, {"type": "action.created", "id": "e1"})
+    found = profile([unread, whole], {1: "reset before reading", 2: "200"}, "/")
+    assert [(one.answer, one.given, one.meaning) for one in found.reactions] == [
+        ("reset before reading", 1, "cannot be told: the body had not come yet"),
+        ("200", 1, "not sent again"),
+    ]
+
+
 def test_tls_http_and_the_tries_of_each_event_are_told() -> None:
     """Versions are counted as they came; each try has its time from the first request, its length and its answer."""
     payload = {"type": "action.created", "id": "e1", "n": 1}
