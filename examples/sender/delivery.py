@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 
 from examples.sender.payloads import Message
-from examples.sender.wire import reason
+from examples.sender.wire import reason, trusted
 
 STOPPED = "stopped before an answer came; the receiver may have taken it"
 """What came of a request that was open when the sender was told to stop."""
@@ -70,7 +70,7 @@ async def deliver(client: httpx2.AsyncClient, url: str, message: Message, timeou
 
 def client() -> httpx2.AsyncClient:
     """A client that leaves time-outs to `deliver`, follows no redirect and ignores proxy variables."""
-    return httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=False)
+    return httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=False, verify=trusted())
 
 
 def _root(error: Exception) -> Exception:

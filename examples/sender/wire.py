@@ -11,10 +11,14 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httptools
+import httpx2
+
+from examples.sender.terminal import Refusal
 
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
@@ -41,12 +45,12 @@ class Endpoint:
     port: int
     target: str
     authority: str
-    tls: bool
+    tls: ssl.SSLContext | None
 
     @classmethod
     def of(cls, url: str) -> Self:
         parts = urlsplit(url)
-        tls = parts.scheme == "https"
+        tls = trusted() if parts.scheme == "https" else None
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         authority = parts.netloc.rpartition("@")[2]
         return cls(parts.hostname or "", parts.port or (443 if tls else 80), target, authority, tls)
@@ -67,9 +71,10 @@ class Connection:
         self.usable = False
 
     async def open(self, timeout: float) -> Self:
-        tls = ssl.create_default_context() if self.endpoint.tls else None
         async with asyncio.timeout(timeout):
-            self.reader, self.writer = await asyncio.open_connection(self.endpoint.host, self.endpoint.port, ssl=tls)
+            self.reader, self.writer = await asyncio.open_connection(
+                self.endpoint.host, self.endpoint.port, ssl=self.endpoint.tls
+            )
         self.usable = True
         return self
 
@@ -170,6 +175,19 @@ async def post(
         connection.close()
     reply.seconds = time.perf_counter() - begun  # a receiver that is slow to accept a connection is slow
     return reply
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Whom to trust behind https: the usual authorities, or those of SSL_CERT_FILE. Made once, for it takes a while.
+
+    Raises `Refusal` when that file is none.
+    """
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:
+        file = os.environ.get("SSL_CERT_FILE", "")
+        raise Refusal(f"SSL_CERT_FILE={file}: expected a file of certificates: {reason(error)}") from None
 
 
 def reason(error: Exception) -> str:

@@ -92,6 +92,9 @@ def test_stories_are_repeatable_and_show_every_type() -> None:
     """The same seed is the same bytes, another one is not; a few sites show all eleven types."""
     once, again, other = (life_cycles(seed, 4, 5, BEGINS) for seed in (1, 1, 2))
     assert once == again != other
+    sites = [(one.payload.get("work_order") or one.payload["action"])["site"]["id"] for one in once]
+    assert sites != sorted(sites)  # they work in parallel
+    assert len(set(sites)) == 4
     assert {one.payload["type"] for one in once} == set(events.BY_NAME)
 
 

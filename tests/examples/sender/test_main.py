@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.sender import wire
 from examples.sender.recording import Answer, RecordingReceiver
 from receiver import auth, events
 from tests.examples.sender.conftest import Run
@@ -143,6 +144,18 @@ async def test_wrong_usage_is_one_clear_line_and_exit_code_2(
     assert finished.code == 2
     assert expected in finished.err
     assert finished.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("send", "action.created"), ("storm", "--clients", "1"), ("check",), ("lifecycle",)]
+)
+async def test_authorities_that_cannot_be_read_are_wrong_usage(run: Run, command: tuple[str, ...]) -> None:
+    """SSL_CERT_FILE names whom to trust behind https; when it is no file of certificates, that is said in one line."""
+    url, trusted = "https://127.0.0.1:9/", {"SSL_CERT_FILE": "/nowhere", "SSL_CERT_DIR": ""}
+    wire.trusted.cache_clear()
+    finished = await run(*command, *(("--to",) if command != ("check",) else ()), url, **trusted)
+    assert (finished.code, finished.out) == (2, "")
+    assert finished.err == "SSL_CERT_FILE=/nowhere: expected a file of certificates: No such file or directory\n"
 
 
 async def test_the_report_never_shows_the_token(run: Run) -> None:

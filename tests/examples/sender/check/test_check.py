@@ -30,7 +30,7 @@ async def checked(url: str, folder: Path, flaw: Flaw) -> dict[str, Finding]:
 @pytest.fixture(scope="module")
 async def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Finding]]:
     """What the checks find in every flawed receiver: some at a time, for most of it is waiting."""
-    some = asyncio.Semaphore(12)
+    some = asyncio.Semaphore(10)
 
     async def find(name: str) -> tuple[str, dict[str, Finding]]:
         flaw, folder = FLAWS[name], tmp_path_factory.mktemp("receiver")
