@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -49,6 +49,17 @@ def verdict(status: str, text: str) -> None:
         Console().print(beside)
     else:
         say(f"{status:8} {text}")
+
+
+def settings(used: Mapping[str, Any]) -> None:
+    """One line that says with which settings a report came about: what Glartek does not document is one."""
+    say("settings: " + "; ".join(f"{name.replace('_', ' ')} {_setting(value)}" for name, value in used.items()))
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def as_json(report: Any) -> None:

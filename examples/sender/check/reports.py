@@ -27,7 +27,7 @@ def as_dict(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> 
     }
 
 
-def junit(url: str, findings: Sequence[Finding]) -> str:
+def junit(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> str:
     """JUnit XML: one test case per check; a warning passes, with its words in `system-out`."""
     counts = Counter(finding.status for finding in findings)
     suite = ET.Element(
@@ -39,6 +39,9 @@ def junit(url: str, findings: Sequence[Finding]) -> str:
         errors="0",
         time=f"{sum(finding.seconds for finding in findings):.3f}",
     )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in settings.items():
+        ET.SubElement(properties, "property", name=name, value=f"{value:g}")
     for finding in findings:
         case = ET.SubElement(suite, "testcase", classname="check", name=finding.check, time=f"{finding.seconds:.3f}")
         if finding.status == "failed":

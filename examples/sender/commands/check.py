@@ -78,8 +78,9 @@ def check(
     else:
         _tell_skipped(found)
         terminal.say(f"\n{shown}: {reports.summary(found)}")
+        terminal.settings(used)
     if junit:
-        options.write(junit, reports.junit(shown, found))
+        options.write(junit, reports.junit(shown, found, used))
     if html:
         options.write(html, reports.html(shown, found, used))
     return STOPPED if stopped else int(any(finding.status == "failed" for finding in found))

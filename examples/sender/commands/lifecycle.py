@@ -143,4 +143,8 @@ def _report(
     suffered = ", ".join(f"{count} {what}" for what, count in disorder.items() if count) or "none"
     waits = ", ".join(f"{wait:g} s" for wait in policy.retries) or "none"
     disabling = f"after {policy.disable_after} failures in a row" if policy.disable_after else "off"
-    terminal.say(f"seed {seed}; disorder: {suffered}; retries after: {waits}; disabling: {disabling}")
+    alike = "" if not policy.retries else ", byte-identical" if policy.byte_identical else ", told anew"
+    terminal.say(
+        f"seed {seed}; disorder: {suffered}; retries after: {waits}{alike}; disabling: {disabling}; "
+        f"timeout {policy.timeout:g}"
+    )

@@ -64,6 +64,7 @@ def profile(
         terminal.as_json(reports.as_dict(found, proposal, used))
     elif found.requests or found.malformed:
         _print(found, proposal)
+        terminal.settings(used)
     else:
         terminal.say("nothing arrived, so there is nothing to report")
     if html:

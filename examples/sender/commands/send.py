@@ -94,6 +94,10 @@ class Sending:
     signer: Signer | None
     json: bool
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {"timeout": self.timeout, "duplicates": self.duplicates, "signed": "yes" if self.signer else "no"}
+
     def run(self, messages: Sequence[Message]) -> int:
         """Send all of them in order, print the report; the exit code is 1 when any delivery failed."""
         planned = [message for message in messages for _ in range(1 + self.duplicates)]
@@ -126,6 +130,7 @@ class Sending:
         terminal.table(("EVENT", "ID", "ANSWER", "TIME", "RESULT"), rows)
         to = terminal.without_secrets(self.url)
         terminal.say(f"{len(attempts) - failed} delivered, {failed} failed{unsent}, to {to}")
+        terminal.settings(self._settings)
 
     def _report(self, messages: Sequence[Message], attempts: Sequence[Attempt]) -> dict[str, Any]:
         pairs = zip(messages, attempts, strict=False)  # a run that was stopped has fewer attempts
@@ -133,6 +138,7 @@ class Sending:
         return {
             "to": terminal.without_secrets(self.url),
             "note": payloads.INVENTED,
+            "settings": self._settings,
             "not_sent": len(messages) - len(rows),
             "deliveries": rows,
         }

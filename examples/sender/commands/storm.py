@@ -58,6 +58,7 @@ def storm(
         terminal.as_json({"to": shown, "note": payloads.INVENTED, "settings": used, **figures.as_dict()})
     else:
         _print(figures)
+        terminal.settings({name: value for name, value in used.items() if value is not None})
     return STOPPED if stopped else int(figures.failed > 0)
 
 

@@ -34,6 +34,7 @@ async def test_all_sends_every_type_and_duplicates_are_byte_identical(
     assert [arrival.body for arrival in arrivals[::2]] == [arrival.body for arrival in arrivals[1::2]]
     assert len({arrival.id for arrival in arrivals}) == len(events.CATALOG)
     assert "22 delivered, 0 failed" in finished.out
+    assert "settings: timeout 10; duplicates 1; signed no" in finished.out
 
 
 @pytest.mark.parametrize("words", ["action.cant_do", "Action Can't Do", "ACTION CANT DO"])

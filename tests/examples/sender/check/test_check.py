@@ -73,6 +73,9 @@ async def test_a_good_receiver_passes_and_the_reports_agree(run: Run, tmp_path: 
     assert flawed.PATH.rpartition("/")[2] not in html + plain.out + (tmp_path / "report.xml").read_text()
     assert report["findings"][0]["status"] == "passed"
     assert report["settings"]["timeout"] == 10
+    properties = {one.get("name"): one.get("value") for one in suite.iter("property")}
+    assert (properties["timeout"], properties["max_rate"]) == ("10", "60")
+    assert "settings: timeout 10; prompt 2;" in plain.out
 
 
 async def test_what_refuses_every_event_is_told_so_once(run: Run) -> None:
