@@ -1,12 +1,14 @@
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples.sender.life_cycles import Happening, life_cycles
+from examples.sender.life_cycles import Happening, LifeCycle, life_cycles
 from examples.sender.payloads import Message
 from receiver import events
 from receiver.settings import Settings, load
@@ -82,6 +84,18 @@ def test_people_change_only_when_work_is_assigned(seed: int) -> None:
             assert before["assignees"] == order["assignees"] or kind == "work_order.assigned"
             if kind in {"work_order.started", "work_order.updated", "work_order.completed"}:
                 assert actor["id"] in [one["id"] for one in order["assignees"]]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_due_date_binds_unless_later_is_allowed(*, allowed: bool) -> None:
+    """With half an hour for the work some of it is late where that is allowed, and none of it where it is not."""
+    late = 0
+    for seed in range(20):
+        cycle = LifeCycle(Random(seed), 0, 0, BEGINS)
+        due = datetime.fromisoformat(cycle.order["planned_start"]) + timedelta(minutes=30)
+        cycle.order |= {"due_date": due.isoformat(), "allow_submission_after_due_date": allowed}
+        late += any(one.payload["type"] == "work_order.completed" and one.at > due for one in cycle.told())
+    assert (late > 0) == allowed
 
 
 def status(kind: str) -> str:
