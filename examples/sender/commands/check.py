@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,18 +72,23 @@ def check(
     options.writable(junit, html)
     stopped = options.until_stopped(_make(bench, names, found, quiet=json))
     found += [_left_out(CHECKS[name]) for name in names[len(found) :]]
-    shown, used = terminal.without_secrets(url), asdict(limits)
+    _report(terminal.without_secrets(url), found, asdict(limits), junit, html, json=json)
+    return STOPPED if stopped else int(any(finding.status == "failed" for finding in found))
+
+
+def _report(
+    url: str, found: Sequence[Finding], used: dict[str, Any], junit: Path | None, html: Path | None, *, json: bool
+) -> None:
     if json:
-        terminal.as_json(reports.as_dict(shown, found, used))
+        terminal.as_json(reports.as_dict(url, found, used))
     else:
         _tell_skipped(found)
-        terminal.say(f"\n{shown}: {reports.summary(found)}")
+        terminal.say(f"\n{url}: {reports.summary(found)}")
         terminal.settings(used)
     if junit:
-        options.write(junit, reports.junit(shown, found, used))
+        options.write(junit, reports.junit(url, found, used))
     if html:
-        options.write(html, reports.html(shown, found, used))
-    return STOPPED if stopped else int(any(finding.status == "failed" for finding in found))
+        options.write(html, reports.html(url, found, used))
 
 
 def _count(effects_cmd: str | None, *, ledger: bool) -> Count | None:

@@ -1,25 +1,23 @@
 """Receivers that are each wrong in one way: the smallest ones that a single check should find out."""
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from examples.sender.check.bench import Limits
-from examples.sender.recording import Answer, Arrival, RecordingReceiver
+from examples.sender.recording import Answer, Arrival
 from receiver import events
+from tests.examples.sender.check.serving import PATH, Answering, eight_connections_at_a_time, serving
 
-PATH = "/webhooks/t0kenThatIsLongEnough4Tests"
 # Short waits, and patience with a machine that is busy: only flaws that are a matter of time have less of it.
 QUICK = Limits(
     timeout=8, prompt=5.0, burst=50, rate=30, rate_seconds=0.3, max_rate=60, huge=1_100_000, slow_body=0.1,
     effects_wait=0.5, effects_settle=0.2,
 )  # fmt: skip
-Answering = Callable[[Arrival], Answer]
 
 
 def good(arrival: Arrival) -> Answer:
@@ -165,42 +163,6 @@ class Effects:
                 file.write("effect\n")
         patience = 0.02 if arrival.together == 1 else 0.15  # what comes together stays together, on a busy machine too
         return Answer(413) if self.refused(arrival) else replace(good(arrival), delay=patience)
-
-
-@asynccontextmanager
-async def serving(answers: Answering) -> AsyncIterator[str]:
-    async with RecordingReceiver(answers, path=PATH) as receiver:
-        yield receiver.url
-
-
-@asynccontextmanager
-async def eight_connections_at_a_time(answers: Answering) -> AsyncIterator[str]:
-    """A server with eight threads: whoever stalls keeps one of them."""
-    turn = asyncio.Semaphore(8)
-    async with serving(answers) as behind:
-        host, port = behind.split("/")[2].split(":")
-
-        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            async with turn:
-                upstream, down = await asyncio.open_connection(host, int(port))
-                await asyncio.gather(_pump(reader, down), _pump(upstream, writer))
-
-        server = await asyncio.start_server(forward, "127.0.0.1", 0)
-        try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{PATH}"
-        finally:
-            server.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from examples.sender.check.bench import Bench
 from examples.sender.check.findings import CHECKS, Finding
 from examples.sender.check.run import findings
 from examples.sender.recording import Answer, RecordingReceiver
-from tests.examples.sender.check import flawed
-from tests.examples.sender.check.flawed import FLAWS, Flaw
+from tests.examples.sender.check.flawed import FLAWS, Flaw, good
+from tests.examples.sender.check.serving import PATH, serving
 from tests.examples.sender.conftest import Run
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,7 @@ async def test_a_good_receiver_passes_and_the_reports_agree(run: Run, tmp_path: 
     """Exit code 0, and terminal, JSON, JUnit XML and HTML tell the same; the token is in none of them."""
     files = ("--junit", str(tmp_path / "report.xml"), "--html", str(tmp_path / "report.html"))
     quick = ("--rate-seconds", "0.2", "--max-rate", "60", "--slow-body", "0.1", "--huge", "2000000")
-    async with flawed.serving(flawed.good) as url:
+    async with serving(good) as url:
         plain = await run("check", url, *files, *quick)
         report = (await run("check", url, "--json", "--only", "only-200-or-201", "--skip", "not-json")).json()
     assert plain.code == 0, plain.out
@@ -70,7 +70,7 @@ async def test_a_good_receiver_passes_and_the_reports_agree(run: Run, tmp_path: 
         assert check.title.replace("'", "&#x27;") in html
         assert check.title in plain.out or check.name in plain.out  # each reason to skip is told once, with names
     assert "http://" not in html.replace(url[:22], "").replace("<!doctype html>", "")  # needs nothing else
-    assert flawed.PATH.rpartition("/")[2] not in html + plain.out + (tmp_path / "report.xml").read_text()
+    assert PATH.rpartition("/")[2] not in html + plain.out + (tmp_path / "report.xml").read_text()
     assert report["findings"][0]["status"] == "passed"
     assert report["settings"]["timeout"] == 10
     properties = {one.get("name"): one.get("value") for one in suite.iter("property")}
@@ -95,7 +95,7 @@ async def test_what_refuses_every_event_is_told_so_once(run: Run) -> None:
 async def test_commands_that_do_not_work_are_skips_with_a_reason(run: Run) -> None:
     """A missing or failing --effects-cmd or --slow-cmd is told, and is no fault of the receiver."""
     only = ("--only", "effect-once", "--only", "prompt-while-consumer-is-slow", "--json")
-    async with flawed.serving(flawed.good) as url:
+    async with serving(good) as url:
         missing = await run("check", url, *only, "--effects-cmd", "no-such-program", "--slow-cmd", "no-such-program")
         failing = await run("check", url, *only, "--effects-cmd", "echo many", "--slow-cmd", "false")
     for finished in (missing, failing):
