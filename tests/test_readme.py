@@ -123,9 +123,10 @@ def test_every_command_in_the_readme_exists(
     """A command that README names answers --help with exit code 0."""
     module, *arguments = command.split()
     monkeypatch.setattr(sys, "argv", [module, *arguments, "--help"])
-    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # runpy's, of a module that another test has imported
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     assert not ended.value.code, capsys.readouterr().err
     assert "Usage" in capsys.readouterr().out
 
