@@ -20,7 +20,8 @@ from receiver.delivery import FUNCTION
 from receiver.keys import Keys
 from receiver.settings import Seconds, Settings
 from worker import job, routes
-from worker.leased import Claim, LeasedWorker
+from worker.claims import Claim
+from worker.leased import LeasedWorker
 from worker.outcomes import RETRY_FUNCTION, Outcomes
 from worker.retries import Policy
 
@@ -95,6 +96,7 @@ def create_worker(
         job_timeout=settings.handler_timeout,
         job_completion_wait=max(settings.shutdown_grace, 0.1),  # arq takes 0 for "do not even let them clean up"
         health_check_interval=5,
+        keep_result=0,
         on_shutdown=on_shutdown,
         **options,
     )

@@ -18,7 +18,7 @@ from receiver.intake import batch
 from receiver.keys import QUEUE, Keys
 from receiver.settings import Settings
 from receiver.together import Together
-from worker.leased import script
+from worker.claims import script
 
 RETRY_FUNCTION = "retry"
 """The arq function that a handler's retry job names; its arguments are those of `retry_job`."""

@@ -19,8 +19,9 @@ from receiver.intake import Fate, accept_directly
 from receiver.keys import QUEUE, Keys
 from receiver.settings import load
 from worker.app import WorkerSettings, create_worker
+from worker.claims import Claim
 from worker.dead_letters import DeadLetter, Desk, Filter
-from worker.leased import Claim, LeasedWorker
+from worker.leased import LeasedWorker
 from worker.routes import Handler, Routes, RouteTable
 
 KEYS = Keys("glartek:")

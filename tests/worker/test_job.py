@@ -14,7 +14,7 @@ from receiver.keys import QUEUE
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from worker import Context, Event, GiveUp, RetryLater
-from worker.leased import MAX_CRASHES
+from worker.calls import MAX_CRASHES
 from worker.outcomes import Outcomes, Transition, retry_job
 from worker.routes import Handler
 
