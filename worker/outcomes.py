@@ -48,6 +48,7 @@ class Outcomes:
         self._ordered = ordered
         self._keep_ms = round(keep_payloads * 1000)
         self._script = redis.register_script(script("record.lua"))
+        self._bury_script = redis.register_script(script("bury.lua"))
         self._turn_script = redis.register_script(script("turn.lua"))
         self._together: Together[bytes, bool] = Together(self._send)
 
@@ -99,17 +100,8 @@ class Outcomes:
     async def bury_job(self, job_id: str, data: bytes, reason: str) -> None:
         """Keep a job that is not the kit's, or cannot be read, among the dead letters."""
         dead_id = f"{job_id}:job"
-        at = time.time_ns() // 1_000_000
-
-        async def write() -> None:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(
-                    self.keys.dead_letter(dead_id), mapping={"kind": "job", "job": data, "reason": reason, "at": at}
-                )
-                pipe.zadd(self.keys.dead, {dead_id: at})
-                await pipe.execute()
-
-        await insist(write)
+        keys = [self.keys.dead, self.keys.dead_letter(dead_id)]
+        await insist(lambda: self._bury_script(keys=keys, args=[dead_id, data, reason]))
 
     def _row(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:
         row: dict[str, Any] = {

@@ -4,7 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -74,7 +75,7 @@ class Journal:
             self.ends.append(args)
             return result
 
-        return function(run, name=do.__name__, **options)
+        return function(run, **{"name": do.__name__} | options)
 
 
 def function(do: Any, **options: Any) -> Function:
@@ -130,7 +131,7 @@ class Bench:
         """Return when no job is waiting or running."""
 
         async def nothing_left() -> bool:
-            return not await self.redis.zcard(QUEUE) and not await self.redis.zcard(KEYS.leases)
+            return not await self.redis.zunion([QUEUE, KEYS.leases])  # at once: a job moves from one to the other
 
         await until(nothing_left)
 
@@ -161,10 +162,46 @@ class Bench:
         async def bury(claim: Claim, reason: str) -> None:
             await outcomes.bury_job(claim.job_id, claim.data or b"", reason)
 
-        options = {"connect": lambda: connect(self.url), "lease": 1.0, "handle_signals": False} | options
-        worker = LeasedWorker(functions, keys=KEYS, bury=bury, **options)
+        defaults: dict[str, Any] = {"connect": lambda: connect(self.url), "lease": 1.0, "handle_signals": False}
+        worker = LeasedWorker(functions, keys=KEYS, bury=bury, **defaults | options)
         async with _running(worker):
             yield worker
+
+
+class Wire:
+    """A Unix socket in front of Valkey on which the first message that has `word` is lost, or else its reply is."""
+
+    def __init__(self, target: str, word: bytes, lost: str) -> None:
+        self._target, self._word, self._lost = target, word, lost
+        self.dropped = 0
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        valkey, to_valkey = await asyncio.open_unix_connection(self._target)
+        with suppress(OSError):
+            while message := await reader.read(1 << 16):
+                drop = self._word in message and not self.dropped
+                self.dropped += drop
+                if not (drop and self._lost == "message"):
+                    to_valkey.write(message)
+                    reply = await valkey.read(1 << 16)
+                if drop:
+                    break
+                writer.write(reply)
+        writer.close()
+        to_valkey.close()
+
+
+@asynccontextmanager
+async def wire(url: str, path: Path, word: bytes, lost: str) -> AsyncIterator[ArqRedis]:
+    """A client of the kit's whose first message with `word` is lost, or its reply."""
+    cut = Wire(url.removeprefix("unix://"), word, lost)
+    server = await asyncio.start_unix_server(cut.connected, path)
+    client = connect(f"unix://{path}")
+    client.job_serializer = msgpack.packb
+    yield client
+    await client.aclose()
+    server.close()
+    assert cut.dropped == 1
 
 
 @asynccontextmanager

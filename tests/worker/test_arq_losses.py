@@ -2,8 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from tests.worker.conftest import (
     put,
     stock_worker,
     until,
+    wire,
 )
 from worker.calls import MAX_CRASHES
 
@@ -213,53 +213,17 @@ async def test_a_job_of_the_kit_does_not_expire_in_the_queue(bench: Bench, arq_r
     assert await bench.redis.pttl(f"arq:job:{delivery.job_id}") == -1
 
 
-class Wire:
-    """A Unix socket in front of Valkey on which the first message that has `word` is lost, or else its reply is."""
-
-    def __init__(self, target: str, word: bytes, lost: str) -> None:
-        self._target, self._word, self._lost = target, word, lost
-        self.dropped = 0
-
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        valkey, to_valkey = await asyncio.open_unix_connection(self._target)
-        with suppress(OSError):
-            while message := await reader.read(1 << 16):
-                drop = self._word in message and not self.dropped
-                self.dropped += drop
-                if not (drop and self._lost == "message"):
-                    to_valkey.write(message)
-                    reply = await valkey.read(1 << 16)
-                if drop:
-                    break
-                writer.write(reply)
-        writer.close()
-        to_valkey.close()
-
-
-@asynccontextmanager
-async def wire(bench: Bench, path: Path, word: bytes, lost: str) -> AsyncIterator[ArqRedis]:
-    """A client of the kit's whose first message with `word` is lost, or its reply."""
-    cut = Wire(bench.url.removeprefix("unix://"), word, lost)
-    server = await asyncio.start_unix_server(cut.connected, path)
-    client = connect(f"unix://{path}")
-    client.job_serializer = msgpack.packb
-    yield client
-    await client.aclose()
-    server.close()
-    assert cut.dropped == 1
-
-
 @pytest.mark.parametrize("lost", ["message", "reply"])
 async def test_a_connection_lost_while_accepting_does_not_lose_the_delivery(
     bench: Bench, tmp_path: Path, lost: str
 ) -> None:
     """`enqueue_job` says None, as for a duplicate, whether the job is there or not; the kit's step says the truth."""
-    async with wire(bench, tmp_path / "stock", b"EXEC\r\n", lost) as redis:
+    async with wire(bench.url, tmp_path / "stock", b"EXEC\r\n", lost) as redis:
         assert await redis.enqueue_job("deliver") is None
     assert await bench.redis.zcard(QUEUE) == (0 if lost == "message" else 1)
 
     await bench.redis.flushall()
-    async with wire(bench, tmp_path / "ours", b"EVALSHA\r\n", lost) as redis:
+    async with wire(bench.url, tmp_path / "ours", b"EVALSHA\r\n", lost) as redis:
         assert await accept_directly(redis, KEYS, delivery_of(body_of("e1"))) is Fate.STORED
     assert await bench.redis.zcard(QUEUE) == 1
 
