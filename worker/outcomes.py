@@ -150,7 +150,8 @@ def states(fields: Mapping[str, str]) -> dict[str, tuple[str, int]]:
 def retry_job(delivery: Delivery, handler: str, attempt: int, tries: int, since_ms: int) -> bytes:
     """A job that runs one handler: `attempt` is its number, `tries` were used up since `since_ms` (Unix ms).
 
-    A `since_ms` of 0 means from when it runs: a replay has its whole budget again.
+    A `since_ms` of 0 means from when it runs: a replay has its whole budget again. The arguments are what workers of
+    every version take: what has to be added goes into the delivery's value, which they keep.
     """
     arguments = [delivery.as_value(), handler, attempt, tries, since_ms]
     return pack_job(RETRY_FUNCTION, arguments, time.time_ns() // 1_000_000)
