@@ -81,6 +81,7 @@ def create_worker(
         await job.bury(kit, claim.job_id, claim.data, reason)
 
     async def on_shutdown(_: dict[Any, Any]) -> None:
+        await kit.outcomes.stop()
         await kit.http.aclose()
         await kit.redis.aclose()
 

@@ -101,6 +101,10 @@ class Claims:
         """End a claim, however long Redis is away; False when it was no longer ours, and nothing was changed."""
         return await self._ending.add((claim, ending), len(ending.result))
 
+    async def stop(self) -> None:
+        """Let endings under way be written; what Redis does not take in time is left to the end of its lease."""
+        await self._ending.stop(0.5)
+
     async def _send_endings(self, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:
         rows = [(c.job_id, c.token, e.how, repr(c.score), e.wait_ms, e.result, e.result_ms) for c, e in endings]
         keys = [self._queue, self._keys.leases, self._keys.crashes]

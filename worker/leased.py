@@ -97,6 +97,7 @@ class LeasedWorker(Worker):
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=2)
         await self._abandon()
+        await self._claims.stop()
         self._stop_renewing.set()
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
@@ -224,6 +225,12 @@ class LeasedWorker(Worker):
             log.exception("job not ended", job=claim.job_id)
             return
         self._ending.add(claim.job_id)
-        await asyncio.shield(self._claims.end(self._held[claim.job_id], ending))
+        await asyncio.shield(self._end(claim.job_id, ending))
         if ctx:
             await call_hook(self.after_job_end, ctx)
+
+    async def _end(self, job_id: str, ending: Ending) -> None:
+        """End the claim that is held by now: a later one than it was started with, where renewing failed meanwhile."""
+        tried = None
+        while tried is not (held := self._held[job_id]) and not await self._claims.end(held, ending):
+            tried = held

@@ -74,6 +74,10 @@ class Outcomes:
         )
         await self._together.add(item, len(item))
 
+    async def stop(self) -> None:
+        """Let writes under way come to their end; what Redis does not take in time is repeated by the next worker."""
+        await self._together.stop(0.5)
+
     async def is_its_turn(self, delivery: Delivery, handler: str) -> bool:
         """Whether a handler may have this delivery now; only an ordered one can say no."""
         line = self._line(delivery, handler)

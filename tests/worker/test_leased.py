@@ -21,6 +21,7 @@ from tests.worker.conftest import (
     KEYS,
     Bench,
     Journal,
+    asks_nothing,
     body_of,
     delivery_of,
     function,
@@ -147,6 +148,7 @@ async def test_a_frozen_worker_that_was_overtaken_changes_nothing(bench: Bench, 
     await let_leases_run_out(bench.redis)
     async with bench.working({"*": [make_handler("act")]}):
         await bench.closed(waiting, hanging)
+        await bench.idle()
         before = await _all_of(bench)
         frozen.signal(signal.SIGCONT)
         await asyncio.to_thread(frozen.wait_for, "lease lost")
@@ -167,26 +169,58 @@ async def _all_of(bench: Bench) -> dict[str, Any]:
     return {name: await hash_of(bench.redis, name) if "delivery:" in name else True for name in names}
 
 
-async def test_sigterm_lets_running_handlers_end_and_gives_the_others_back(bench: Bench, workers: Workers) -> None:
-    """Within the grace period; the rest keep their try, and their turn, for the next worker. Exit code 0."""
-    quick, hanging = await bench.send("e1", do="wait"), await bench.send("e2", do="hang")
-    place = await bench.redis.zscore(QUEUE, hanging.job_id)
-    process = workers.start(SHUTDOWN_GRACE="0.5s")
-    await workers.wait_for("start", "e1", "e2")
+async def test_sigterm_lets_running_handlers_end(bench: Bench, workers: Workers) -> None:
+    """Within the grace period, and nothing new is begun; exit code 0."""
+    delivery = await bench.send("e1", do="wait")
+    process = workers.start(SHUTDOWN_GRACE="20s")
+    await workers.wait_for("start", "e1")
     process.signal(signal.SIGTERM)
-    late = await bench.send("e3", do="end")
+    await asyncio.sleep(0.3)  # without a grace it would have been stopped by now
+    late = await bench.send("e2", do="end")
     workers.go()
     assert await asyncio.to_thread(process.wait) == 0
     assert "Traceback" not in process.output
     assert [event for event, _, _ in workers.journal("end")] == ["e1"]
-    assert (await bench.story(quick))["open"] is False
-    assert await bench.redis.zscore(QUEUE, hanging.job_id) == place
-    assert await bench.redis.get(f"arq:retry:{hanging.job_id}") == b"0"
+    assert (await bench.story(delivery))["open"] is False
+    assert await bench.redis.zrange(QUEUE, 0, -1) == [late.job_id.encode()]
+
+
+async def test_sigterm_gives_back_what_does_not_end(bench: Bench, workers: Workers) -> None:
+    """When the grace is over: with its try and its place in the queue, for the next worker; exit code 0."""
+    delivery = await bench.send("e1", do="hang")
+    place = await bench.redis.zscore(QUEUE, delivery.job_id)
+    process = workers.start(SHUTDOWN_GRACE="0")
+    await workers.wait_for("start", "e1")
+    process.signal(signal.SIGTERM)
+    assert await asyncio.to_thread(process.wait) == 0
+    assert "Traceback" not in process.output
+    assert await bench.redis.zscore(QUEUE, delivery.job_id) == place
+    assert await bench.redis.get(f"arq:retry:{delivery.job_id}") == b"0"
     assert await bench.keys("arq:in-progress:*") == []
     attempts: list[int] = []
     async with bench.working({"*": [make_handler("act", attempts.append)]}):
-        await bench.closed(hanging, late)
-    assert attempts == [1, 1]
+        await bench.closed(delivery)
+    assert attempts == [1]
+
+
+async def test_an_ending_under_way_when_the_worker_stops_is_written(
+    bench: Bench, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that has come to its end is not left to its lease, to be run again."""
+    sending = asyncio.Event()
+
+    async def slowly(self: Claims, endings: Any) -> list[bool]:
+        sending.set()
+        await asyncio.sleep(0.1)
+        return await send(self, endings)
+
+    send = Claims._send_endings
+    monkeypatch.setattr(Claims, "_send_endings", slowly)
+    await put(bench.redis, "j1", pack_job("asks_nothing", [], 1))
+    async with bench.leased([journal.function(asks_nothing)], keep_result=0):
+        await sending.wait()
+    assert len(journal.ends) == 1
+    assert await bench.keys("arq:*") == []
 
 
 async def test_an_event_that_kills_its_worker_is_a_dead_letter_and_its_neighbours_are_done(
@@ -234,41 +268,55 @@ async def test_two_suspects_never_run_side_by_side(bench: Bench) -> None:
 # ── a crash between any two steps ───────────────────────────────────────────────────────────────────────────────
 
 CRASHING = """
-import asyncio, os
+import asyncio, os, sys
 from pathlib import Path
 from redis.commands.core import AsyncScript
+from receiver import settings
+from worker import app, routes
 from worker.claims import script
 
-JOURNAL = Path(os.environ["JOURNAL"])
-NAME, NUMBER, WHEN = os.environ["CRASH"].split()
-calls, plain = 0, AsyncScript.__call__
+recorded = asyncio.Event()
 
-async def call(self, keys=None, args=None, client=None):
-    global calls
-    due = False
-    if self.script == script(NAME):
-        calls += 1
-        due = calls == int(NUMBER)
-    if due and WHEN == "before":
-        os._exit(9)
-    answer = await plain(self, keys, args, client)
-    if due:
-        os._exit(9)
-    return answer
+def crash_at(name, number, when):
+    calls, plain = 0, AsyncScript.__call__
 
-AsyncScript.__call__ = call
+    async def call(self, keys=None, args=None, client=None):
+        nonlocal calls
+        due = False
+        if self.script == script(name):
+            calls += 1
+            due = calls == int(number)
+        if due and when == "before":
+            os._exit(9)
+        answer = await plain(self, keys, args, client)
+        if due:
+            os._exit(9)
+        if self.script == script("record.lua"):
+            recorded.set()
+        return answer
 
-async def one(event, ctx):
-    with JOURNAL.open("a") as journal:
-        journal.write("one ")
+    AsyncScript.__call__ = call
 
-async def other(event, ctx):
-    while not await ctx.redis.hget(f"glartek:delivery:{ctx.delivery_id}", "crashing.one"):
-        await asyncio.sleep(0.01)
-    with JOURNAL.open("a") as journal:
-        journal.write("other ")
+def handlers(journal):
+    async def one(event, ctx):
+        with journal.open("a") as ended:
+            ended.write("one ")
 
-ROUTES = {"*": [one, other]}
+    async def other(event, ctx):  # ends once `one` has its outcome
+        await recorded.wait()
+        with journal.open("a") as ended:
+            ended.write("other ")
+
+    one.__module__ = other.__module__ = "crashing"
+    return routes.RouteTable({"*": [one, other]})
+
+url, *points = sys.argv[1:]
+for number, point in enumerate(points):
+    if not os.fork():  # a process of its own, and the imports only once
+        crash_at(*point.split())
+        config = settings.load(app.WorkerSettings, redis_url=f"{url}?db={number + 1}", handlers="in:process")
+        asyncio.run(app.run(config, handlers(Path(f"journal-{number}"))))
+sys.exit(any(os.wait()[1] != 9 << 8 for _ in points))
 """
 
 CRASHES = {
@@ -289,24 +337,19 @@ async def test_a_crash_between_any_two_steps_repeats_only_what_it_interrupted(
 ) -> None:
     """Before and after each script of a delivery with two handlers: each is done once, but for the interrupted one."""
     (tmp_path / "crashing.py").write_text(CRASHING, encoding="utf-8")
-    crashed = [await _crash(bench, start, tmp_path, number, point) for number, point in enumerate(CRASHES)]
-    for number, (process, delivery) in enumerate(crashed):
-        assert await asyncio.to_thread(process.wait) == 9, process.output
-        await _finish(f"{bench.url}?db={number + 1}", delivery, tmp_path / f"journal-{number}")
-    ended = [(tmp_path / f"journal-{number}").read_text(encoding="utf-8").split() for number in range(len(CRASHES))]
-    assert dict(zip(CRASHES, map(" ".join, map(sorted, ended)), strict=True)) == CRASHES
-
-
-async def _crash(bench: Bench, start: Start, folder: Path, number: int, point: str) -> tuple[Process, Delivery]:
-    """A worker that will be killed at one point, on a database of its own."""
-    url = f"{bench.url}?db={number + 1}"
-    redis = connect(url)
-    delivery = await Bench(url, redis).send("e1")
-    await redis.aclose()
-    journal = folder / f"journal-{number}"
-    journal.touch()
-    env = {"REDIS_URL": url, "HANDLERS": "crashing:ROUTES", "JOURNAL": str(journal), "CRASH": point}
-    return start("-m", "worker", **env), delivery
+    journals = [tmp_path / f"journal-{number}" for number in range(len(CRASHES))]
+    databases = [f"{bench.url}?db={number + 1}" for number in range(len(CRASHES))]
+    deliveries = []
+    for journal, database in zip(journals, databases, strict=True):
+        journal.touch()
+        redis = connect(database)
+        deliveries.append(await Bench(database, redis).send("e1"))
+        await redis.aclose()
+    crashed = start("crashing.py", bench.url, *CRASHES)
+    assert await asyncio.to_thread(crashed.wait) == 0, crashed.output
+    await asyncio.gather(*map(_finish, databases, deliveries, journals))
+    ended = [" ".join(sorted(journal.read_text(encoding="utf-8").split())) for journal in journals]
+    assert dict(zip(CRASHES, ended, strict=True)) == CRASHES
 
 
 async def _finish(url: str, delivery: Delivery, journal: Path) -> None:
