@@ -114,6 +114,7 @@ async def run(settings: WorkerSettings, table: routes.RouteTable) -> None:
         log.info("worker stopped")
     finally:
         announcing.cancel()
+        await asyncio.wait([announcing])
         await worker.close()
 
 
@@ -122,7 +123,12 @@ async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: A
     names = ("handler_timeout", "lease", "shutdown_grace", "max_age", "dedupe_window", "max_body_bytes")
     told = json.dumps({"handlers": sorted(table.by_name), **{name: getattr(settings, name) for name in names}})
     key = Keys(settings.key_prefix).worker(f"{socket.gethostname()}:{os.getpid()}")
-    while True:
+    try:
+        while True:
+            with suppress(*TROUBLE):
+                await redis.set(key, told, ex=15)
+            await asyncio.sleep(5)
+    finally:
         with suppress(*TROUBLE):
-            await redis.set(key, told, ex=15)
-        await asyncio.sleep(5)
+            async with asyncio.timeout(0.5):
+                await redis.delete(key)

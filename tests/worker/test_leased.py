@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+import worker.claims
 import worker.leased
 from receiver.connection import connect
 from receiver.delivery import Delivery, pack_job
@@ -31,7 +32,8 @@ from tests.worker.conftest import (
     wire,
 )
 from worker.calls import MAX_CRASHES
-from worker.claims import CLAIM_BYTES, Claims, Ending, script
+from worker.claims import Claim, Claims, Ending, script
+from worker.leased import LeasedWorker
 
 HANDLERS = """
 import asyncio, os, time
@@ -211,16 +213,21 @@ async def test_an_ending_under_way_when_the_worker_stops_is_written(
 
     async def slowly(self: Claims, endings: Any) -> list[bool]:
         sending.set()
-        await asyncio.sleep(0.1)
+        await until(lambda: _is_closing(leased))
+        await asyncio.sleep(0.05)
         return await send(self, endings)
 
     send = Claims._send_endings
     monkeypatch.setattr(Claims, "_send_endings", slowly)
     await put(bench.redis, "j1", pack_job("asks_nothing", [], 1))
-    async with bench.leased([journal.function(asks_nothing)], keep_result=0):
+    async with bench.leased([journal.function(asks_nothing)], keep_result=0) as leased:
         await sending.wait()
     assert len(journal.ends) == 1
     assert await bench.keys("arq:*") == []
+
+
+async def _is_closing(leased: LeasedWorker) -> bool:
+    return not leased.allow_pick_jobs
 
 
 async def test_an_event_that_kills_its_worker_is_a_dead_letter_and_its_neighbours_are_done(
@@ -493,7 +500,7 @@ async def test_a_full_redis_is_drained(server: Server) -> None:
 async def test_a_lease_that_only_could_not_be_renewed_does_not_start_its_job_twice(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker that takes its own job again goes on with it, under the new claim."""
+    """The worker that takes its own job again goes on with it, and ends it under the claim that it has by then."""
     monkeypatch.setattr(worker.leased, "POLL", 0.01)
     clients = iter([connect(bench.url), connect("redis://127.0.0.1:1")])
     may_end, starts = asyncio.Event(), []
@@ -502,14 +509,28 @@ async def test_a_lease_that_only_could_not_be_renewed_does_not_start_its_job_twi
         starts.append(ctx["job_id"])
         await may_end.wait()
 
+    async def ends(self: Claims, claim: Claim, ending: Ending) -> bool:
+        if claim.crashes == 1:  # once more, between the job's end and its ending
+            await let_leases_run_out(bench.redis)
+            await until(lambda: _holds_another(leased, claim))
+        return await end(self, claim, ending)
+
+    end = Claims.end
+    monkeypatch.setattr(Claims, "end", ends)
     await put(bench.redis, "j1", pack_job("runs", [], 1))
-    async with bench.leased([function(runs)], connect=lambda: next(clients), lease=0.1):
+    async with bench.leased([function(runs)], connect=lambda: next(clients), lease=60) as leased:
+        await until(lambda: bench.redis.exists(KEYS.leases))
+        await let_leases_run_out(bench.redis)
         await until(lambda: hash_of(bench.redis, KEYS.crashes))
         may_end.set()
         await bench.idle()
     assert starts == ["j1"]
     assert await bench.letters() == []
     assert await bench.keys("arq:*:j1") == ["arq:result:j1"]
+
+
+async def _holds_another(leased: LeasedWorker, claim: Claim) -> bool:
+    return leased._held["j1"] is not claim
 
 
 # ── claims, one by one ──────────────────────────────────────────────────────────────────────────────────────────
@@ -611,22 +632,29 @@ async def test_a_lease_does_not_run_while_nobody_could_renew_it(bench: Bench) ->
         assert len(await claims_of(bench.redis).take(1, alone=True)) == taken_over
 
 
-async def test_a_claim_is_bounded_in_bytes(bench: Bench) -> None:
-    """A reply that does not arrive within its time-out would be asked for again, and again."""
-    for number in range(3):
-        await put(bench.redis, f"j{number}", pack_job("f", [b"x" * (CLAIM_BYTES * 2 // 3)], 1))
-    claims = claims_of(bench.redis)
-    assert [len(await claims.take(10, alone=True)) for _ in range(3)] == [2, 1, 0]
-
-
-async def test_what_no_longer_fits_one_claim_is_claimed_at_once(
-    bench: Bench, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without waiting to be woken."""
-    monkeypatch.setattr(worker.leased, "POLL", 300)
+@pytest.fixture
+async def bulky(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Five jobs on the queue, of which no more than two fit one claim."""
+    for module in (worker.claims, worker.leased):
+        monkeypatch.setattr(module, "CLAIM_BYTES", 1000)
     for number in range(5):
-        await put(bench.redis, f"j{number}", pack_job("run", [b"x" * (CLAIM_BYTES * 2 // 3)], 1))
-    async with bench.leased([journal.function(lambda *_: asyncio.sleep(0), name="run")], keep_result=0):
+        await put(bench.redis, f"j{number}", pack_job("run", [b"x" * 700], 1))
+    return bench
+
+
+async def test_a_claim_is_bounded_in_bytes(bulky: Bench) -> None:
+    """A reply that does not arrive within its time-out would be asked for again, and again."""
+    claims = claims_of(bulky.redis)
+    assert [len(await claims.take(10, alone=True)) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_what_does_not_fit_one_claim_is_claimed_at_once(
+    bulky: Bench, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next one, without waiting to be woken."""
+    monkeypatch.setattr(worker.leased, "POLL", 300)
+    functions = [journal.function(lambda *_: asyncio.sleep(0), name="run")]
+    async with bulky.leased(functions, keep_result=0, connect=lambda: connect(bulky.url, timeout=600)):
         await until(lambda: _has_ended(journal, 5))
 
 
