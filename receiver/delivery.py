@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -81,9 +81,21 @@ class Delivery:
         """The delivery in a job's first argument. Raises TypeError when it is something else."""
         if not isinstance(value, Mapping):
             raise TypeError("expected a mapping")
-        names = {known.name for known in fields(cls)} - {"more"}
-        more = {name: value[name] for name in value if name not in names}
-        return cls(**{name: value[name] for name in names if name in value}, more=more)
+        for name, kind in _FORM.items():  # a value of another type would be an error in the scripts, again and again
+            if not isinstance(value.get(name), kind):
+                raise TypeError(f"{name}: expected {kind.__name__}")
+        more = {name: part for name, part in value.items() if name not in _FORM}
+        return cls(**{name: value[name] for name in _FORM}, more=more)
+
+
+_FORM = {
+    **dict.fromkeys(("id", "source", "key", "event_type", "subject"), str),
+    "digest": bytes,
+    "received_us": int,
+    "headers": dict,
+    "body": bytes,
+}
+"""What version 0.1 writes of a delivery."""
 
 
 def pack_job(function: str, args: list[Any], enqueued_ms: int) -> bytes:

@@ -19,7 +19,7 @@ from receiver.connection import TROUBLE, connect
 from receiver.delivery import FUNCTION
 from receiver.keys import Keys
 from receiver.settings import Seconds, Settings
-from worker import job, routes
+from worker import burying, job, routes
 from worker.claims import Claim
 from worker.leased import LeasedWorker
 from worker.outcomes import RETRY_FUNCTION, Outcomes
@@ -78,7 +78,7 @@ def create_worker(
     kit = create_kit(settings, table, make_client())
 
     async def bury(claim: Claim, reason: str) -> None:
-        await job.bury(kit, claim.job_id, claim.data, reason)
+        await burying.bury(kit, claim.job_id, claim.data, reason)
 
     async def on_shutdown(_: dict[Any, Any]) -> None:
         await kit.outcomes.stop()

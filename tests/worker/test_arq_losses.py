@@ -12,6 +12,7 @@ import pytest
 from arq.connections import ArqRedis
 from arq.worker import Retry, Worker
 from redis.exceptions import ConnectionError as RedisConnectionError
+from structlog.testing import capture_logs
 
 from receiver.connection import connect
 from receiver.delivery import pack_job
@@ -94,8 +95,11 @@ async def test_what_stock_arq_deletes_in_silence_is_a_dead_letter(bench: Bench, 
 
     await put(bench.redis, "ours", loss.job)
     await put(bench.redis, "ours-too", pack_job("asks_nothing", [], 1))
-    async with bench.leased(functions, keep_result=0):
-        await bench.idle()
+    with capture_logs() as logs:
+        async with bench.leased(functions, keep_result=0):
+            await bench.idle()
+    assert [line["job"] for line in logs] == ["ours"]
+    assert "payload" not in str(logs)
     [letter] = await bench.letters()
     assert (letter.id, letter.kind, letter.job) == ("ours:job", "job", loss.job)
     assert letter.reason.startswith(loss.reason)
