@@ -24,7 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 T = TypeVar("T")
@@ -39,7 +39,8 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
     """A client for one process; it connects when first used.
 
     `timeout` in seconds bounds every reply, so that a connection that went silent is noticed. A command whose reply
-    was lost is sent again up to `retries` times: every script of the kit gives the same answer twice.
+    was lost is sent again up to `retries` times: every script of the kit gives the same answer twice. A server that
+    has become read-only is left for whatever the address leads to now: a demoted master keeps its connections.
 
     No `health_check_interval`: where a connection is accepted and dropped at once (a load balancer or Docker's proxy
     before a Redis that is down), redis-py 5.3 checks the health of the connection that it is just opening, which opens
@@ -50,7 +51,7 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
         "socket_connect_timeout": min(timeout, 1.0),
         "socket_keepalive": True,
         "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), retries),
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError, OSError],
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError, OSError, ReadOnlyError],
     }
     if url.startswith("sentinel:"):
         return _through_sentinel(url, options)

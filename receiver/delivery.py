@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -36,6 +36,9 @@ class Delivery:
     delivery in logs and commands. `digest` is the SHA-256 of the raw body. `received_us` is Unix time in
     microseconds and tells one acceptance from another. `event_type` and `subject` are what the door could read
     ("" when it could not); the worker reads for itself.
+
+    While a new release is rolled out two versions share the queue, so a field once written stays, and one that is added
+    has a default: older jobs lack it. What a newer version added is kept in `more` and handed on with every retry.
     """
 
     id: str
@@ -47,6 +50,7 @@ class Delivery:
     subject: str
     headers: dict[str, str]
     body: bytes
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def job_id(self) -> str:
@@ -60,6 +64,7 @@ class Delivery:
     def as_value(self) -> dict[str, Any]:
         """The first argument of every job about this delivery; `from_job` reads it."""
         return {
+            **self.more,
             "id": self.id,
             "source": self.source,
             "key": self.key,
@@ -74,7 +79,23 @@ class Delivery:
     @classmethod
     def from_job(cls, value: Mapping[str, Any]) -> "Delivery":
         """The delivery in a job's first argument. Raises TypeError when it is something else."""
-        return cls(**value)
+        if not isinstance(value, Mapping):
+            raise TypeError("expected a mapping")
+        for name, kind in _FORM.items():  # a value of another type would be an error in the scripts, again and again
+            if not isinstance(value.get(name), kind):
+                raise TypeError(f"{name}: expected {kind.__name__}")
+        more = {name: part for name, part in value.items() if name not in _FORM}
+        return cls(**{name: value[name] for name in _FORM}, more=more)
+
+
+_FORM = {
+    **dict.fromkeys(("id", "source", "key", "event_type", "subject"), str),
+    "digest": bytes,
+    "received_us": int,
+    "headers": dict,
+    "body": bytes,
+}
+"""What version 0.1 writes of a delivery."""
 
 
 def pack_job(function: str, args: list[Any], enqueued_ms: int) -> bytes:

@@ -36,6 +36,13 @@ class Together(Generic[Item, Answer]):
         while self._sending is not None:
             await asyncio.wait([self._sending])
 
+    async def stop(self, within: float) -> None:
+        """Give what is under way `within` seconds, then send no more; who still waits is not answered."""
+        if self._sending is not None:
+            await asyncio.wait([self._sending], timeout=within)
+        if self._sending is not None:
+            self._sending.cancel()
+
     async def _send_all(self) -> None:
         try:
             while self._waiting:

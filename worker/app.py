@@ -19,8 +19,9 @@ from receiver.connection import TROUBLE, connect
 from receiver.delivery import FUNCTION
 from receiver.keys import Keys
 from receiver.settings import Seconds, Settings
-from worker import job, routes
-from worker.leased import Claim, LeasedWorker
+from worker import burying, job, routes
+from worker.claims import Claim
+from worker.leased import LeasedWorker
 from worker.outcomes import RETRY_FUNCTION, Outcomes
 from worker.retries import Policy
 
@@ -77,9 +78,10 @@ def create_worker(
     kit = create_kit(settings, table, make_client())
 
     async def bury(claim: Claim, reason: str) -> None:
-        await job.bury(kit, claim.job_id, claim.data, reason)
+        await burying.bury(kit, claim.job_id, claim.data, reason)
 
     async def on_shutdown(_: dict[Any, Any]) -> None:
+        await kit.outcomes.stop()
         await kit.http.aclose()
         await kit.redis.aclose()
 
@@ -95,6 +97,7 @@ def create_worker(
         job_timeout=settings.handler_timeout,
         job_completion_wait=max(settings.shutdown_grace, 0.1),  # arq takes 0 for "do not even let them clean up"
         health_check_interval=5,
+        keep_result=0,
         on_shutdown=on_shutdown,
         **options,
     )
@@ -111,6 +114,7 @@ async def run(settings: WorkerSettings, table: routes.RouteTable) -> None:
         log.info("worker stopped")
     finally:
         announcing.cancel()
+        await asyncio.wait([announcing])
         await worker.close()
 
 
@@ -119,7 +123,12 @@ async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: A
     names = ("handler_timeout", "lease", "shutdown_grace", "max_age", "dedupe_window", "max_body_bytes")
     told = json.dumps({"handlers": sorted(table.by_name), **{name: getattr(settings, name) for name in names}})
     key = Keys(settings.key_prefix).worker(f"{socket.gethostname()}:{os.getpid()}")
-    while True:
+    try:
+        while True:
+            with suppress(*TROUBLE):
+                await redis.set(key, told, ex=15)
+            await asyncio.sleep(5)
+    finally:
         with suppress(*TROUBLE):
-            await redis.set(key, told, ex=15)
-        await asyncio.sleep(5)
+            async with asyncio.timeout(0.5):
+                await redis.delete(key)

@@ -12,15 +12,16 @@
 -- worker that does not know of it.
 --
 -- KEYS: queue, leases, lease clock, crashes, claimed (the token of the worker's last claim)
--- ARGV: want, lease (ms), stall (ms), token, alone (1: a job under suspicion may be taken), prefixes of
---       in-progress, retry and job keys, prefix of the kit's keys, JSON of the ordered handlers by event type ('' if none)
+-- ARGV: want, bytes after which no more is taken, lease (ms), stall (ms), token, alone (1: a job under suspicion may be
+--       taken), prefixes of in-progress, retry and job keys, prefix of the kit's keys, JSON of the ordered handlers by
+--       event type ('' if none)
 -- Returns a flat list: id, score, tries, crashes, fresh (1: never started before), data (false when it is gone) for
 -- each job.
 
 local queue, leases, clock, crashes, last_claim = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local want, lease, stall, token, alone = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local in_progress, retry, job, prefix = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local ordered = ARGV[10] ~= '' and cjson.decode(ARGV[10])
+local want, room, lease, stall = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local token, alone, in_progress, retry, job, prefix = unpack(ARGV, 5, 10)
+local ordered = ARGV[11] ~= '' and cjson.decode(ARGV[11])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -38,7 +39,9 @@ local function hand_out(id, score, lost, may_be_fresh)
   leased[#leased + 1] = reads + lease
   leased[#leased + 1] = id
   count = count + 1
+  room = room - #(about[1] or '')
 end
+local function has_room() return count < want and room > 0 end
 
 if redis.call('GET', last_claim) == token then
   for _, id in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
@@ -71,7 +74,7 @@ end
 -- other suspect with it the third time.
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 0, want)) do
   local lost = tonumber(redis.call('HGET', crashes, id) or 0) + 1
-  if lost < 2 or alone == '1' then
+  if has_room() and (lost < 2 or alone == '1') then
     if lost >= 2 then alone = '0' end
     redis.call('HSET', crashes, id, lost)
     redis.call('INCR', retry .. id)
@@ -80,18 +83,22 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 
   end
 end
 
-if count < want then
-  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want - count)
-  local taken = {}
+local skipped = 0 -- a stock arq worker on the same queue leaves what it runs in there
+while has_room() do
+  local asked, taken = want - count, {}
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, asked)
   for i = 1, #due, 2 do
-    -- a stock arq worker on the same queue leaves what it runs in there
+    if not has_room() then break end
     if redis.call('SET', in_progress .. due[i], token, 'NX') then
       taken[#taken + 1] = due[i]
       if ordered then stand_in_line(due[i], due[i + 1]) end
       hand_out(due[i], due[i + 1], 0, true)
+    else
+      skipped = skipped + 1
     end
   end
   if #taken > 0 then redis.call('ZREM', queue, unpack(taken)) end
+  if #due < 2 * asked then break end
 end
 if count > 0 then
   redis.call('ZADD', leases, unpack(leased))

@@ -19,7 +19,7 @@ from receiver import keys as key_names
 from receiver.delivery import Delivery, Sources, delivery_id, job_key, unpack
 from receiver.intake import accept_directly
 from receiver.keys import Keys
-from worker.leased import script
+from worker.claims import script
 from worker.outcomes import PARSE, dead_letter_id, retry_job, retry_job_id, states
 
 

@@ -4,12 +4,15 @@
 --
 -- KEYS: queue, leases, crashes
 -- ARGV[1]: prefixes of in-progress, retry, job and result keys, in msgpack
--- ARGV[2]: msgpack list of {id, token, how, score, result, result_ms}; how is done, again or release
+-- ARGV[2]: msgpack list of {id, token, how, score, wait_ms, result, result_ms}; how is done, again (after wait_ms) or
+--          release (to the place in the queue that score is)
 -- Returns 1 for each claim that was ended now, else 0.
 
 local queue, leases, crashes = KEYS[1], KEYS[2], KEYS[3]
 local in_progress, retry, job, result_prefix = unpack(cmsgpack.unpack(ARGV[1]))
 local claims, ended = cmsgpack.unpack(ARGV[2]), {}
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local holders = {}
 for i, claim in ipairs(claims) do holders[i] = in_progress .. claim[1] end
@@ -17,7 +20,7 @@ holders = redis.call('MGET', unpack(holders))
 
 local ids, gone, waiting = {}, {}, {} -- collected, because each call from a script costs as much as its work
 for i, claim in ipairs(claims) do
-  local id, token, how, score, result, result_ms = unpack(claim)
+  local id, token, how, score, wait_ms, result, result_ms = unpack(claim)
   ended[i] = 0
   if holders[i] == token then
     ended[i] = 1
@@ -29,7 +32,7 @@ for i, claim in ipairs(claims) do
       if result_ms > 0 then redis.call('SET', result_prefix .. id, result, 'PX', result_ms) end
       if result_ms < 0 then redis.call('SET', result_prefix .. id, result) end
     else
-      waiting[#waiting + 1] = score
+      waiting[#waiting + 1] = how == 'again' and now + wait_ms or score
       waiting[#waiting + 1] = id
       redis.call('INCRBY', retry .. id, how == 'again' and 1 or 0) -- released, it did not have its try
     end

@@ -18,10 +18,10 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Retry
 
-from receiver.delivery import FUNCTION, Delivery, unpack
+from receiver.delivery import Delivery
 from receiver.settings import Settings
 from worker.event import Event, Unreadable, parse
-from worker.outcomes import PARSE, RETRY_FUNCTION, Outcomes, Transition, retry_job
+from worker.outcomes import PARSE, Outcomes, Transition, retry_job
 from worker.retries import Again, Policy, decide
 from worker.routes import Context, Handler, RouteTable, name_of
 
@@ -64,7 +64,7 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
         event = read(delivery, kit.settings)
     except Unreadable as error:
         log.warning("unreadable delivery", delivery=delivery.id, reason=str(error))
-        await kit.outcomes.record(delivery, ctx["job_id"], [_unread(delivery, str(error))])
+        await kit.outcomes.record(delivery, ctx["job_id"], [unread(delivery, str(error))])
         return
     if not event.known:
         log.info("unknown event type", delivery=delivery.id, type=event.type)
@@ -79,13 +79,14 @@ async def retry(
     """One handler again, unless it has been done meanwhile."""
     kit: Kit = ctx["kit"]
     delivery = Delivery.from_job(value)
+    check_retry(handler_name, attempt)
     state, recorded = (await kit.outcomes.recorded(delivery.id)).get(handler_name, ("retry", attempt - 1))
     if state != "retry" or recorded != attempt - 1:
         return
     handler = kit.routes.by_name.get(handler_name)
     if handler is None:
         reason = f"no handler {handler_name!r} in HANDLERS any more; add it and replay, or drop this dead letter"
-        gone = _dead(delivery, handler_name, attempt, reason)
+        gone = dead(delivery, handler_name, attempt, reason)
         await kit.outcomes.record(delivery, ctx["job_id"], [gone], routed=False)
         return
     if not await kit.outcomes.is_its_turn(delivery, handler_name):
@@ -165,10 +166,10 @@ def _after(kit: Kit, delivery: Delivery, run: Run, error: BaseException) -> Tran
         job = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
         return Transition(name, run.attempt, "retry", decision.reason, job, decision.wait)
     bound.error("dead letter")
-    return _dead(delivery, name, run.attempt, decision.reason)
+    return dead(delivery, name, run.attempt, decision.reason)
 
 
-def _dead(delivery: Delivery, handler: str, attempt: int, reason: str) -> Transition:
+def dead(delivery: Delivery, handler: str, attempt: int, reason: str) -> Transition:
     return Transition(handler, attempt, "dead", reason, retry_job(delivery, handler, attempt + 1, 0, 0))
 
 
@@ -231,39 +232,11 @@ def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
     return unpacked
 
 
-async def bury(kit: Kit, job_id: str, data: bytes | None, reason: str) -> None:
-    """Keep a job that will not be run again: as dead letters of its handlers where it can be read, else as it is."""
-    try:
-        job = unpack(data or b"")
-        delivery, arguments = Delivery.from_job(job["a"][0]), job["a"][1:]
-        handlers = _handlers_of(kit, job["f"], delivery, arguments)
-    except (ValueError, TypeError, LookupError, AttributeError):  # whatever it is, it is not one of ours
-        await kit.outcomes.bury_job(job_id, data or b"", reason)
-        return
-    is_retry = job["f"] == RETRY_FUNCTION  # a handler that a delivery's job has recorded has ended or has its own job
-    recorded = await kit.outcomes.recorded(delivery.id)
-    dead = [
-        _dead(delivery, name, attempt, reason)
-        for name, attempt in handlers.items()
-        if name not in recorded or (is_retry and recorded[name][0] == "retry")
-    ]
-    if not handlers:
-        dead = [_unread(delivery, reason)]
-    await kit.outcomes.record(delivery, job_id, dead, routed=not is_retry)
+def check_retry(handler: Any, attempt: Any) -> None:
+    """As for a delivery: what else got there would be an error in the scripts, again and again."""
+    if not isinstance(handler, str) or not isinstance(attempt, int):
+        raise TypeError("expected a handler's name and an attempt")
 
 
-def _handlers_of(kit: Kit, function: str, delivery: Delivery, arguments: Sequence[Any]) -> dict[str, int]:
-    """The handlers that a job of ours would have run, with the attempt it would have been."""
-    if function == RETRY_FUNCTION:
-        return {arguments[0]: arguments[1]}
-    if function != FUNCTION:
-        raise LookupError(function)
-    try:
-        event = read(delivery, kit.settings)  # for itself: the receiver does not unpack
-    except Unreadable:
-        return {}
-    return {name_of(handler): 1 for handler in kit.routes.handlers(event.type)}
-
-
-def _unread(delivery: Delivery, reason: str) -> Transition:
+def unread(delivery: Delivery, reason: str) -> Transition:
     return Transition(PARSE, 1, "dead", reason, delivery.job())

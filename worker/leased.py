@@ -4,94 +4,46 @@ Stock arq 0.28 deletes a job silently in seven ways, waits minutes after a kill 
 seconds and drops a healthy job on the sixth restart. This subclass keeps what arq's documentation says of a job (its
 context, `Retry`, time-outs, results, hooks) and replaces how jobs are claimed, run and finished:
 
-* `claim.lua` claims a batch in one call; a blocking pop on a wake list starts it at once;
+* a batch is claimed in one call; a blocking pop on a wake list starts it at once;
 * a lease of a few seconds is renewed from a thread of its own, so that a handler that blocks the event loop for a
   moment does not lose its job, and a killed worker's jobs run elsewhere within one lease;
-* `finish.lua` ends a claim under its token, so that a worker that was frozen and overtaken changes nothing;
+* a claim ends under its token, so that a worker that was frozen and overtaken changes nothing;
 * any trouble with Redis is waited out; a job's own trouble never reaches the loop;
 * what cannot be run or must not be run again goes to `bury`, payload and all.
 
+What differs for those who enqueue with arq: a running job is not in the queue, so that `Job.result()` finds nothing
+until it has ended; cron jobs, aborting and the options in `UNSUPPORTED` are refused.
+
 Internals of arq this leans on, each held by a test in `tests/worker/test_arq_contract.py`: the layout of a job
-(`deserialize_job_raw`), the keys' names, `Worker.functions`, `tasks`, `job_counter`, `allow_pick_jobs`, `main`,
-`close`, and the two signal handlers.
+(`deserialize_job_raw`) and of a result (`serialize_result`), the keys' names, `Worker.functions`, `tasks`,
+`allow_pick_jobs`, `main`, `close`, `record_health`, and the two signal handlers.
 """
 
 import asyncio
 import contextlib
-import json
 import threading
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import msgpack
 import structlog
 from arq.connections import ArqRedis
-from arq.constants import result_key_prefix
-from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
-from arq.utils import ms_to_datetime, timestamp_ms
-from arq.worker import Function, Retry, RetryJob, Worker
-from redis.commands.core import AsyncScript
+from arq.worker import Function, Worker
 
 from receiver.connection import TROUBLE, insist
 from receiver.delivery import unpack
-from receiver.keys import IN_PROGRESS, JOB, RETRY, Keys
-from receiver.together import Together
+from receiver.keys import Keys
+from worker.calls import Bury, Calls, call_hook, is_being_cancelled, pack
+from worker.claims import CLAIM_BYTES, Claim, Claims, Ending
 
-MAX_CRASHES = 5
-"""Workers that may be lost while a job runs before it is buried; after two it runs beside no other suspect."""
 POLL = 0.5
 """Seconds between looks at the queue when nothing wakes the worker: how late a deferred job may start."""
+UNSUPPORTED = frozenset(
+    {"cron_jobs", "allow_abort_jobs", "retry_jobs", "max_burst_jobs", "poll_delay", "queue_read_limit"}
+)
+"""Options of arq's that would do nothing here."""
 
 log = structlog.get_logger()
-
-
-def script(name: str) -> str:
-    """The text of one of this package's Lua scripts."""
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job that is ours while its lease is renewed. `score` is its due time (ms), `tries` counts this start.
-
-    `fresh` says that nobody has ever started it: `tries` may be 1 again where a try was given back.
-    """
-
-    job_id: str
-    token: str
-    score: float
-    tries: int
-    crashes: int
-    fresh: bool
-    data: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a claim ends: for good, again at `score`, or given back as if it had never been claimed."""
-
-    how: Literal["done", "again", "release"]
-    score: float = 0
-    result: bytes = b""
-    result_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a function returned or raised, and when it was enqueued and started (Unix ms)."""
-
-    started_ms: int
-    enqueued_ms: int
-    result: Any
-    success: bool
-
-
-Bury = Callable[[Claim, str], Awaitable[None]]
-"""Keeps a job that will not be run again, with the reason; must be idempotent, and is called before the job ends."""
 
 
 class LeasedWorker(Worker):
@@ -110,19 +62,17 @@ class LeasedWorker(Worker):
         ordered: Mapping[str, Sequence[str]] | None = None,
         **options: Any,
     ) -> None:
+        if refused := UNSUPPORTED & options.keys():
+            raise TypeError(f"LeasedWorker does not support {', '.join(sorted(refused))}")
         options = {"job_deserializer": unpack, "job_serializer": pack, "log_results": False, **options}
         super().__init__(functions, redis_pool=connect(), **options)
-        self._connect, self._keys, self._bury = connect, keys, bury
-        self._lease_ms = round(lease * 1000)
-        self._stall_ms = self._lease_ms * 2 // 5
-        self._ordered = json.dumps(ordered) if ordered else ""
-        self._claims: dict[str, Claim] = {}
+        self.pool.job_serializer, self.pool.job_deserializer = self.job_serializer, self.job_deserializer
+        self.pool.default_queue_name = self.queue_name
+        self._connect, self._keys, self._lease = connect, keys, lease
+        self._claims = Claims(self.pool, keys, self.queue_name, lease, ordered)
+        self._calls = Calls(self, bury)
+        self._held: dict[str, Claim] = {}
         self._ending: set[str] = set()
-        self._claimed = keys.claimed(uuid.uuid4().hex)
-        self._token = uuid.uuid4().hex
-        self._claim_script = self.pool.register_script(script("claim.lua"))
-        self._finish_script = self.pool.register_script(script("finish.lua"))
-        self._finishing: Together[tuple[Claim, Ending], bool] = Together(self._send_endings)
         self._slot_freed = asyncio.Event()
         self._loop_seen = time.monotonic()
         self._stop_renewing = threading.Event()
@@ -135,7 +85,7 @@ class LeasedWorker(Worker):
         threading.Thread(target=lambda: asyncio.run(self._renew()), name="lease", daemon=True).start()
         while not (self.burst and await self._is_idle()):
             await self._round()
-            if _is_being_cancelled():  # redis-py may have swallowed it, as asyncio.wait_for does before Python 3.12
+            if is_being_cancelled():  # redis-py may have swallowed it, as asyncio.wait_for does before Python 3.12
                 raise asyncio.CancelledError
 
     async def close(self) -> None:
@@ -147,6 +97,7 @@ class LeasedWorker(Worker):
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=2)
         await self._abandon()
+        await self._claims.stop()
         self._stop_renewing.set()
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
@@ -177,10 +128,10 @@ class LeasedWorker(Worker):
             claims = await self._claim_or_give_back(free)
             for claim in claims:
                 self._start(claim)
-            await self.heart_beat()  # arq's: its health key, and cron jobs if there are any
+            await self.record_health()  # arq's: its health key
             if self._is_with_a_suspect():
                 await asyncio.sleep(0.05)  # the next one may start when this one ends: nobody would wake us for it
-            elif len(claims) < free:
+            elif len(claims) < free and sum(len(claim.data or b"") for claim in claims) < CLAIM_BYTES:
                 await self.pool.execute_command("BLPOP", self._keys.wake, POLL)
         except TROUBLE as error:
             log.warning("redis is away: waiting to claim", error=f"{type(error).__name__}: {error}")
@@ -191,44 +142,30 @@ class LeasedWorker(Worker):
 
     async def _claim_or_give_back(self, want: int) -> list[Claim]:
         """Claim; jobs that arrive when the worker has just been told to stop go back unharmed."""
-        claiming = asyncio.create_task(self._claim(want))
+        claiming = asyncio.create_task(self._claims.take(want, alone=not self._is_with_a_suspect()))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
             with contextlib.suppress(*TROUBLE):
                 async with asyncio.timeout(1):
-                    endings = [(claim, Ending("release", claim.score)) for claim in await claiming]
-                    await asyncio.gather(*(self._finishing.add(ending) for ending in endings))
+                    claims = await claiming
+                    await asyncio.gather(*(self._claims.end(claim, Ending("release")) for claim in claims))
             raise
-
-    async def _claim(self, want: int) -> list[Claim]:
-        """Claim up to `want` jobs. Should the answer be lost, the next call asks for the same ones again."""
-        alone = not self._is_with_a_suspect()
-        flat = await self._claim_script(
-            keys=[self.queue_name, self._keys.leases, self._keys.lease_clock, self._keys.crashes, self._claimed],
-            args=[
-                *(want, self._lease_ms, self._stall_ms, self._token, int(alone), IN_PROGRESS, RETRY, JOB),
-                *(self._keys.prefix, self._ordered),
-            ],
-        )
-        token, self._token = self._token, uuid.uuid4().hex
-        return [
-            Claim(job_id.decode(), token, float(score), tries, crashes, bool(fresh), data)
-            for job_id, score, tries, crashes, fresh, data in zip(*[iter(flat)] * 6, strict=True)
-        ]
 
     def _is_with_a_suspect(self) -> bool:
         """Whether a job runs here whose workers were lost twice: only one such at a time."""
-        return any(claim.crashes > 1 for claim in self._claims.values())
+        return any(claim.crashes > 1 for claim in self._held.values())
 
     def _start(self, claim: Claim) -> None:
-        self._claims[claim.job_id] = claim
+        self._held[claim.job_id] = claim
+        if claim.job_id in self.tasks:  # its lease ran out because only renewing failed: it goes on under the new one
+            return
         task = self.loop.create_task(self._run(claim))
         self.tasks[claim.job_id] = task
         task.add_done_callback(lambda _: self._ended(claim))
 
     def _ended(self, claim: Claim) -> None:
-        del self.tasks[claim.job_id], self._claims[claim.job_id]
+        del self.tasks[claim.job_id], self._held[claim.job_id]
         self._ending.discard(claim.job_id)
         self._slot_freed.set()
 
@@ -239,140 +176,61 @@ class LeasedWorker(Worker):
                 await self._slot_freed.wait()
 
     async def _is_idle(self) -> bool:
-        waiting = await self.pool.zcard(self.queue_name) + await self.pool.zcard(self._keys.leases)
-        return waiting == 0 and not self.tasks
+        keys = (self.queue_name, self._keys.leases)
+        return not self.tasks and not await insist(lambda: self.pool.zunion(keys))
 
     # ── renew ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _renew(self) -> None:
         redis = self._connect()
-        renew = redis.register_script(script("renew.lua"))
-        wait = self._lease_ms / 4000
+        claims = Claims(redis, self._keys, self.queue_name, self._lease)
+        wait = self._lease / 4
         while not self._stop_renewing.is_set():
             await asyncio.sleep(wait)
             try:
-                await self._renew_once(renew)
-                wait = self._lease_ms / 4000
+                await self._renew_once(claims)
+                wait = self._lease / 4
             except TROUBLE:
                 wait = 0.1  # once Redis is back the lease clock goes on: do not let it run far
             except Exception:  # a worker that no longer renews would lose every job that it runs
                 log.exception("renewing failed")
         await redis.aclose()
 
-    async def _renew_once(self, renew: AsyncScript) -> None:
-        claims = list(self._claims.values())
+    async def _renew_once(self, claims: Claims) -> None:
+        held = list(self._held.values())
         blocked = time.monotonic() - self._loop_seen
-        if not claims or blocked > self.job_timeout_s + self._lease_ms / 1000:  # a loop that hangs for good: let go
+        if not held or blocked > self.job_timeout_s + self._lease:  # a loop that hangs for good: let go
             return
-        pairs = [part for claim in claims for part in (claim.job_id, claim.token)]
-        lost = await renew(
-            keys=[self._keys.leases, self._keys.lease_clock],
-            args=[self._lease_ms, self._stall_ms, IN_PROGRESS, *pairs],
-        )
-        for job_id in lost:
-            self.loop.call_soon_threadsafe(self._drop, job_id.decode())
+        lost = set(await claims.renew(held))
+        for claim in held:
+            if claim.job_id in lost:
+                self.loop.call_soon_threadsafe(self._drop, claim)
 
-    def _drop(self, job_id: str) -> None:
+    def _drop(self, claim: Claim) -> None:
         """Another worker has this job now: what it runs here must not go on. What is ending needs no lease any more."""
-        if (task := self.tasks.get(job_id)) and job_id not in self._ending:
-            log.warning("lease lost: another worker has taken over", job=job_id)
-            task.cancel()
+        if self._held.get(claim.job_id) is claim and claim.job_id not in self._ending:
+            log.warning("lease lost: another worker has taken over", job=claim.job_id)
+            self.tasks[claim.job_id].cancel()
 
     # ── run ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _run(self, claim: Claim) -> None:
         """One job, from its claim to its ending."""
+        ctx = None
         try:
-            ending = await self._execute(claim)
+            ending, ctx = await self._calls.make(claim)
         except asyncio.CancelledError:  # the worker stops, or the lease was lost: the try did not count
-            ending = Ending("release", claim.score)
+            ending = Ending("release")
+        except Exception:  # it could not even be buried: nothing is written, and its lease hands it on
+            log.exception("job not ended", job=claim.job_id)
+            return
         self._ending.add(claim.job_id)
-        await asyncio.shield(self._finishing.add((claim, ending), len(ending.result)))
+        await asyncio.shield(self._end(claim.job_id, ending))
+        if ctx:
+            await call_hook(self.after_job_end, ctx)
 
-    async def _execute(self, claim: Claim) -> Ending:
-        if claim.data is None:
-            return await self._end_buried(claim, "its payload is gone from Redis")
-        if claim.crashes >= MAX_CRASHES:
-            return await self._end_buried(claim, f"its worker was lost {claim.crashes} times while it ran")
-        try:
-            name, args, kwargs, _, enqueued_ms = deserialize_job_raw(claim.data, deserializer=self.job_deserializer)
-            function = self.functions.get(name)
-            ms_to_datetime(enqueued_ms)
-        except (SerializationError, TypeError, ValueError, OverflowError):
-            return await self._end_buried(claim, "it cannot be read: expected an arq job in msgpack")
-        if function is None:
-            return await self._end_buried(claim, f"no function {name!r} in this worker")
-        if claim.tries > (self.max_tries if function.max_tries is None else function.max_tries):
-            return await self._end_buried(claim, f"it was started {claim.tries - 1} times without an end")
-        return await self._call(claim, function, args, kwargs, enqueued_ms)
-
-    async def _call(self, claim: Claim, function: Any, args: Any, kwargs: Any, enqueued_ms: int) -> Ending:
-        ctx = {
-            **self.ctx,
-            "job_id": claim.job_id,
-            "job_try": claim.tries,
-            "fresh": claim.fresh,
-            "enqueue_time": ms_to_datetime(enqueued_ms),
-            "score": int(claim.score),
-        }
-        started = timestamp_ms()
-        try:
-            async with asyncio.timeout(self.job_timeout_s if function.timeout_s is None else function.timeout_s):
-                if self.on_job_start:
-                    await self.on_job_start(ctx)
-                result: Any = await function.coroutine(ctx, *args, **kwargs)
-                if self.on_job_end:
-                    await self.on_job_end(ctx)
-        except (Retry, RetryJob) as again:
-            self.jobs_retried += 1
-            return Ending("again", timestamp_ms() + (getattr(again, "defer_score", None) or 0))
-        except (Exception, asyncio.CancelledError) as error:
-            if _is_being_cancelled():
-                raise
-            self.jobs_failed += 1
-            await self._bury(claim, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-            result, success = error, False
-        else:
-            self.jobs_complete += 1
-            success = True
-        return self._keep_result(claim, function, Outcome(started, enqueued_ms, result, success))
-
-    async def _end_buried(self, claim: Claim, reason: str) -> Ending:
-        self.jobs_failed += 1
-        log.error("job buried", job=claim.job_id, reason=reason)
-        await self._bury(claim, reason)
-        return Ending("done")
-
-    def _keep_result(self, claim: Claim, function: Any, outcome: Outcome) -> Ending:
-        """An ending that keeps the result as long as arq's settings say."""
-        keep_s = self.keep_result_s if function.keep_result_s is None else function.keep_result_s
-        forever = self.keep_result_forever if function.keep_result_forever is None else function.keep_result_forever
-        if not (forever or keep_s):
-            return Ending("done")
-        data = serialize_result(
-            function.name, (), {}, claim.tries, outcome.enqueued_ms, outcome.success, outcome.result,
-            outcome.started_ms, timestamp_ms(), f"{claim.job_id}:{function.name}", self.queue_name, claim.job_id,
-            serializer=self.job_serializer,
-        )  # fmt: skip
-        return Ending("done", result=data or b"", result_ms=-1 if forever else round(keep_s * 1000))
-
-    # ── finish ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _send_endings(self, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:
-        rows = [(c.job_id, c.token, e.how, repr(e.score), e.result, e.result_ms) for c, e in endings]
-        keys = [self.queue_name, self._keys.leases, self._keys.crashes]
-        prefixes = (IN_PROGRESS, RETRY, JOB, result_key_prefix)
-        packed = [msgpack.packb(value, use_bin_type=False) for value in (prefixes, rows)]
-        return [bool(ended) for ended in await insist(lambda: self._finish_script(keys=keys, args=packed))]
-
-
-def _is_being_cancelled() -> bool:
-    """Whether this task was cancelled from outside; a job may also raise CancelledError by itself."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def pack(value: Any) -> bytes:
-    """A job or a result in msgpack; what msgpack does not know (an exception) is kept as its text, never pickled."""
-    packed: bytes = msgpack.packb(value, default=repr)
-    return packed
+    async def _end(self, job_id: str, ending: Ending) -> None:
+        """End the claim that is held by now: a later one than it was started with, where renewing failed meanwhile."""
+        tried = None
+        while tried is not (held := self._held[job_id]) and not await self._claims.end(held, ending):
+            tried = held

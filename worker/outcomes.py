@@ -18,7 +18,7 @@ from receiver.intake import batch
 from receiver.keys import QUEUE, Keys
 from receiver.settings import Settings
 from receiver.together import Together
-from worker.leased import script
+from worker.claims import script
 
 RETRY_FUNCTION = "retry"
 """The arq function that a handler's retry job names; its arguments are those of `retry_job`."""
@@ -48,6 +48,7 @@ class Outcomes:
         self._ordered = ordered
         self._keep_ms = round(keep_payloads * 1000)
         self._script = redis.register_script(script("record.lua"))
+        self._bury_script = redis.register_script(script("bury.lua"))
         self._turn_script = redis.register_script(script("turn.lua"))
         self._together: Together[bytes, bool] = Together(self._send)
 
@@ -72,6 +73,10 @@ class Outcomes:
             use_bin_type=False,
         )
         await self._together.add(item, len(item))
+
+    async def stop(self) -> None:
+        """Let writes under way come to their end; what Redis does not take in time is repeated by the next worker."""
+        await self._together.stop(0.5)
 
     async def is_its_turn(self, delivery: Delivery, handler: str) -> bool:
         """Whether a handler may have this delivery now; only an ordered one can say no."""
@@ -99,17 +104,8 @@ class Outcomes:
     async def bury_job(self, job_id: str, data: bytes, reason: str) -> None:
         """Keep a job that is not the kit's, or cannot be read, among the dead letters."""
         dead_id = f"{job_id}:job"
-        at = time.time_ns() // 1_000_000
-
-        async def write() -> None:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(
-                    self.keys.dead_letter(dead_id), mapping={"kind": "job", "job": data, "reason": reason, "at": at}
-                )
-                pipe.zadd(self.keys.dead, {dead_id: at})
-                await pipe.execute()
-
-        await insist(write)
+        keys = [self.keys.dead, self.keys.dead_letter(dead_id)]
+        await insist(lambda: self._bury_script(keys=keys, args=[dead_id, data, reason]))
 
     def _row(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -158,7 +154,8 @@ def states(fields: Mapping[str, str]) -> dict[str, tuple[str, int]]:
 def retry_job(delivery: Delivery, handler: str, attempt: int, tries: int, since_ms: int) -> bytes:
     """A job that runs one handler: `attempt` is its number, `tries` were used up since `since_ms` (Unix ms).
 
-    A `since_ms` of 0 means from when it runs: a replay has its whole budget again.
+    A `since_ms` of 0 means from when it runs: a replay has its whole budget again. The arguments are what workers of
+    every version take: what has to be added goes into the delivery's value, which they keep.
     """
     arguments = [delivery.as_value(), handler, attempt, tries, since_ms]
     return pack_job(RETRY_FUNCTION, arguments, time.time_ns() // 1_000_000)

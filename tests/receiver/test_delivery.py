@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from receiver import events
 from receiver.delivery import FUNCTION, Delivery, Sources, delivery_id, job_key, unpack
-from worker.leased import pack
+from worker.calls import pack
 
 DEFAULT = ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body")
 

@@ -110,3 +110,26 @@ async def test_settle_waits_for_everything_added(recorder: Recorder) -> None:
     await settling
     assert all(task.done() for task in adding)
     await together.settle()
+
+
+async def test_what_is_under_way_when_it_stops_is_sent(recorder: Recorder) -> None:
+    """It has its time; after that nothing is sent any more, and nobody is told otherwise."""
+    together = Together(recorder)
+    recorder.open.clear()
+    first = asyncio.create_task(together.add(1))
+    await until(lambda: recorder.batches)
+    stopping = asyncio.create_task(together.stop(5))
+    second = asyncio.create_task(together.add(2))
+    await asyncio.sleep(0)
+    recorder.open.set()
+    await stopping
+    assert (await first, await second) == (2, 4)
+
+    recorder.open.clear()
+    third = asyncio.create_task(together.add(3))
+    await until(lambda: len(recorder.batches) == 3)
+    await together.stop(0.01)
+    recorder.open.set()
+    await asyncio.sleep(0.01)
+    assert not third.done()
+    third.cancel()

@@ -4,23 +4,28 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from arq.connections import ArqRedis
-from arq.worker import Function
+from arq.worker import Function, Worker, func
 from pydantic import SecretStr
 
 from receiver import events
 from receiver.connection import connect
-from receiver.delivery import Delivery, Sources
+from receiver.delivery import Delivery, Sources, unpack
 from receiver.intake import Fate, accept_directly
 from receiver.keys import QUEUE, Keys
 from receiver.settings import load
 from worker.app import WorkerSettings, create_worker
+from worker.calls import pack
+from worker.claims import Claim
 from worker.dead_letters import DeadLetter, Desk, Filter
-from worker.leased import Claim, LeasedWorker
+from worker.leased import LeasedWorker
+from worker.outcomes import Outcomes
 from worker.routes import Handler, Routes, RouteTable
 
 KEYS = Keys("glartek:")
@@ -56,6 +61,43 @@ async def until(condition: Callable[[], Awaitable[object]], timeout: float = 10)
             await asyncio.sleep(0.005)
 
 
+class Journal:
+    """Functions for a worker, and what they did: every run, and every run that came to its end."""
+
+    def __init__(self) -> None:
+        self.starts: list[dict[str, Any]] = []
+        self.ends: list[Any] = []
+
+    def function(self, do: Any, **options: Any) -> Function:
+        async def run(ctx: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            self.starts.append(ctx)
+            result = await do(ctx, *args, **kwargs)
+            self.ends.append(args)
+            return result
+
+        return function(run, **{"name": do.__name__} | options)
+
+
+def function(do: Any, **options: Any) -> Function:
+    """An arq function, called as the coroutine is."""
+    return func(do, **{"name": do.__name__} | options)
+
+
+def stock_worker(redis: ArqRedis, functions: Sequence[Function], **options: Any) -> Worker:
+    """Arq's own worker on the kit's queue."""
+    serializer = {"job_serializer": pack, "job_deserializer": unpack}
+    return Worker(functions, redis_pool=redis, **{"poll_delay": 0.01, "handle_signals": False} | serializer | options)
+
+
+async def put(redis: ArqRedis, job_id: str, job: bytes) -> None:
+    """A job on the queue, due at once."""
+    await redis.set(f"arq:job:{job_id}", job)
+    await redis.zadd(QUEUE, {job_id: 1})
+
+
+async def asks_nothing(_: dict[str, Any]) -> None: ...
+
+
 class Bench:
     """A Valkey with deliveries on its queue, and what an operator sees of them."""
 
@@ -89,7 +131,7 @@ class Bench:
         """Return when no job is waiting or running."""
 
         async def nothing_left() -> bool:
-            return not await self.redis.zcard(QUEUE) and not await self.redis.zcard(KEYS.leases)
+            return not await self.redis.zunion([QUEUE, KEYS.leases])  # at once: a job moves from one to the other
 
         await until(nothing_left)
 
@@ -99,29 +141,67 @@ class Bench:
     async def keys(self, pattern: str = "*") -> list[str]:
         return sorted(key.decode() for key in await self.redis.keys(pattern))
 
+    def settings(self, **settings: Any) -> WorkerSettings:
+        """The kit's settings, with short waits."""
+        settings = {"retry_base": 0.02, "lease": 1.0, "shutdown_grace": 1.0} | settings
+        return load(WorkerSettings, _env_file=None, redis_url=SecretStr(self.url), handlers="in:process", **settings)
+
     @asynccontextmanager
     async def working(self, routes: Routes, **settings: Any) -> AsyncIterator[LeasedWorker]:
         """The kit's worker in this process, with short waits."""
-        settings = {"retry_base": 0.02, "lease": 1.0, "shutdown_grace": 1.0} | settings
-        config = load(WorkerSettings, _env_file=None, redis_url=SecretStr(self.url), handlers="in:process", **settings)
+        config = self.settings(**settings)
         worker = create_worker(config, RouteTable(routes), lambda: connect(self.url), handle_signals=False)
         async with _running(worker):
             yield worker
 
     @asynccontextmanager
-    async def leased(
-        self, functions: Sequence[Function], buried: list[tuple[str, str]] | None = None, **options: Any
-    ) -> AsyncIterator[LeasedWorker]:
-        """A bare LeasedWorker; what it buries ends in `buried` as (job id, reason)."""
+    async def leased(self, functions: Sequence[Function], **options: Any) -> AsyncIterator[LeasedWorker]:
+        """A bare LeasedWorker; what it buries is a dead letter of kind job."""
+        outcomes = Outcomes(self.redis, KEYS, self.settings(), keep_payloads=0)
 
         async def bury(claim: Claim, reason: str) -> None:
-            if buried is not None:
-                buried.append((claim.job_id, reason))
+            await outcomes.bury_job(claim.job_id, claim.data or b"", reason)
 
         defaults: dict[str, Any] = {"connect": lambda: connect(self.url), "lease": 1.0, "handle_signals": False}
         worker = LeasedWorker(functions, keys=KEYS, bury=bury, **defaults | options)
         async with _running(worker):
             yield worker
+
+
+class Wire:
+    """A Unix socket in front of Valkey on which the first message that has `word` is lost, or else its reply is."""
+
+    def __init__(self, target: str, word: bytes, lost: str) -> None:
+        self._target, self._word, self._lost = target, word, lost
+        self.dropped = 0
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        valkey, to_valkey = await asyncio.open_unix_connection(self._target)
+        with suppress(OSError):
+            while message := await reader.read(1 << 16):
+                drop = self._word in message and not self.dropped
+                self.dropped += drop
+                if not (drop and self._lost == "message"):
+                    to_valkey.write(message)
+                    reply = await valkey.read(1 << 16)
+                if drop:
+                    break
+                writer.write(reply)
+        writer.close()
+        to_valkey.close()
+
+
+@asynccontextmanager
+async def wire(url: str, path: Path, word: bytes, lost: str) -> AsyncIterator[ArqRedis]:
+    """A client of the kit's whose first message with `word` is lost, or its reply."""
+    cut = Wire(url.removeprefix("unix://"), word, lost)
+    server = await asyncio.start_unix_server(cut.connected, path)
+    client = connect(f"unix://{path}")
+    client.job_serializer = msgpack.packb
+    yield client
+    await client.aclose()
+    server.close()
+    assert cut.dropped == 1
 
 
 @asynccontextmanager
@@ -140,3 +220,17 @@ async def _running(worker: LeasedWorker) -> AsyncIterator[None]:
 async def bench(valkey_url: str, redis: ArqRedis) -> Bench:
     """An empty Valkey."""
     return Bench(valkey_url, redis)
+
+
+@pytest.fixture
+async def arq_redis(bench: Bench) -> AsyncIterator[ArqRedis]:
+    """A client that enqueues as arq does, in msgpack."""
+    client = connect(bench.url)
+    client.job_serializer, client.job_deserializer = msgpack.packb, unpack
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()

@@ -14,7 +14,7 @@ from receiver.keys import QUEUE
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from worker import Context, Event, GiveUp, RetryLater
-from worker.leased import MAX_CRASHES
+from worker.calls import MAX_CRASHES
 from worker.outcomes import Outcomes, Transition, retry_job
 from worker.routes import Handler
 
@@ -421,13 +421,20 @@ async def test_a_job_of_somebody_else_is_kept_as_it_is(bench: Bench) -> None:
         "timeless": unpack_and_change(pack_job("deliver", [{}], 5), et="x"),
         "halves": pack_job("deliver", [{"id": "x"}], 5),
         "short": pack_job("retry", [delivery_of(b"{}").as_value()], 5),
+        "no-name": pack_job("retry", [delivery_of(b"{}").as_value(), None, 1, 1, 5], 5),
+        "no-attempt": pack_job("retry", [delivery_of(b"{}").as_value(), "h.a", "1", 1, 5], 5),
+        "headers": pack_job("deliver", [delivery_of(b"{}").as_value() | {"headers": {"content-encoding": 1}}], 5),
     }
+    value = delivery_of(b"{}").as_value()
+    jobs |= {name: pack_job("deliver", [value | {name: None}], 5) for name in value}
     for name, job in jobs.items():
         await bench.redis.set(f"arq:job:{name}", job)
         await bench.redis.zadd(QUEUE, {name: 1})
     await bench.redis.zadd(QUEUE, {"gone": 1})
+    last = await bench.send("e1")
     async with bench.working({"*": [make_handler("a")]}):
         await bench.idle()
+    assert await bench.states(last) == {"h.a": "done"}
     letters = {letter.id: letter for letter in await bench.letters()}
     assert letters.keys() == {f"{name}:job" for name in [*jobs, "gone"]}
     assert all(letters[f"{name}:job"].job == job for name, job in jobs.items())

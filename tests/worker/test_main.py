@@ -1,0 +1,190 @@
+"""The command: it starts with one line, ends in time, says in one line what is wrong, and keeps what is secret."""
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Process, Server, Start
+from tests.worker.conftest import KEYS, Bench, make_handler, until
+from worker import GiveUp
+
+HANDLERS = """
+from worker import GiveUp, RetryLater
+
+async def act(event, ctx):
+    ctx.log.info("acting", size=len(event.raw))
+    if event.payload.get("fails"):
+        raise OSError(f"https://user:secret-words@host/{'x' * 40}?sig=secret-words refused")
+    if event.payload.get("gives_up"):
+        raise GiveUp("not today")
+
+def plain(event, ctx): pass
+
+ROUTES = {"*": [act]}
+NO_SUCH_TYPE = {"work_order.complete": [act]}
+NO_COROUTINE = {"*": [plain]}
+"""
+
+
+@pytest.fixture
+def run(start: Start, bench: Bench, tmp_path: Path) -> Callable[..., Process]:
+    """Start `python -m worker …`; settings as keyword arguments."""
+    (tmp_path / "acts.py").write_text(HANDLERS, encoding="utf-8")
+
+    def run_one(*arguments: str, **settings: str) -> Process:
+        return start("-m", "worker", *arguments, **{"REDIS_URL": bench.url, "HANDLERS": "acts:ROUTES"} | settings)
+
+    return run_one
+
+
+Run = Callable[..., Process]
+
+
+def lines(process: Process, code: int = 2) -> list[str]:
+    """What a command that was stopped by a mistake said."""
+    assert process.wait() == code, process.output
+    assert "Traceback" not in process.output, process.output
+    return process.output.splitlines()
+
+
+async def test_every_mistake_is_a_line_and_exit_code_2(run: Run) -> None:
+    """Settings, the module, its types and its handlers: what was expected and what to do, no traceback, no secret."""
+    settings = run(REDIS_URL="http://:s3cret@x", MAX_JOBS="0", LEASE="soon")
+    module, no_type = run(HANDLERS="no_such_module:ROUTES"), run(HANDLERS="acts:NO_SUCH_TYPE")
+    no_coroutine = run(HANDLERS="acts:NO_COROUTINE")
+    said = await asyncio.to_thread(lines, settings)
+    assert sorted(line.partition(":")[0] for line in said) == ["LEASE", "MAX_JOBS", "REDIS_URL"]
+    assert "s3cret" not in settings.output
+    for process, words in (
+        (module, "no module 'no_such_module'"),
+        (no_type, "no event type 'work_order.complete'; did you mean work_order.completed"),
+        (no_coroutine, "'*' has 'plain', which is not a coroutine function; write it as: async def"),
+    ):
+        [line] = await asyncio.to_thread(lines, process)
+        assert line.startswith("HANDLERS: ")
+        assert words in line
+
+
+async def end_in_time(process: Process, number: signal.Signals) -> None:
+    asked = time.monotonic()
+    process.signal(number)
+    assert await asyncio.to_thread(process.wait) == 0, process.output
+    assert time.monotonic() - asked < 5
+    assert json.loads(process.output.splitlines()[-1])["event"] == "worker stopped"
+    assert "Traceback" not in process.output
+
+
+async def test_it_ends_when_asked(run: Run, bench: Bench) -> None:
+    """Within 5 s of SIGTERM or SIGINT, with exit code 0; its keys are gone, so that nobody thinks that it runs."""
+    processes = run(), run()
+    for process, number in zip(processes, (signal.SIGTERM, signal.SIGINT), strict=True):
+        await asyncio.to_thread(process.wait_for, "worker running")
+        await until(lambda pid=process.pid: bench.keys(f"{KEYS.prefix}worker:*:{pid}"))  # type: ignore[misc]
+        await end_in_time(process, number)
+    assert await bench.keys("arq:*") == []
+    assert await bench.keys(f"{KEYS.prefix}worker:*") == []
+
+
+async def test_it_starts_and_ends_without_redis(run: Run, server: Server) -> None:
+    """It waits for a Redis that is away, and says so; whether it is away or frozen, it ends in time all the same."""
+    away, frozen = run(REDIS_URL="redis://127.0.0.1:1"), run(REDIS_URL=server.url)
+    await asyncio.to_thread(frozen.wait_for, "worker running")
+    server.freeze()
+    await asyncio.to_thread(away.wait_for, "redis is away: waiting to claim")
+    for process in (away, frozen):
+        await end_in_time(process, signal.SIGTERM)
+
+
+async def test_the_log_has_a_line_for_each_delivery_and_nothing_secret(run: Run, bench: Bench) -> None:
+    """JSON, even of what went wrong; no payload, no password, no signature in a URL."""
+    await bench.redis.set("arq:job:foreign", b"\xc1secret-words")
+    await bench.redis.zadd("arq:queue", {"foreign": 1})
+    deliveries = [
+        await bench.send("e1", note="payload-words"),
+        await bench.send("e2", note="payload-words", fails=True),
+        await bench.send("e3", note="payload-words", gives_up=True),
+    ]
+    process = run(LOG_LEVEL="debug", RETRY_BASE="0.01s", MAX_TRIES="2")
+    await bench.closed(*deliveries)
+    await bench.idle()
+    assert process.stop() == 0
+    said = [json.loads(line) for line in process.output.splitlines()]
+    handled = [line for line in said if line["event"] == "delivery handled"]
+    assert sorted((line["delivery"], line["acts.act"]) for line in handled) == sorted(
+        (delivery.id, state)
+        for delivery, state in zip([*deliveries, deliveries[1]], ["done", "retry", "dead", "dead"], strict=True)
+    )
+    assert {line["process"] for line in said} == {"worker"}
+    assert {"acting", "dead letter", "job buried"} <= {line["event"] for line in said}
+    for secret in ("payload-words", "secret-words", "sig="):
+        assert secret not in process.output
+
+
+class Terminal:
+    """A command of the kit on a terminal."""
+
+    def __init__(self, *arguments: str, **env: str) -> None:
+        self._terminal, theirs = pty.openpty()
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"} | env
+        command = [sys.executable, "-m", "worker", *arguments]
+        self._process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        self.output = ""
+
+    def type_at(self, question: str, answer: str) -> None:
+        while question not in self.output:
+            self.output += os.read(self._terminal, 65536).decode()
+        os.write(self._terminal, answer.encode())
+
+    def end(self) -> str:
+        """All that it wrote; it ends by itself with exit code 0."""
+        with suppress(OSError):  # what Linux says at a terminal's end
+            while said := os.read(self._terminal, 65536):
+                self.output += said.decode()
+        os.close(self._terminal)
+        assert self._process.wait(20) == 0, self.output
+        return self.output
+
+
+async def test_commands_are_pretty_on_a_terminal_and_plain_in_a_pipe(run: Run, bench: Bench) -> None:
+    """`show` and `dead list` draw and colour only where someone looks; --json is the same everywhere."""
+    delivery = await bench.send("e1", title="[red]")
+    async with bench.working({"*": [make_handler("act", _give_up), make_handler("fine")]}):
+        await bench.closed(delivery)
+    terminals = [Terminal(*command, REDIS_URL=bench.url) for command in (("show", "e1"), ("dead", "list"))]
+    pipes = [run("show", "e1"), run("show", "e1", "--json")]
+    for terminal in terminals:
+        said = await asyncio.to_thread(terminal.end)
+        assert "\x1b[" in said
+        assert "not today" in said
+    plain, as_json = ["\n".join(await asyncio.to_thread(lines, pipe, 0)) for pipe in pipes]
+    assert "\x1b[" not in plain + as_json
+    assert "not today" in plain
+    assert json.loads(as_json)["handlers"]["h.act"]["state"] == "dead"
+
+
+async def test_a_bulk_replay_asks_and_shows_how_far_it_is_on_a_terminal(bench: Bench) -> None:
+    """A question before, a bar while it goes on, one line at the end."""
+    deliveries = [await bench.send(f"e{number}") for number in range(3)]
+    async with bench.working({"*": [make_handler("act", _give_up)]}):
+        await bench.closed(*deliveries)
+    terminal = Terminal("dead", "replay", "--all", REDIS_URL=bench.url)
+    await asyncio.to_thread(terminal.type_at, "replay 3 dead letters? [y/N]: ", "y\n")
+    said = await asyncio.to_thread(terminal.end)
+    assert "100%" in said
+    assert said.rstrip().endswith("replayed 3 of 3")
+    assert await bench.letters() == []
+
+
+def _give_up(_: int) -> None:
+    raise GiveUp("not today")

@@ -1,0 +1,53 @@
+"""What becomes of a job that will not be run again: a dead letter of each of its handlers that has no outcome yet.
+
+It killed its workers, was started too often, or is none of the kit's; whatever it is, it is kept.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from receiver.delivery import FUNCTION, Delivery, unpack
+from worker.event import Unreadable
+from worker.job import Kit, check_retry, dead, read, unread
+from worker.outcomes import RETRY_FUNCTION
+from worker.routes import name_of
+
+
+async def bury(kit: Kit, job_id: str, data: bytes | None, reason: str) -> None:
+    """Keep a job that will not be run again: as dead letters of its handlers where it can be read, else as it is."""
+    try:
+        job = unpack(data or b"")
+        await _bury_handlers(kit, job_id, job["f"], Delivery.from_job(job["a"][0]), job["a"][1:], reason)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not one of ours, and must be kept all the same
+        await kit.outcomes.bury_job(job_id, data or b"", reason)
+
+
+async def _bury_handlers(
+    kit: Kit, job_id: str, function: str, delivery: Delivery, arguments: Sequence[Any], reason: str
+) -> None:
+    handlers = _handlers_of(kit, function, delivery, arguments)
+    is_retry = function == RETRY_FUNCTION  # a handler that a delivery's job has recorded has ended or has its own job
+    recorded = await kit.outcomes.recorded(delivery.id)
+    ended = [
+        dead(delivery, name, attempt, reason)
+        for name, attempt in handlers.items()
+        if name not in recorded or (is_retry and recorded[name][0] == "retry")
+    ]
+    if not handlers:
+        ended = [unread(delivery, reason)]
+    await kit.outcomes.record(delivery, job_id, ended, routed=not is_retry)
+
+
+def _handlers_of(kit: Kit, function: str, delivery: Delivery, arguments: Sequence[Any]) -> dict[str, int]:
+    """The handlers that a job of ours would have run, with the attempt it would have been."""
+    if function == RETRY_FUNCTION:
+        handler, attempt = arguments[:2]
+        check_retry(handler, attempt)
+        return {handler: attempt}
+    if function != FUNCTION:
+        raise LookupError(function)
+    try:
+        event = read(delivery, kit.settings)  # for itself: the receiver does not unpack
+    except Unreadable:
+        return {}
+    return {name_of(handler): 1 for handler in kit.routes.handlers(event.type)}

@@ -1,0 +1,113 @@
+"""Claims of jobs under a lease, as Redis keeps them: taken by the batch, renewed, and ended under their fence.
+
+Each of the three is one script that gives the same answer when it is asked again, because its reply may be lost.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgpack
+from arq.connections import ArqRedis
+from arq.constants import result_key_prefix
+
+from receiver.connection import insist
+from receiver.keys import IN_PROGRESS, JOB, RETRY, Keys
+from receiver.together import Together
+
+CLAIM_BYTES = 4 << 20
+"""No more jobs are claimed at once when those so far are this big: the reply has to arrive within its time-out."""
+
+
+def script(name: str) -> str:
+    """The text of one of this package's Lua scripts."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that is ours while its lease is renewed. `score` is its due time (ms), `tries` counts this start.
+
+    `fresh` says that nobody has ever started it: `tries` may be 1 again where a try was given back.
+    """
+
+    job_id: str
+    token: str
+    score: float
+    tries: int
+    crashes: int
+    fresh: bool
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a claim ends: for good, again after `wait_ms`, or given back as if it had never been claimed.
+
+    A `result` is kept for `result_ms`, -1 for ever.
+    """
+
+    how: Literal["done", "again", "release"]
+    wait_ms: int = 0
+    result: bytes = b""
+    result_ms: int = 0
+
+
+class Claims:
+    """What one worker process does with the queue. `lease` in seconds; `ordered`: handlers in order, by event type."""
+
+    def __init__(
+        self, redis: ArqRedis, keys: Keys, queue: str, lease: float, ordered: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self._queue, self._keys = queue, keys
+        self._lease_ms = round(lease * 1000)
+        self._stall_ms = self._lease_ms * 2 // 5
+        self._ordered = json.dumps(ordered) if ordered else ""
+        self._claimed = keys.claimed(uuid.uuid4().hex)
+        self._token = uuid.uuid4().hex
+        self._claim, self._renew, self._finish = (
+            redis.register_script(script(name)) for name in ("claim.lua", "renew.lua", "finish.lua")
+        )
+        self._ending: Together[tuple[Claim, Ending], bool] = Together(self._send_endings)
+
+    async def take(self, want: int, *, alone: bool) -> list[Claim]:
+        """Claim up to `want` jobs, `alone` under suspicion. Should the answer be lost, the next call repeats it."""
+        flat = await self._claim(
+            keys=[self._queue, self._keys.leases, self._keys.lease_clock, self._keys.crashes, self._claimed],
+            args=[
+                *(want, CLAIM_BYTES, self._lease_ms, self._stall_ms, self._token, int(alone)),
+                *(IN_PROGRESS, RETRY, JOB, self._keys.prefix, self._ordered),
+            ],
+        )
+        token, self._token = self._token, uuid.uuid4().hex
+        return [
+            Claim(job_id.decode(), token, float(score), tries, crashes, bool(fresh), data)
+            for job_id, score, tries, crashes, fresh, data in zip(*[iter(flat)] * 6, strict=True)
+        ]
+
+    async def renew(self, claims: Sequence[Claim]) -> list[str]:
+        """Renew leases; the ids of the jobs that somebody else has by now."""
+        pairs = [part for claim in claims for part in (claim.job_id, claim.token)]
+        lost = await self._renew(
+            keys=[self._keys.leases, self._keys.lease_clock],
+            args=[self._lease_ms, self._stall_ms, IN_PROGRESS, *pairs],
+        )
+        return [job_id.decode() for job_id in lost]
+
+    async def end(self, claim: Claim, ending: Ending) -> bool:
+        """End a claim, however long Redis is away; False when it was no longer ours, and nothing was changed."""
+        return await self._ending.add((claim, ending), len(ending.result))
+
+    async def stop(self) -> None:
+        """Let endings under way be written; what Redis does not take in time is left to the end of its lease."""
+        await self._ending.stop(0.5)
+
+    async def _send_endings(self, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:
+        rows = [(c.job_id, c.token, e.how, repr(c.score), e.wait_ms, e.result, e.result_ms) for c, e in endings]
+        keys = [self._queue, self._keys.leases, self._keys.crashes]
+        prefixes = (IN_PROGRESS, RETRY, JOB, result_key_prefix)
+        packed = [msgpack.packb(value, use_bin_type=False) for value in (prefixes, rows)]
+        return [bool(ended) for ended in await insist(lambda: self._finish(keys=keys, args=packed))]
