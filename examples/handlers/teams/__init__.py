@@ -6,9 +6,10 @@ In Teams: the channel's menu, Workflows, "Send webhook alerts to a channel"; its
 a credential (its `sig`), so it is never logged and never part of an error.
 """
 
+import asyncio
 import hashlib
 import time
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -26,12 +27,21 @@ from worker import Context, Event, GiveUp, RetryLater
 
 _WORKFLOW_HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".logic.azure.us", ".api.powerplatform.us")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_TRANSIENT = {408, 425, 429}
-_STRETCH = 10.0  # seconds after which a run takes no further card, well within the worker's own limit
+_TRANSIENT = {408, 425}
+_STRETCH = 2.0  # seconds after which a run takes no further card, within the grace of a worker that stops
+_MARGIN = 2.0  # seconds beyond the workflow's answer that a turn is held
 
 
 class TeamsUnavailable(Exception):
-    """The workflow could not be reached or failed for now: the worker tries again with its own back-off."""
+    """The workflow could not be reached or failed for now; `seconds` is how long it asks to be left alone."""
+
+    def __init__(self, reason: str, seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class TeamsBusy(TeamsUnavailable):
+    """The workflow takes no more cards for now, whichever they are."""
 
 
 def _workflow_url(value: SecretStr) -> SecretStr:
@@ -95,21 +105,21 @@ class TeamsSettings(EnvSettings):
     )
     teams_digest_window: Seconds = Field(60.0, ge=1, description="that window")
 
-    @property
+    @cached_property
     def look(self) -> Look:
         return Look(LANGUAGES[self.teams_language], self.teams_action_url, self.teams_work_order_url, self.teams_photos)
 
-    @property
+    @cached_property
     def pace(self) -> Pace:
         return Pace(
             limits=[_rate(text) for text in self.teams_rates],
             settle=self.teams_settle,
             digest_above=self.teams_digest_above,
             digest_window=self.teams_digest_window,
-            lease=self.teams_timeout + 5,
+            lease=self.teams_timeout + _MARGIN,
         )
 
-    @property
+    @cached_property
     def channel(self) -> str:
         """A name for the channel's keys in Redis that does not give its URL away."""
         return hashlib.sha256(self.teams_webhook_url.get_secret_value().encode()).hexdigest()[:16]
@@ -138,18 +148,22 @@ async def notify(event: Event, ctx: Context) -> None:
     settings = _settings()
     outbox = Outbox(ctx.redis, f"{ctx.prefix}teams:{settings.channel}:", settings.pace)
     entry = {"message": card.build(event, settings.look), "line": card.line(event, settings.look)}
-    mine = Waiting(ctx.idempotency_key, ctx.received_at, entry)
     until = time.monotonic() + _STRETCH
-    while True:
+    mine: Waiting | None = Waiting(ctx.idempotency_key, ctx.received_at, ctx.attempt, entry)
+    outcome = ""
+    while time.monotonic() < until:
         match await outbox.take(mine):
             case Turn() as turn:
                 await _send(turn, outbox, settings, ctx)
+            case Outcome(outcome):
+                mine = None  # the channel may take more, and those whose cards wait were told to come later
             case Later(seconds, ahead):
-                raise RetryLater(seconds, f"the channel takes no card now; {ahead} are before this one")
-            case Outcome(text):
-                return _conclude(text)
-        if time.monotonic() > until:
-            raise RetryLater(0.1, "this run has sent for long enough")
+                if mine is not None:
+                    raise RetryLater(seconds, f"the channel takes no card now; {ahead} are before this one")
+                break
+    if mine is not None:
+        raise RetryLater(0.1, "this run has sent for long enough")
+    _conclude(outcome)
 
 
 def _conclude(outcome: str) -> None:
@@ -161,48 +175,56 @@ def _conclude(outcome: str) -> None:
 
 async def _send(turn: Turn, outbox: Outbox, settings: TeamsSettings, ctx: Context) -> None:
     """Send the card at the head, whoever's it is; what became of it is for its own handler to find."""
-    if len(turn.entries) == 1:
-        message = turn.entries[0]["message"]
-    else:
-        message = card.digest([entry["line"] for entry in turn.entries], settings.look, settings.teams_digest_window)
     try:
-        response = await _post(card.encode(message), ctx.http, settings)
+        response = await _post(_body(turn, settings), ctx.http, settings)
         _judge(response)
-    except RetryLater as later:
-        ctx.log.info("teams: workflow busy", seconds=later.seconds, reason=later.reason)
-        await outbox.paused(turn, later.seconds)
+    except TeamsBusy as busy:
+        ctx.log.info("teams: workflow busy", seconds=busy.seconds, reason=str(busy))
+        await outbox.busy(turn, busy.seconds)
     except TeamsUnavailable as error:
         ctx.log.warning("teams: workflow unavailable", reason=str(error))
-        await outbox.failed(turn)
+        await outbox.failed(turn, error.seconds)
     except GiveUp as refusal:
         await outbox.refused(turn, refusal.reason)
+    except BaseException:  # cancelled, or a card that this version cannot send: no other has to wait for it
+        await outbox.failed(turn, 0)
+        raise
     else:
         ctx.log.info("teams: workflow accepted a card", status=response.status_code, events=len(turn.keys))
         await outbox.sent(turn)  # accepted is not posted yet: 202 means that a flow was queued
 
 
+def _body(turn: Turn, settings: TeamsSettings) -> bytes:
+    if len(turn.entries) == 1:
+        return card.encode(turn.entries[0]["message"])
+    lines = [entry["line"] for entry in turn.entries]
+    return card.encode(card.digest(lines, settings.look, settings.teams_digest_window))
+
+
 async def _post(body: bytes, http: httpx2.AsyncClient, settings: TeamsSettings) -> httpx2.Response:
     try:
-        return await http.post(
-            settings.teams_webhook_url.get_secret_value(),
-            content=body,
-            headers={"content-type": "application/json"},
-            timeout=httpx2.Timeout(settings.teams_timeout, connect=min(3.0, settings.teams_timeout)),
-            follow_redirects=False,
-        )
-    except httpx2.HTTPError as error:  # its text may hold the URL, so only its name is kept
+        async with asyncio.timeout(settings.teams_timeout):  # httpx2's own is for each step: the sum must end, too
+            return await http.post(
+                settings.teams_webhook_url.get_secret_value(),
+                content=body,
+                headers={"content-type": "application/json"},
+                timeout=httpx2.Timeout(settings.teams_timeout, connect=min(3.0, settings.teams_timeout)),
+                follow_redirects=False,
+            )
+    except (httpx2.HTTPError, TimeoutError) as error:  # its text may hold the URL, so only its name is kept
         raise TeamsUnavailable(f"the Teams workflow could not be reached: {type(error).__name__}") from None
 
 
 def _judge(response: httpx2.Response) -> None:
-    """Nothing for any 2xx; otherwise the exception that says what the worker is to do."""
+    """Nothing for any 2xx; otherwise the exception that says what became of the card."""
     status = response.status_code
     if response.is_success:
         return
+    reason, wait = f"the Teams workflow answered {status}", retry_after.seconds(response) or 0.0
+    if status == httpx2.codes.TOO_MANY_REQUESTS:
+        raise TeamsBusy(reason, wait)
     if status in _TRANSIENT or status >= httpx2.codes.INTERNAL_SERVER_ERROR:
-        reason = f"the Teams workflow answered {status}"
-        wait = retry_after.seconds(response)
-        raise TeamsUnavailable(reason) if wait is None else RetryLater(wait, reason)
+        raise TeamsUnavailable(reason, wait)
     advice = {
         401: "; in the workflow's trigger, 'Who can trigger the flow' must be 'Anyone'",
         403: "; in the workflow's trigger, 'Who can trigger the flow' must be 'Anyone'",

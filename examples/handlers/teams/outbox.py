@@ -1,9 +1,11 @@
 """One queue per channel, in Redis, shared by all workers: cards leave in order of acceptance and within the rate.
 
-A handler's run queues its card and, if the channel may have a card now, sends the one at the head, whoever's it is.
-A run whose card is not its turn yet comes back later: no worker ever sleeps, and none waits for one particular other.
+A handler's run queues its card and, as long as the channel takes cards, sends the one at the head, whoever's it is.
+A run whose card has to wait comes back later: no worker ever sleeps, and none waits for one particular other. What a
+killed worker was sending is sent by the next one, once its lease has run out.
 """
 
+import asyncio
 import json
 import random
 import secrets
@@ -15,10 +17,12 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from receiver.connection import insist
+
 _TAKE = Path(__file__).with_name("take.lua").read_text(encoding="utf-8")
 _SETTLE = Path(__file__).with_name("settle.lua").read_text(encoding="utf-8")
-_MOST_FAILURES = 3  # in a row, before a card lets the others pass
-_LONGEST_PAUSE = 60.0
+_MOST_FAILURES = 3  # of one card, before it lets the others pass
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds, before jitter, that a channel in trouble is left alone
 
 SENT, FAILED = "sent", "failed"
 
@@ -39,16 +43,17 @@ class Pace:
 
     @property
     def interval(self) -> float:
-        """Seconds between two cards at the fastest."""
-        return min(seconds / count for count, seconds in self.limits)
+        """Seconds between two cards in the long run: who comes back that often sends all that the channel takes."""
+        return max(seconds / count for count, seconds in self.limits)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One event's card: its name in the queue, when it was accepted, and what to send."""
+    """One event's card: its name in the queue, when it was accepted, whose run this is, and what to send."""
 
     key: str
     accepted: datetime
+    attempt: int
     entry: dict[str, Any]
 
 
@@ -84,24 +89,23 @@ class Outbox:
         self._take = redis.register_script(_TAKE)
         self._settle = redis.register_script(_SETTLE)
 
-    async def take(self, mine: Waiting) -> Turn | Later | Outcome:
-        """Queue the card if it is not queued yet, and say what its handler is to do."""
+    async def take(self, mine: Waiting | None) -> Turn | Later | Outcome:
+        """Queue the card if it is not queued yet, and say what its handler is to do; without one, whose turn it is."""
         pace, token = self._pace, secrets.token_hex(8)
-        limits = [value for count, seconds in pace.limits for value in (count, int(seconds * 1000))]
-        kind, *answer = await self._take(
-            keys=[self._base],
-            args=[
-                mine.key,
-                int(mine.accepted.timestamp() * 1_000_000),
-                json.dumps(mine.entry, ensure_ascii=False),
-                token,
-                int(pace.lease * 1000),
-                int(pace.settle * 1000),
-                pace.digest_above,
-                int(pace.digest_window * 1000),
-                *limits,
-            ],
-        )
+        card: tuple[str | int, ...] = ("", 0, 0, "")
+        if mine is not None:
+            accepted = int(mine.accepted.timestamp() * 1_000_000)
+            card = (mine.key, accepted, mine.attempt, json.dumps(mine.entry, ensure_ascii=False))
+        arguments: list[str | int] = [
+            *card,
+            token,
+            _ms(pace.lease),
+            _ms(pace.settle),
+            pace.digest_above,
+            _ms(pace.digest_window),
+            *(value for count, seconds in pace.limits for value in (count, _ms(seconds))),
+        ]
+        kind, *answer = await insist(lambda: self._take(keys=[self._base], args=arguments))
         if kind == b"outcome":
             return Outcome(answer[0].decode())
         if kind == b"wait":
@@ -116,17 +120,26 @@ class Outbox:
         """The channel will never have these: their handlers give up."""
         await self._end(turn, reason)
 
-    async def paused(self, turn: Turn, seconds: float) -> None:
-        """The channel said when to come again: the cards stay where they are."""
-        await self._end(turn, "", seconds)
+    async def busy(self, turn: Turn, seconds: float) -> None:
+        """The channel takes no card at all for now: they stay where they are, and all wait, longer each time.
 
-    async def failed(self, turn: Turn) -> None:
-        """The channel could not be reached, or failed without a word: all wait, longer each time."""
-        troubles = await self._redis.incr(f"{self._base}troubles")
-        await self._redis.expire(f"{self._base}troubles", 3600)
-        longest = min(2.0 ** min(troubles, 10), _LONGEST_PAUSE)
-        await self._end(turn, "", random.uniform(longest / 2, longest), _MOST_FAILURES)  # noqa: S311 - jitter
+        `seconds` is the least, as the channel asked for.
+        """
+        await self._end(turn, "", seconds, _FIRST_PAUSE)
 
-    async def _end(self, turn: Turn, outcome: str, pause: float = 0.0, most_failures: int = 0) -> None:
-        arguments: list[str | int] = [turn.token, int(pause * 1000), most_failures, outcome, *turn.keys]
-        await self._settle(keys=[self._base], args=arguments)
+    async def failed(self, turn: Turn, seconds: float) -> None:
+        """The same, and it may be the card's own fault: after some failures it lets the others pass."""
+        await self._end(turn, "", seconds, _FIRST_PAUSE, _MOST_FAILURES)
+
+    async def _end(
+        self, turn: Turn, outcome: str, pause: float = 0.0, first_pause: float = 0.0, most_failures: int = 0
+    ) -> None:
+        jitter = random.random()  # noqa: S311 - no secret
+        pauses = (_ms(pause), _ms(first_pause), _ms(_LONGEST_PAUSE), jitter)
+        arguments: list[str | int | float] = [turn.token, outcome, *pauses, most_failures, *turn.keys]
+        # A worker that stops just now must not forget what the channel took: the card would be sent again.
+        await asyncio.shield(insist(lambda: self._settle(keys=[self._base], args=arguments)))
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -65,7 +65,7 @@ ENGLISH = Words(
     open_work_order="Open the Work Order",
     tasks_done="{done} of {all} done",
     photo="Photo",
-    digest="{} more in the last {}",
+    digest="{} more events in {}",
     and_more="and {} more",
 )
 
@@ -107,7 +107,7 @@ PORTUGUESE = Words(
     open_work_order="Abrir a Ordem de Trabalho",
     tasks_done="{done} de {all} feitas",
     photo="Fotografia",
-    digest="Mais {} em {}",
+    digest="Mais {} eventos em {}",
     and_more="e mais {}",
 )
 
