@@ -26,6 +26,7 @@ from receiver.settings import EnvSettings, Seconds, Words, load
 from worker import Context, Event, GiveUp, RetryLater
 
 _WORKFLOW_HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".logic.azure.us", ".api.powerplatform.us")
+_RETIRED_HOSTS = (".webhook.office.com", ".outlook.office.com", ".outlook.office365.com")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _TRANSIENT = {408, 425}
 _STRETCH = 2.0  # seconds after which a run takes no further card, within the grace of a worker that stops
@@ -45,12 +46,14 @@ class TeamsBusy(TeamsUnavailable):
 
 
 def _workflow_url(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
     try:
-        url = urlsplit(value.get_secret_value())
-        host = url.hostname or ""
-    except ValueError:
+        url = urlsplit(text)
+        host, _ = url.hostname or "", url.port
+        httpx2.URL(text)  # what the client would refuse later
+    except (ValueError, httpx2.InvalidURL):
         raise ValueError("expected the https:// URL of a Teams workflow") from None
-    if host.endswith(".webhook.office.com") or host == "outlook.office.com":
+    if f".{host}".endswith(_RETIRED_HOSTS):
         raise ValueError(
             "is an Office 365 connector, which Microsoft retired in May 2026; make the workflow "
             "'Send webhook alerts to a channel' in Teams and use its URL"

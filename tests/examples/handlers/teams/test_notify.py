@@ -115,6 +115,10 @@ async def test_a_workflow_out_of_reach_is_tried_again(
     [
         (None, "TEAMS_WEBHOOK_URL: is not set; URL of the Teams workflow"),
         ("https://contoso.webhook.office.com/webhookb2/x", "retired in May 2026"),
+        ("https://outlook.office.com/webhook/x", "retired in May 2026"),
+        ("https://OUTLOOK.office365.com/webhook/x", "retired in May 2026"),
+        ("https://x.logic.azure.com:99999/workflows/1?sig=x", "expected the https:// URL"),
+        ("https://x.logic.azure.com/workflows/1?sig=\x7f", "expected the https:// URL"),
         ("http://prod-01.westeurope.logic.azure.com/workflows/1", "expected the https:// URL"),
         ("http://[", "expected the https:// URL"),
         ("teams", "expected the https:// URL"),
