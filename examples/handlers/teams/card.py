@@ -15,12 +15,22 @@ from worker import Event
 
 MAX_BYTES = 20_000  # Teams cuts off at about 28 KB with its own markup, one library measured 21 KB
 _TITLE, _DESCRIPTION, _LINE, _PRIORITY = 200, 6000, 100, 40  # characters
+_GLANCE = 500  # characters of a description that show at once; the rest is a click away
 _LINES = 25  # in a digest
 
 Card = dict[str, Any]
 
 _TONES = {"critical": "attention", "urgent": "attention", "high": "attention", "medium": "warning", "low": "good"}
-_TONE_OF_TYPE = {"work_order.overdue": "attention", "work_order.completed": "good", "action.solved": "good"}
+_TONE_OF_TYPE = {
+    "work_order.created": "accent",
+    "work_order.started": "accent",
+    "work_order.overdue": "attention",
+    "work_order.updated": "accent",
+    "work_order.completed": "good",
+    "work_order.assigned": "accent",
+    "action.solved": "good",
+    "action.cant_do": "attention",
+}
 
 
 def build(event: Event, look: Look) -> Card:
@@ -38,6 +48,7 @@ def line(event: Event, look: Look) -> dict[str, str]:
     return {
         "text": plain(f"{look.words.heading(event.type)}: {content.title}", _LINE),
         "priority": _priority_words(plain(content.priority, _PRIORITY), look.words) if content.priority else "",
+        "tone": _tone(event, content.priority),
         "url": content.url or "",
     }
 
@@ -67,7 +78,8 @@ def _inlines(line: Mapping[str, str]) -> list[Card]:
         text["selectAction"] = {"type": "Action.OpenUrl", "url": line["url"]}
     if not line["priority"]:
         return [text]
-    return [{"type": "TextRun", "text": f"{line['priority']} · ", "weight": "Bolder"}, text]
+    colour = {"color": "attention"} if line["tone"] == "attention" else {}
+    return [{"type": "TextRun", "text": f"{line['priority']} · ", "weight": "Bolder", **colour}, text]
 
 
 def _span(seconds: float) -> str:
@@ -89,10 +101,15 @@ def _message(event: Event, content: Content, look: Look, description_length: int
     body = [
         _header(event, heading, content, words),
         *_facts(content.rows),
-        *_description(content.description, description_length),
+        *(description := _description(content.description, description_length)),
         *_image(content.photo, f"{words.photo}: {content.title}"),
     ]
-    actions = [{"type": "Action.OpenUrl", "title": content.button, "url": content.url}] if content.url else []
+    actions: list[Card] = []
+    if content.url:
+        actions.append({"type": "Action.OpenUrl", "title": content.button, "url": content.url})
+    if len(description) > 1:  # the one shows where the other hides
+        targets = [part["id"] for part in description]
+        actions.append({"type": "Action.ToggleVisibility", "title": words.full_text, "targetElements": targets})
     return envelope(_card(words, f"{heading}: {content.title}", body, actions))
 
 
@@ -151,7 +168,7 @@ def _header(event: Event, heading: str, content: Content, words: Words) -> Card:
 
 
 def _tone(event: Event, priority: str | None) -> str:
-    """Colour says what the words beside it say too: solved and completed are good news whatever the priority."""
+    """Colour says what the words beside it say too: solved is good news whatever the priority, can't do is bad."""
     return _TONE_OF_TYPE.get(event.type) or _TONES.get(priority_name(priority or "") or "", "emphasis")
 
 
@@ -166,22 +183,33 @@ def _facts(rows: Rows) -> Iterable[Card]:
         yield {"type": "FactSet", "facts": [{"title": label, "value": value} for label, value in rows]}
 
 
-def _description(text: str, length: int) -> Iterable[Card]:
-    if lines := paragraphs(text, length):
-        yield {
-            "type": "Container",
-            **_direction(text),
-            "items": [
-                # A TextRun is the one place where Teams reads no Markdown.
-                {"type": "RichTextBlock", "spacing": "Small", "inlines": [{"type": "TextRun", "text": line}]}
-                for line in lines
-            ],
-        }
+def _description(text: str, length: int) -> list[Card]:
+    """All of it; where that is a wall of text, its beginning, and all of it hidden."""
+    if min(len(text), length) <= _GLANCE:
+        return _paragraphs(text, length)
+    [beginning], [whole] = _paragraphs(text, _GLANCE), _paragraphs(text, length)
+    return [{**beginning, "id": "beginning"}, {**whole, "id": "whole", "isVisible": False}]
+
+
+def _paragraphs(text: str, length: int) -> list[Card]:
+    lines = paragraphs(text, length)
+    # A TextRun is the one place where Teams reads no Markdown.
+    runs = [
+        {"type": "RichTextBlock", "spacing": "Small", "inlines": [{"type": "TextRun", "text": line}]} for line in lines
+    ]
+    return [{"type": "Container", "spacing": "Medium", **_direction(text), "items": runs}] if runs else []
 
 
 def _image(url: str | None, alternative: str) -> Iterable[Card]:
     if url:
-        yield {"type": "Image", "url": url, "altText": plain(alternative, _TITLE), "size": "Large"}
+        yield {
+            "type": "Image",
+            "url": url,
+            "altText": plain(alternative, _TITLE),
+            "width": "280px",  # Teams' own "Large" is 100
+            "spacing": "Medium",
+            "msTeams": {"allowExpand": True},
+        }
 
 
 def _direction(text: str) -> Card:

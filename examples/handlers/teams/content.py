@@ -6,12 +6,14 @@ Texts in `rows` are ready for Teams' Markdown, everything else is as it came and
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from mimetypes import guess_type
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from examples.handlers.teams.untrusted import markdown, plain
 from examples.handlers.teams.words import Words
 from worker import Action, Event, WorkOrder
+from worker.event import Attachment
 
 MAX_FACTS = 6
 _VALUE, _URL = 160, 1000  # characters
@@ -76,7 +78,8 @@ def _action_rows(event: Event, action: Action, words: Words) -> Rows:
         words,
         [
             *first.get(event.type, [("status", _text(action.status))]),
-            ("by", _actor(event)),
+            ("created_by", _name(action.created_by) if event.type == "action.created" else None),
+            ("by", None if event.type == "action.created" and action.created_by else _actor(event)),
             ("site", _name(action.site)),
             ("element", _name(action.element)),
             ("work_order", _name(action.work_order)),
@@ -122,8 +125,15 @@ def _labelled(words: Words, rows: Rows) -> Rows:
 
 
 def _photo(action: Action) -> str | None:
-    images = (a.url for a in action.attachments or () if (a.content_type or "").startswith("image/"))
+    images = (attachment.url for attachment in action.attachments or () if _is_image(attachment))
     return next(filter(None, map(_https, images)), None)
+
+
+def _is_image(attachment: Attachment) -> bool:
+    """What it says it is; where it says nothing, what it is called."""
+    name = attachment.name or (attachment.url or "").partition("?")[0].rpartition("/")[2]
+    kind = attachment.content_type or guess_type(name)[0] or ""
+    return kind.startswith("image/")
 
 
 def _task_photo(work_order: WorkOrder) -> str | None:
@@ -149,9 +159,14 @@ def _link(template: str | None, subject_id: str | None) -> str | None:
 
 
 def _when(time: datetime | None) -> str | None:
-    """A time in the viewer's zone and format: Teams itself fills `{{DATE}}`, from strict RFC 3339 only."""
-    if time is None or time.tzinfo is None:
+    """A time in the viewer's zone and format: Teams itself fills `{{DATE}}`, from strict RFC 3339 only.
+
+    One without an offset is nobody's zone in particular: it is shown as it came.
+    """
+    if time is None:
         return None
+    if time.tzinfo is None:
+        return f"{time:%Y-%m-%d %H:%M}"
     try:
         stamp = time.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
     except OverflowError:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -30,13 +31,12 @@ from worker.event import parse
 MODULES = Path(os.environ.get("CARD_RENDERER", ".renderer")) / "node_modules"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _WIDTH = 640
-_PHOTO = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='240' height='120'%3E%3Crect width='240' "
-    "height='120' fill='%23789'/%3E%3Cpath d='M120 25q30 40 0 65q-30-25 0-65' fill='%23234'/%3E%3C/svg%3E"
-)
+_PHOTO = "data:image/svg+xml," + quote(Path(__file__).with_name("photo.svg").read_text(encoding="utf-8"))
 _PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 16px; font-family: "Segoe UI", "Liberation Sans", sans-serif; background: {background} }}
 body > div {{ border-radius: 6px; overflow: hidden }}
+body > div + div {{ margin-top: 16px }}
+a {{ color: {link}; text-decoration: none }}
 .ac-pushButton {{ font: 600 14px "Segoe UI", "Liberation Sans", sans-serif; padding: 6px 14px; border-radius: 4px;
   background: transparent; border: 1px solid #8886; color: {ink} }}
 </style>
@@ -112,13 +112,14 @@ def _page(contents: Sequence[dict[str, Any]], theme: str, folder: Path) -> Path:
         raise RendererMissing(f"the card renderer is not in {MODULES.parent}; install it with: .ci/card-renderer")
     page = folder / "cards.html"
     cards = json.dumps(contents).replace("<", "\\u003c")  # nothing in a card ends the script that it is in
-    background, ink = {"light": ("#f5f5f5", "#242424"), "dark": ("#1f1f1f", "#ffffff")}[theme]
+    background, ink, link = {"light": ("#f5f5f5", "#242424", "#5b5fc7"), "dark": ("#1f1f1f", "#fff", "#9ea2ff")}[theme]
     text = _PAGE.format(
         modules=MODULES.resolve().as_uri(),
         cards=cards,
         host=host.read_text(encoding="utf-8"),
         background=background,
         ink=ink,
+        link=link,
     )
     page.write_text(text, encoding="utf-8")
     return page

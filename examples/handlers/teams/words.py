@@ -17,6 +17,7 @@ class Words:
     priority: str
     open_action: str
     open_work_order: str
+    full_text: str
     tasks_done: str
     photo: str
     digest: str
@@ -63,6 +64,7 @@ ENGLISH = Words(
     priority="{} priority",
     open_action="Open the Action",
     open_work_order="Open the Work Order",
+    full_text="Full text",
     tasks_done="{done} of {all} done",
     photo="Photo",
     digest="{} more events in {}",
@@ -105,6 +107,7 @@ PORTUGUESE = Words(
     priority="Prioridade {}",
     open_action="Abrir a Ação",
     open_work_order="Abrir a Ordem de Trabalho",
+    full_text="Texto completo",
     tasks_done="{done} de {all} feitas",
     photo="Fotografia",
     digest="Mais {} eventos em {}",

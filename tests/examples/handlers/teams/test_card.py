@@ -26,10 +26,18 @@ Check = Callable[[dict[str, Any]], None]
 
 @pytest.fixture(scope="session")
 def check() -> Check:
-    """Microsoft's schema of Adaptive Cards 1.5; `msteams` is Teams' own and not in it."""
+    """Microsoft's schema of Adaptive Cards 1.5; what is Teams' own is not in it."""
     text = importlib.resources.files("adaptive_cards").joinpath("schemas/schema-1.5.json").read_text(encoding="utf-8")
     schema = jsonschema.Draft6Validator(json.loads(text))
-    return lambda content: schema.validate({name: value for name, value in content.items() if name != "msteams"})
+    return lambda content: schema.validate(_without_teams(content))
+
+
+def _without_teams(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_teams(inner) for inner in node]
+    if not isinstance(node, dict):
+        return node
+    return {name: _without_teams(value) for name, value in node.items() if name.casefold() != "msteams"}
 
 
 def _content(message: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +82,7 @@ def test_a_card_says_what_matters(sample: Callable[..., Event]) -> None:
     assert _facts(content) == {
         "Due": "{{DATE(2026-11-05T17:00:00Z, SHORT)}} {{TIME(2026-11-05T17:00:00Z)}}",
         "Assigned to": "Equipa de Mecânica",
-        "By": "João Simões",
+        "Created by": "João Simões",
         "Site": "Fábrica de Setúbal",
         "Element": "Compressor C-12",
         "Work Order": "Inspeção mensal do compressor C-12",
@@ -83,7 +91,9 @@ def test_a_card_says_what_matters(sample: Callable[..., Event]) -> None:
         "type": "Image",
         "url": "https://files.example.com/act_90b1e4/fuga.jpg",
         "altText": "Photo: Fuga de óleo no compressor C-12",
-        "size": "Large",
+        "width": "280px",
+        "spacing": "Medium",
+        "msTeams": {"allowExpand": True},
     }
     assert content["actions"] == [
         {"type": "Action.OpenUrl", "title": "Open the Action", "url": "https://app.example.com/actions/act_90b1e4"}
@@ -122,6 +132,40 @@ def test_a_priority_without_a_word_is_shown_as_it_is(sample: Callable[..., Event
     assert r"P\*1 priority" in [element.get("text") for element in _elements(header)]
 
 
+@pytest.mark.parametrize(
+    ("event_type", "priority", "tone"),
+    [
+        ("action.created", "Critical", "attention"),
+        ("action.created", "média", "warning"),
+        ("action.in_progress", "Low", "good"),
+        ("action.solved", "High", "good"),
+        ("action.cant_do", "Low", "attention"),
+        ("work_order.overdue", None, "attention"),
+        ("work_order.completed", None, "good"),
+        ("work_order.created", None, "accent"),
+        ("work_order.deleted", None, "emphasis"),
+    ],
+)
+def test_colour_tells_good_news_from_bad(
+    sample: Callable[..., Event], event_type: str, priority: str | None, tone: str
+) -> None:
+    """An Action that cannot be done is never green, however low its priority."""
+    assert _content(card.build(sample(event_type, priority=priority), LOOK))["body"][0]["style"] == tone
+
+
+@pytest.mark.parametrize(
+    ("time", "shown"),
+    [
+        ("2026-11-05T18:00:00+01:00", "{{DATE(2026-11-05T17:00:00Z, SHORT)}} {{TIME(2026-11-05T17:00:00Z)}}"),
+        ("2026-11-05T18:00:00", "2026-11-05 18:00"),
+        ("soon", None),
+    ],
+)
+def test_times_are_the_viewers_where_they_can_be(sample: Callable[..., Event], time: str, shown: str | None) -> None:
+    """A time with an offset is filled in by Teams, one without is shown as it came, and what is none is left out."""
+    assert _facts(card.build(sample(due_date=time), LOOK)).get("Due") == shown
+
+
 def test_what_is_empty_is_left_out(event_of: Callable[..., Event], check: Check) -> None:
     """An event with next to nothing in it is a card all the same."""
     content = _content(card.build(event_of({"type": "action.created", "action": {}}), LOOK))
@@ -152,6 +196,25 @@ def test_only_https_photos_are_shown(sample: Callable[..., Event], url: str) -> 
     """Anything but a plain https URL is no photo."""
     event = sample(attachments=[{"content_type": "image/png", "url": url}])
     assert not [e for e in _elements(card.build(event, LOOK)) if e.get("type") == "Image"]
+
+
+@pytest.mark.parametrize(
+    ("attachment", "is_photo"),
+    [
+        ({"content_type": "image/png", "name": "x"}, True),
+        ({"name": "leak.JPG"}, True),
+        ({}, True),
+        ({"name": "report.pdf"}, False),
+        ({"content_type": "application/pdf", "name": "x.jpg"}, False),
+    ],
+)
+def test_an_attachment_without_a_type_is_known_by_its_name(
+    sample: Callable[..., Event], attachment: dict[str, str], *, is_photo: bool
+) -> None:
+    """Nobody has documented attachments: what it says it is, else what it is called."""
+    event = sample(attachments=[{"url": "https://files.example.com/leak.jpg?v=2", **attachment}])
+    images = [e for e in _elements(card.build(event, LOOK)) if e.get("type") == "Image"]
+    assert len(images) == int(is_photo)
 
 
 def test_photos_can_be_turned_off(sample: Callable[..., Event]) -> None:
@@ -185,6 +248,22 @@ def test_a_long_description_is_cut_with_an_ellipsis(sample: Callable[..., Event]
     message = card.build(sample(description=text), LOOK)
     assert card.size(message) < card.MAX_BYTES
     assert json.dumps(message, ensure_ascii=False).count("…") >= 1
+
+
+def test_a_wall_of_text_is_a_click_away(sample: Callable[..., Event], check: Check) -> None:
+    """A long description shows its beginning, and a button that puts the whole in its place."""
+    text = "Óleo no chão. " * 100
+    content = _content(card.build(sample(description=text, attachments=[]), LOOK))
+    check(content)
+    beginning, whole = content["body"][-2:]
+    assert beginning["items"][0]["inlines"][0]["text"] == text[:499] + "…"
+    assert whole["items"][0]["inlines"][0]["text"] == text.strip()
+    assert (beginning.get("isVisible", True), whole["isVisible"]) == (True, False)
+    assert content["actions"][-1] == {
+        "type": "Action.ToggleVisibility",
+        "title": "Full text",
+        "targetElements": [beginning["id"], whole["id"]],
+    }
 
 
 _TEXT = st.text(max_size=300) | st.sampled_from(["\\" * 700, "😀" * 700, "{{" * 700, "[" * 700, "\ud800" * 9])
@@ -221,6 +300,14 @@ def test_a_digest_lists_events_as_they_are(sample: Callable[..., Event]) -> None
     assert [run["text"] for run in first] == ["P*1 priority · ", "New Action: a*b"]
     assert [run["text"] for run in second] == ["Work Order overdue: not started: Inspeção mensal do compressor C-12"]
     assert second[0]["selectAction"]["url"] == "https://app.example.com/work-orders/wo_5d2c81"
+
+
+def test_a_long_digest_counts_the_last(sample: Callable[..., Event]) -> None:
+    """Twenty-five lines are read, a thousand are not."""
+    body = _content(card.digest([card.line(sample(), LOOK)] * 30, LOOK, 60))["body"]
+    assert body[0]["text"] == "30 more events in 1 min"
+    assert [block["type"] for block in body[1:]] == ["RichTextBlock"] * 25 + ["TextBlock"]
+    assert body[-1]["text"] == "and 5 more"
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=25, deadline=None)

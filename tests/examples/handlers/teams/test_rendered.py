@@ -92,6 +92,18 @@ def test_untrusted_text_is_shown_as_typed(
         assert f"{cut(shown, 40)} priority" in texts
 
 
+def test_a_wall_of_text_is_drawn_without_complaint(
+    see: Callable[[list[dict[str, Any]]], list[Seen]], sample: Callable[..., Event]
+) -> None:
+    """Its beginning and the whole are text, hostile or not, and the button that swaps them leads nowhere."""
+    typed = " ".join(SHOWN) * 3
+    [seen] = see([_content(card.build(sample(description=typed, attachments=[]), Look(ENGLISH)))])
+    assert seen.problems == []
+    assert seen.links == []
+    assert set(seen.tags) <= ONLY_LAYOUT
+    assert len([text for text in seen.texts if text.startswith("[click me](https://evil.example)")]) == 2
+
+
 def test_every_sample_card_is_drawn_without_complaint(see: Callable[[list[dict[str, Any]]], list[Seen]]) -> None:
     """All eleven types in both languages; our own times become the viewer's."""
     names = [name for name in events.BY_NAME for _ in ("pt", "en")]
