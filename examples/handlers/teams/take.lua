@@ -69,7 +69,7 @@ local above, window = tonumber(ARGV[8]), tonumber(ARGV[9])
 local this = math.floor(now / window)
 local members, kind = head, 'send'
 if above > 0 then
-  if tonumber(redis.call('GET', base .. 'singles:' .. this) or 0) >= above then
+  if not holder and tonumber(redis.call('GET', base .. 'singles:' .. this) or 0) >= above then
     return wait(window - now % window) -- enough single cards: the rest of this window's go into one
   end
   if tonumber(redis.call('GET', base .. 'singles:' .. (this - 1)) or 0) >= above then

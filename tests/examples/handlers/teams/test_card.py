@@ -267,9 +267,11 @@ def test_a_wall_of_text_is_a_click_away(sample: Callable[..., Event], check: Che
 
 
 _TEXT = st.text(max_size=300) | st.sampled_from(["\\" * 700, "😀" * 700, "{{" * 700, "[" * 700, "\ud800" * 9])
+_LONG = st.builds(lambda text, times: text * times, st.text(min_size=1, max_size=9), st.integers(1, 3000))
 _REF = st.fixed_dictionaries({"id": _TEXT, "name": _TEXT})
 _FIELDS = {
-    "id": _TEXT, "title": _TEXT, "name": _TEXT, "code": _TEXT, "description": _TEXT, "status": _TEXT, "priority": _TEXT,
+    "id": _TEXT, "title": _TEXT, "name": _TEXT, "code": _TEXT, "description": _TEXT | _LONG,
+    "status": _TEXT, "priority": _TEXT,
     "site": _REF, "element": _REF, "assigned_to": _REF, "created_by": _REF, "work_order": _REF, "resolution": _TEXT,
     "assignees": st.lists(_REF, max_size=5), "due_date": st.datetimes().map(lambda t: f"{t}Z"),
     "attachments": st.lists(st.fixed_dictionaries({"content_type": st.just("image/png"), "url": _TEXT}), max_size=2),

@@ -224,13 +224,14 @@ async def test_a_card_that_another_run_sent_is_not_sent_again_by_a_replay(
     assert _titles(channel) == ["0", "1"]
 
 
+@pytest.mark.parametrize("digest_above", [0, 1])
 async def test_a_reply_that_got_lost_takes_no_second_turn(
-    context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+    context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, digest_above: int
 ) -> None:
     """The client sends a command again when its reply is lost: the same token gets the same turn."""
     monkeypatch.setattr("secrets.token_hex", lambda _: "same")
     ctx = context()
-    box = outbox.Outbox(ctx.redis, "t:", outbox.Pace([(1, 60.0)], settle=0))
+    box = outbox.Outbox(ctx.redis, "t:", outbox.Pace([(1, 60.0)], 0, digest_above))
     mine = outbox.Waiting("k", ctx.received_at, 1, {"message": {}})
     first, again = await box.take(mine), await box.take(mine)
     assert isinstance(first, outbox.Turn)
