@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 
 from examples.handlers.audit_log import database, record
 from examples.handlers.audit_log.database import Head
+from examples.handlers.audit_log.schema import Refused
 from examples.handlers.audit_log.writer import Writer
 from receiver.settings import EnvSettings, SettingsError, Words, load
 from worker import Context, Event
@@ -26,10 +27,19 @@ def _database_url(value: SecretStr) -> SecretStr:
     expected = "expected sqlite:///path/to/file.db or postgresql+psycopg://user:password@host/database"
     try:
         url = sa.make_url(value.get_secret_value())
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # the latter for a port that is no number
         raise ValueError(expected) from None
     if url.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"} or not url.database:
         raise ValueError(expected)
+    if url.get_backend_name() == "sqlite" and (url.host or url.query or url.database == ":memory:"):
+        raise ValueError(expected)  # with two slashes the path's first part would be a host
+    return value
+
+
+def _paths(value: tuple[str, ...]) -> tuple[str, ...]:
+    """A path that can name nothing would leave in the log what it was to hide."""
+    if not all(step.strip() for path in value for step in path.split(".")):
+        raise ValueError("expected paths such as actor.name,work_order.assignees.*.name")
     return value
 
 
@@ -39,7 +49,7 @@ class AuditSettings(EnvSettings):
     audit_database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
         SecretStr("sqlite:///.data/audit.db"), description="SQLAlchemy URL of the audit log, SQLite or PostgreSQL"
     )
-    audit_mask: Words = Field(
+    audit_mask: Annotated[Words, AfterValidator(_paths)] = Field(
         (), description="payload paths hidden before writing, such as actor.name,work_order.assignees.*.name"
     )
 
@@ -62,9 +72,9 @@ def opened(settings: AuditSettings, prepare: Callable[[Engine], None]) -> Engine
         prepare(engine)
     except (sa.exc.DBAPIError, OSError) as error:
         cause = str(getattr(error, "orig", error)).partition("\n")[0]
-        shown = engine.url.render_as_string()  # without its password
+        shown = engine.url.set(query={}).render_as_string()  # without its password, which may be in the query too
         raise SettingsError(f"AUDIT_DATABASE_URL: cannot open {shown}: {cause}") from None
-    except database.Refused as error:
+    except Refused as error:
         engine.dispose()
         raise SettingsError(f"AUDIT_DATABASE_URL: {error}") from None
     return engine

@@ -1,13 +1,14 @@
 """`python -m examples.handlers.audit_log verify | export | head`: the log, read."""
 
 import json
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, BinaryIO, NoReturn
 
 import sqlalchemy as sa
 import typer
@@ -17,12 +18,15 @@ from sqlalchemy.engine import Engine
 
 from examples.handlers import audit_log
 from examples.handlers.audit_log import database
-from examples.handlers.audit_log.database import TABLE, Head
+from examples.handlers.audit_log.database import Head
 from examples.handlers.audit_log.record import stamp
+from examples.handlers.audit_log.schema import TABLE
 from examples.handlers.audit_log.verify import LogRow, Report, verify
+from receiver import events
 from receiver.settings import SettingsError, load
 
 app = typer.Typer(help="The audit log: verify it, export it, or note its head.", no_args_is_help=True)
+_TEXTS = tuple(column.name for column in TABLE.columns if column.name != "seq")
 _errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -87,7 +91,7 @@ def export_command(
     to: Annotated[Path | None, typer.Option(help="The file to write; otherwise standard output.")] = None,
     since: Time = None,
     until: Time = None,
-    event_type: Annotated[str | None, typer.Option("--type", help="Only this event type.")] = None,
+    event_type: Annotated[str | None, typer.Option("--type", help="Only this event type, by name or title.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only this Work Order or Action, by its id.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary for a program; rows are JSON always.")] = False,
 ) -> None:
@@ -98,18 +102,23 @@ def export_command(
     if until is not None:
         conditions.append(TABLE.c.received_at < stamp(until))
     if event_type is not None:
-        conditions.append(TABLE.c.event_type == event_type)
+        conditions.append(TABLE.c.event_type == events.canonical(event_type))
     if subject is not None:
         conditions.append(TABLE.c.subject_id == subject)
     written = 0
     with _opened() as engine, _writable(to) as out, _progress("exporting", database.count(engine, *conditions)) as done:
         for row in database.rows(engine, *conditions):
-            out.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+            out.write(_line(row))
             written += 1
             if written % 1000 == 0:
                 done(written)
     if to is not None:
         typer.echo(json.dumps({"rows": written, "file": str(to)}) if as_json else f"{written} rows written to {to}")
+
+
+def _line(row: LogRow) -> bytes:
+    """The row as `verify --file` reads it; what only tampering can put there (a blob, bytes that are no text) too."""
+    return json.dumps(dict(row), ensure_ascii=False, default=repr).encode("utf-8", "backslashreplace") + b"\n"
 
 
 @contextmanager
@@ -127,13 +136,17 @@ def _opened() -> Iterator[Engine]:
         engine.dispose()
 
 
-def _writable(to: Path | None) -> Any:
-    if to is None:
-        return nullcontext(sys.stdout)
+@contextmanager
+def _writable(to: Path | None) -> Iterator[BinaryIO]:
+    """Where rows go, in bytes: they are UTF-8 whatever the terminal is."""
     try:
-        return to.open("w", encoding="utf-8")
+        with nullcontext(sys.stdout.buffer) if to is None else to.open("wb") as out:
+            yield out
+            out.flush()
+    except BrokenPipeError:
+        raise  # the reader has seen enough, which is no error
     except OSError as error:
-        _stop(f"--to: cannot write {to}: {os.strerror(error.errno or 0)}")
+        _stop(f"--to: cannot write {to or 'standard output'}: {os.strerror(error.errno or 0)}")
 
 
 def _exported(file: Path) -> Iterator[LogRow]:
@@ -142,7 +155,7 @@ def _exported(file: Path) -> Iterator[LogRow]:
         with file.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):  # noqa: B007 - for the message below
                 row = json.loads(line)
-                yield {column.name: row[column.name] for column in TABLE.columns}
+                yield {"seq": operator.index(row["seq"]), **{name: row[name] for name in _TEXTS}}
     except OSError as error:
         _stop(f"--file: cannot read {file}: {os.strerror(error.errno or 0)}")
     except (ValueError, TypeError, KeyError):

@@ -1,9 +1,10 @@
-"""The log in its database: one table that only grows, in SQLite or PostgreSQL.
+"""The log in its database: rows that are only ever appended, in SQLite or PostgreSQL.
 
-One transaction locks, looks which events are there already, reads the head and inserts. Triggers refuse every change
-and every deletion; the hash chain shows what got round them.
+One transaction locks, looks which events are there already, reads the head and inserts.
 """
 
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,57 +14,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from examples.handlers.audit_log import schema
 from examples.handlers.audit_log.record import GENESIS, Record, Row, chained, stamp
+from examples.handlers.audit_log.schema import TABLE, Refused
 
-metadata = sa.MetaData()
-TABLE = sa.Table(
-    "audit_log",
-    metadata,
-    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
-    sa.Column("event_key", sa.Text, nullable=False, unique=True),
-    sa.Column("event_id", sa.Text),
-    sa.Column("event_type", sa.Text, nullable=False),
-    sa.Column("occurred_at", sa.Text),
-    sa.Column("received_at", sa.Text, nullable=False, index=True),
-    sa.Column("actor", sa.Text),
-    sa.Column("subject_type", sa.Text),
-    sa.Column("subject_id", sa.Text, index=True),
-    sa.Column("payload", sa.Text, nullable=False),
-    sa.Column("payload_sha256", sa.Text, nullable=False),
-    sa.Column("recorded_at", sa.Text, nullable=False),
-    sa.Column("prev_hash", sa.Text, nullable=False),
-    sa.Column("hash", sa.Text, nullable=False),
-)
-_VERSION = sa.Table("audit_log_schema", metadata, sa.Column("version", sa.Integer, nullable=False))
-
-SCHEMA_VERSION = 2
-_MIGRATIONS = {  # from this version to the next; a row is never touched, so the chain stays as it is
-    1: (  # had no index to find a subject or a time by
-        "CREATE INDEX ix_audit_log_received_at ON audit_log (received_at)",
-        "CREATE INDEX ix_audit_log_subject_id ON audit_log (subject_id)",
-    ),
-}
-_SQLITE_TRIGGERS = tuple(
-    f"CREATE TRIGGER audit_log_no_{change} BEFORE {change} ON audit_log "
-    "BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END"
-    for change in ("update", "delete")
-)
-_POSTGRESQL_TRIGGERS = (
-    """
-    CREATE OR REPLACE FUNCTION audit_log_refuse() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'audit_log is append-only'; END $$
-    """,
-    """
-    CREATE TRIGGER audit_log_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
-    FOR EACH STATEMENT EXECUTE FUNCTION audit_log_refuse()
-    """,
-)
 _LOCK = 0x676C6172  # "glar": PostgreSQL's advisory lock for the tail of the log
+_PATIENCE = 10.0  # seconds to wait for another process's transaction, and that a stopped one may hold up the others
 _CHUNK = 5000  # rows read at a time
-
-
-class Refused(Exception):
-    """What the database holds is nothing that this version of the kit can use; the message says what to do."""
+_POSTGRESQL = {  # where the URL says nothing else; a server that is gone without a word is noticed within seconds
+    "connect_timeout": "5",
+    "tcp_user_timeout": "10000",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +50,45 @@ class Appended:
 
 def connect(url: str) -> Engine:
     """An engine for the log; nothing is opened yet."""
-    engine = sa.create_engine(url, hide_parameters=True, **_options(url))  # an error never shows a payload
-    if engine.dialect.name == "sqlite":
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        # an error never shows a payload
+        engine = sa.create_engine(parsed, hide_parameters=True, connect_args={"timeout": _PATIENCE})
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
+        return engine
+    return sa.create_engine(
+        parsed.set(query={**_POSTGRESQL, **parsed.query}),
+        hide_parameters=True,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",  # what is read after the lock is the newest, whatever the server's default
+    )
 
 
-def _options(url: str) -> dict[str, Any]:
-    if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": 10}}  # seconds to wait for another process's transaction
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 5}}
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",  # a row reported as written survives a power cut
-        "recursive_triggers=ON",  # without it INSERT OR REPLACE gets round the trigger against DELETE
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.text_factory = _text
+    _into_wal(connection)
+    connection.execute("PRAGMA synchronous=FULL")  # a row reported as written survives a power cut
+
+
+def _text(stored: bytes) -> str:
+    """Bytes that are no text, which only tampering can bring, do not hide the rest of the log from `verify`."""
+    return stored.decode("utf-8", "surrogateescape")
+
+
+def _into_wal(connection: sqlite3.Connection) -> None:
+    """Here SQLite does not wait for others that make the same new file, whatever its time-out."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -123,18 +102,7 @@ def create(engine: Engine) -> None:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     with engine.execution_options(writes=True).begin() as connection:
         _lock(connection)
-        version = _version(connection)
-        if version is None:
-            metadata.create_all(connection)
-            triggers = _SQLITE_TRIGGERS if engine.dialect.name == "sqlite" else _POSTGRESQL_TRIGGERS
-            for statement in triggers:
-                connection.exec_driver_sql(statement)
-            connection.execute(_VERSION.insert().values(version=SCHEMA_VERSION))
-            return
-        for older in range(version, SCHEMA_VERSION):
-            for statement in _MIGRATIONS[older]:
-                connection.exec_driver_sql(statement)
-        connection.execute(_VERSION.update().values(version=SCHEMA_VERSION))
+        schema.prepare(connection)
 
 
 def check(engine: Engine) -> None:
@@ -142,27 +110,8 @@ def check(engine: Engine) -> None:
     if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
         raise Refused(f"there is no audit log at {engine.url.database} yet")
     with engine.begin() as connection:
-        if _version(connection) is None:
+        if schema.version(connection) is None:
             raise Refused("there is no audit log in this database yet")
-
-
-def _version(connection: Connection) -> int | None:
-    tables = set(sa.inspect(connection).get_table_names())
-    if TABLE.name not in tables:
-        return None
-    version: int | None = connection.scalar(sa.select(_VERSION.c.version)) if _VERSION.name in tables else None
-    if version is None:
-        raise Refused("the table audit_log is not one that this kit made; name another database or file")
-    if version > SCHEMA_VERSION:
-        raise Refused(
-            f"the audit log has schema version {version}, made by a newer kit than this one "
-            f"(it knows {SCHEMA_VERSION}); update the kit"
-        )
-    if version not in {*_MIGRATIONS, SCHEMA_VERSION}:
-        raise Refused(
-            f"the audit log has schema version {version}, too old for this kit; open it once with an earlier one"
-        )
-    return version
 
 
 def append(engine: Engine, records: Sequence[Record]) -> list[Appended]:
@@ -196,15 +145,15 @@ def head(engine: Engine) -> Head | None:
 
 def rows(engine: Engine, *conditions: sa.ColumnElement[bool]) -> Iterator[Mapping[str, Any]]:
     """Every row that meets the conditions, in order, a chunk at a time: no lock is held and memory stays flat."""
-    last = 0
+    after: list[sa.ColumnElement[bool]] = []
     while True:
-        query = sa.select(TABLE).where(TABLE.c.seq > last, *conditions).order_by(TABLE.c.seq).limit(_CHUNK)
+        query = sa.select(TABLE).where(*after, *conditions).order_by(TABLE.c.seq).limit(_CHUNK)
         with engine.begin() as connection:
             chunk: Sequence[Any] = connection.execute(query).mappings().all()
         yield from chunk
         if len(chunk) < _CHUNK:
             return
-        last = chunk[-1]["seq"]
+        after = [TABLE.c.seq > chunk[-1]["seq"]]
 
 
 def count(engine: Engine, *conditions: sa.ColumnElement[bool]) -> int:
@@ -213,8 +162,13 @@ def count(engine: Engine, *conditions: sa.ColumnElement[bool]) -> int:
 
 
 def _lock(connection: Connection) -> None:
-    """One writer at a time, until the transaction ends: SQLite's BEGIN IMMEDIATE is that already."""
+    """One writer at a time, until the transaction ends: SQLite's BEGIN IMMEDIATE is that already.
+
+    PostgreSQL ends a transaction that nobody goes on with: its process may be stopped, or its host gone.
+    """
     if connection.dialect.name == "postgresql":
+        limits = ("lock_timeout", "idle_in_transaction_session_timeout")
+        connection.execute(sa.select(*(sa.func.set_config(name, f"{_PATIENCE:g}s", True) for name in limits)))
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
 

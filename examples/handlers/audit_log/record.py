@@ -90,7 +90,7 @@ def row_hash(seq: int, record: tuple[Any, ...], recorded_at: str, prev_hash: str
 
 
 def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def stamp(time: datetime) -> str:

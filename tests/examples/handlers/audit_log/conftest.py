@@ -16,6 +16,7 @@ from examples.handlers.audit_log import database
 from examples.handlers.audit_log.record import Record, sha256
 
 _numbers = count(1)
+_UNSUITABLE = "-cdefault_transaction_isolation=serializable"  # a server's own default, with which a lock would not do
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,9 @@ def new_postgresql_database() -> Iterator[Callable[[], str]]:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(name)))
         url = sa.make_url(server.get_uri(driver="psycopg"))
-        return url.update_query_dict({"options": f"-csearch_path={name}"}).render_as_string(hide_password=False)
+        return url.update_query_dict({"options": f"-csearch_path={name} {_UNSUITABLE}"}).render_as_string(
+            hide_password=False
+        )
 
     yield new_database
     server.cleanup()
@@ -87,8 +90,8 @@ def tamper() -> Callable[[sa.Engine, str], None]:
     def change(engine: sa.Engine, statement: str) -> None:
         with engine.execution_options(writes=True).begin() as connection:
             if engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("DROP TRIGGER IF EXISTS audit_log_no_update")
-                connection.exec_driver_sql("DROP TRIGGER IF EXISTS audit_log_no_delete")
+                for what in ("update", "delete", "replace"):
+                    connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS audit_log_no_{what}")
             else:
                 connection.exec_driver_sql("DROP TRIGGER IF EXISTS audit_log_no_change ON audit_log")
             connection.exec_driver_sql(statement)

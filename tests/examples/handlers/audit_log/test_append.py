@@ -1,6 +1,7 @@
 """Every event once, through the handler itself."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -121,6 +122,41 @@ async def test_a_database_out_of_reach_is_an_ordinary_failure(
     assert database.count(log) == 1
 
 
+async def test_a_full_disk_is_an_ordinary_failure(
+    log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event]
+) -> None:
+    """Nothing of the event is written, and the next try works once there is room."""
+    if log.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL has no limit to set for a database")
+    engine = audit_log._writer()._engine
+    engine.dispose()
+
+    def full(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA max_page_count=20")
+
+    sa.event.listen(engine, "connect", full)
+    with pytest.raises(LogUnavailable, match=r"^the audit log cannot be written: database or disk is full$"):
+        await audit_log.append(sample(description="x" * 200_000), context())
+    sa.event.remove(engine, "connect", full)
+    engine.dispose()
+    await audit_log.append(sample(), context())
+    assert verify(database.rows(log)).rows == 1
+
+
+async def test_connections_that_the_server_closed_are_opened_anew(
+    log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event]
+) -> None:
+    """A restart of PostgreSQL between two events costs neither of them a try."""
+    if log.dialect.name == "sqlite":
+        pytest.skip("SQLite has no server")
+    await audit_log.append(sample(), context(key="k1"))
+    with log.begin() as connection:
+        mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        connection.exec_driver_sql(f"{mine} AND backend_type = 'client backend'")
+    await audit_log.append(sample(), context(key="k2"))
+    assert database.count(log) == 2
+
+
 async def test_one_event_that_cannot_be_written_does_not_hold_up_the_others(
     log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event]
 ) -> None:
@@ -138,11 +174,25 @@ async def test_one_event_that_cannot_be_written_does_not_hold_up_the_others(
     assert verify(database.rows(log)).rows == 2
 
 
-@pytest.mark.parametrize("wrong", ["mysql://x/y", "sqlite://", "no url", "postgresql://"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("mysql://x/y", "no url", "postgresql://", "postgresql://host:port/database"),
+        *("sqlite://", "sqlite://.data/audit.db", "sqlite:///:memory:", "sqlite:///a.db?mode=ro"),
+    ],
+)
 def test_a_wrong_url_stops_the_start(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     """Only SQLite files and PostgreSQL will do, and the line says how to write them."""
     monkeypatch.setenv("AUDIT_DATABASE_URL", wrong)
     with pytest.raises(SettingsError, match=r"^AUDIT_DATABASE_URL: expected sqlite:///path/to/file.db or postgresql"):
+        audit_log.configure()
+
+
+@pytest.mark.parametrize("wrong", ["actor..name", "work_order.", "."])
+def test_a_path_that_masks_nothing_stops_the_start(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """What was to be hidden would be written otherwise."""
+    monkeypatch.setenv("AUDIT_MASK", wrong)
+    with pytest.raises(SettingsError, match=r"^AUDIT_MASK: expected paths such as actor\.name"):
         audit_log.configure()
 
 
@@ -151,6 +201,7 @@ def test_a_wrong_url_stops_the_start(monkeypatch: pytest.MonkeyPatch, wrong: str
     [
         ("sqlite:////proc/audit.db", "sqlite:////proc/audit.db"),
         ("postgresql+psycopg://me:S3CRET@127.0.0.1:1/audit", r"postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/audit"),
+        ("postgresql://127.0.0.1:1/audit?user=me&password=S3CRET", "postgresql://127.0.0.1:1/audit"),
     ],
 )
 def test_a_database_that_cannot_be_opened_stops_the_start(

@@ -52,6 +52,34 @@ def test_the_first_broken_row_is_named(log: sa.Engine, tamper: Tamper, statement
     assert result.stdout.splitlines()[0] == what
 
 
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("UPDATE audit_log SET actor = x'41' WHERE seq = 4", "row 4 was changed"),
+        ("UPDATE audit_log SET payload = x'ff' WHERE seq = 4", "row 4 was changed"),
+        ("UPDATE audit_log SET payload = CAST(x'ff' AS TEXT) WHERE seq = 4", "row 4's payload was changed"),
+    ],
+)
+def test_what_is_no_text_is_found_like_any_other_change(
+    log: sa.Engine, tamper: Tamper, tmp_path: Path, statement: str, what: str
+) -> None:
+    """SQLite takes bytes in any column: they neither stop the command nor hide in an export."""
+    if log.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL keeps nothing but text in a column of text")
+    tamper(log, statement)
+    assert runner.invoke(app, ["verify"]).stdout.splitlines()[0] == what
+    runner.invoke(app, ["export", "--to", str(tmp_path / "x")])
+    assert "row 4" in runner.invoke(app, ["verify", "--file", str(tmp_path / "x")]).stdout.splitlines()[0]
+
+
+def test_a_row_before_the_first_is_found(log: sa.Engine, tamper: Tamper) -> None:
+    """A forged row has no place to hide, whatever its number."""
+    tamper(log, "INSERT INTO audit_log VALUES (-7, 'forged', '', '', '', '', '', '', '', '', '', '', '', '')")
+    result = runner.invoke(app, ["verify"])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == "row -7 is there twice or out of order"
+
+
 def test_a_row_rewritten_with_its_hash_breaks_the_link_after_it(log: sa.Engine, tamper: Tamper) -> None:
     """Whoever changes a row and computes its hash anew is found at the next row."""
     tamper(log, "UPDATE audit_log SET hash = 'another' WHERE seq = 4")
@@ -83,6 +111,7 @@ def test_another_history_of_the_same_length_shows_against_a_noted_head() -> None
     [
         ([], list(range(1, 11))),
         (["--type", "work_order.completed"], [2, 4, 6, 8, 10]),
+        (["--type", "Work Order Completed"], [2, 4, 6, 8, 10]),
         (["--subject", "act_3"], [3]),
         (["--since", "2026-11-03T09:03+00:00", "--until", "2026-11-03T09:05+00:00"], [3, 4]),
         (["--since", "2026-11-03T10:09+01:00", "--type", "action.created"], [9]),
@@ -132,9 +161,12 @@ def test_json_is_for_programs() -> None:
         (["verify", "--file", __file__], "is not a row that `export` wrote"),
         (["export", "--since", "yesterday"], "expected a time such as 2026-11-03"),
         (["export", "--to", "/proc/none/x"], "--to: cannot write /proc/none/x: No such file or directory"),
+        (["export", "--to", "/dev/full"], "--to: cannot write /dev/full: No space left on device"),
     ],
 )
-def test_bad_input_is_one_clear_line(arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_is_one_clear_line(
+    arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A mistake says what was expected, with exit code 2."""
     monkeypatch.setenv("COLUMNS", "200")
     result = runner.invoke(app, arguments)
@@ -151,10 +183,45 @@ def test_reading_makes_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"seq": "3"}, (2, "line 3 of")),
+        ({"payload": 5}, (1, "row 3 was changed")),
+        ({"payload": "\ud800"}, (1, "row 3's payload was changed")),
+        ({"actor": "\ud800"}, (1, "row 3 was changed")),
+    ],
+)
 @pytest.mark.usefixtures("log")
-def test_a_reader_that_stops_early_is_no_error() -> None:
-    """`export | head -1` ends without a traceback."""
-    pipeline = f"{sys.executable} -m examples.handlers.audit_log export | head -1"
-    result = subprocess.run(["sh", "-c", pipeline], capture_output=True, text=True, check=True)
-    assert json.loads(result.stdout)["seq"] == 1
+def test_an_export_with_anything_in_it_is_read(
+    tmp_path: Path, row: dict[str, object], expected: tuple[int, str]
+) -> None:
+    """A file can hold whatever JSON can: it is a change, or a line that is no row."""
+    file = tmp_path / "export.jsonl"
+    runner.invoke(app, ["export", "--to", str(file)])
+    lines = file.read_text(encoding="utf-8").splitlines()
+    lines[2] = json.dumps(json.loads(lines[2]) | row)
+    file.write_text("\n".join(lines), encoding="utf-8")
+    result = runner.invoke(app, ["verify", "--file", str(file)])
+    assert result.exit_code == expected[0]
+    assert expected[1] in result.output.splitlines()[0]
+
+
+@pytest.mark.usefixtures("log")
+def test_rows_are_utf_8_and_a_reader_may_stop_early() -> None:
+    """`export | head -1` ends without a traceback, and the terminal's encoding is no matter."""
+    pipeline = f"PYTHONIOENCODING=ascii {sys.executable} -m examples.handlers.audit_log export | head -1"
+    result = subprocess.run(["sh", "-c", pipeline], capture_output=True, encoding="utf-8", check=True)
+    row = json.loads(result.stdout)
+    assert (row["seq"], row["payload"]) == (1, '{"n": 1, "texto": "ação"}')
     assert result.stderr == ""
+
+
+@pytest.mark.usefixtures("log")
+def test_a_full_disk_behind_standard_output_is_one_clear_line() -> None:
+    """`export > file` on a full disk says so, and not with exit code 0."""
+    command = [sys.executable, "-m", "examples.handlers.audit_log", "export"]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "--to: cannot write standard output: No space left on device\n"

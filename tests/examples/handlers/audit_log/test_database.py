@@ -1,23 +1,27 @@
 """The log in a real SQLite and a real PostgreSQL: parallel writers, kills, triggers, versions."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from multiprocessing.pool import Pool
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from examples.handlers.audit_log import database
+from examples.handlers.audit_log import database, schema
 from examples.handlers.audit_log.record import Record
 from examples.handlers.audit_log.verify import verify
 
 _KEEP_WRITING = """
 import sys
-from examples.handlers.audit_log import database
+from examples.handlers.audit_log import database, schema
 from examples.handlers.audit_log.record import Record, sha256
 url, start = sys.argv[1], int(sys.argv[2])
 engine = database.connect(url)
@@ -53,6 +57,58 @@ def test_parallel_processes_write_each_event_once(url: str, record: Callable[...
     assert (report.rows, report.problems) == (50, [])
 
 
+def test_a_log_that_another_process_is_just_making_is_waited_for(tmp_path: Path, record: Callable[..., Record]) -> None:
+    """Two workers that start together on a new file: the second waits, although SQLite would not."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "audit.db", check_same_thread=False)) as other:
+        other.executescript("CREATE TABLE of_another (x); BEGIN IMMEDIATE")
+        threading.Timer(0.2, other.rollback).start()
+        engine = database.connect(f"sqlite:///{tmp_path}/audit.db")
+        database.create(engine)
+    assert database.append(engine, [record(1)])[0].new
+    engine.dispose()
+
+
+def test_a_writer_that_stopped_in_the_middle_does_not_stop_the_others(
+    new_postgresql_database: Callable[[], str], record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen process or a host that is gone keeps PostgreSQL's lock for so long, and then its transaction is over."""
+    engine = database.connect(new_postgresql_database())
+    database.create(engine)
+    with engine.connect() as stopped:
+        monkeypatch.setattr(database, "_PATIENCE", 0.5)
+        database._lock(stopped)
+        monkeypatch.setattr(database, "_PATIENCE", 0.01)
+        with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+            database.append(engine, [record(1)])
+        monkeypatch.setattr(database, "_PATIENCE", 10)
+        assert database.append(engine, [record(1)])[0].new
+        with pytest.raises(sa.exc.DBAPIError, match="idle-in-transaction timeout"):
+            stopped.execute(sa.text("SELECT 1"))
+    engine.dispose()
+
+
+def test_a_worker_needs_no_more_than_to_read_and_to_insert(
+    new_postgresql_database: Callable[[], str], record: Callable[..., Record]
+) -> None:
+    """Once the log is there, a PostgreSQL role that can change nothing in it will do."""
+    owner = database.connect(new_postgresql_database())
+    database.create(owner)
+    with owner.begin() as connection:
+        name = connection.exec_driver_sql("SELECT current_schema()").scalar()
+        for statement in (
+            "CREATE ROLE worker LOGIN",
+            f"GRANT USAGE ON SCHEMA {name} TO worker",
+            "GRANT SELECT ON audit_log_schema TO worker",
+            "GRANT SELECT, INSERT ON audit_log TO worker",
+        ):
+            connection.exec_driver_sql(statement)
+    worker = database.connect(owner.url.set(username="worker").render_as_string(hide_password=False))
+    database.create(worker)
+    assert database.append(worker, [record(1)])[0].new
+    worker.dispose()
+    owner.dispose()
+
+
 def test_what_was_reported_as_written_survives_kill(url: str) -> None:
     """Killed in the middle of writing, again and again: nothing reported is gone, and the chain holds."""
     reported = set()
@@ -79,11 +135,14 @@ def test_what_was_reported_as_written_survives_kill(url: str) -> None:
         "DELETE FROM audit_log WHERE seq = 1",
         "TRUNCATE audit_log",
         "INSERT OR REPLACE INTO audit_log SELECT * FROM audit_log WHERE seq = 1",
+        "REPLACE INTO audit_log VALUES (2, 'k1', '', '', '', '', '', '', '', '', '', '', '', '')",
     ],
 )
 def test_the_database_refuses_changes(engine: sa.Engine, record: Callable[..., Record], change: str) -> None:
-    """No statement changes, deletes, truncates or replaces a row while the triggers are there."""
-    if {"TRUNCATE": "sqlite", "INSERT": "postgresql"}.get(change.split(maxsplit=1)[0]) == engine.dialect.name:
+    """No statement of any client changes, deletes, truncates or replaces a row while the triggers are there."""
+    if {"TRUNCATE": "sqlite", "INSERT": "postgresql", "REPLACE": "postgresql"}.get(
+        change.split(maxsplit=1)[0]
+    ) == engine.dialect.name:
         pytest.skip("no such statement in this database")
     database.append(engine, [record(1)])
     with (
@@ -104,11 +163,13 @@ def test_repeats_within_one_transaction_are_one_row(engine: sa.Engine, record: C
 
 
 def test_an_older_log_is_brought_up_to_date(engine: sa.Engine, record: Callable[..., Record]) -> None:
-    """A log of version 1 gets the indexes that it lacks; its rows and their chain stay as they are."""
+    """A log of version 1 gets the indexes and the trigger that it lacks; its rows and their chain stay as they are."""
     database.append(engine, [record(1), record(2)])
     with engine.execution_options(writes=True).begin() as connection:
         connection.exec_driver_sql("DROP INDEX ix_audit_log_received_at")
         connection.exec_driver_sql("DROP INDEX ix_audit_log_subject_id")
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("DROP TRIGGER audit_log_no_replace")
         connection.exec_driver_sql("UPDATE audit_log_schema SET version = 1")
     database.create(engine)
     database.append(engine, [record(3)])
@@ -117,12 +178,15 @@ def test_an_older_log_is_brought_up_to_date(engine: sa.Engine, record: Callable[
         "ix_audit_log_subject_id",
     }
     assert verify(database.rows(engine)).rows == 3
+    if engine.dialect.name == "sqlite":
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
+            connection.exec_driver_sql("INSERT OR REPLACE INTO audit_log SELECT * FROM audit_log WHERE seq = 1")
 
 
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
-        ("UPDATE audit_log_schema SET version = 99", "made by a newer kit than this one .it knows 2.; update the kit"),
+        ("UPDATE audit_log_schema SET version = 99", "made by a newer kit than this one .it knows 3.; update the kit"),
         ("UPDATE audit_log_schema SET version = 0", "too old for this kit"),
         ("DROP TABLE audit_log_schema", "not one that this kit made"),
     ],
@@ -134,7 +198,7 @@ def test_a_log_of_another_make_is_refused(
     """A version that this kit does not know is left alone, and the line says why."""
     with engine.execution_options(writes=True).begin() as connection:
         connection.exec_driver_sql(statement)
-    with pytest.raises(database.Refused, match=expected):
+    with pytest.raises(schema.Refused, match=expected):
         use(engine)
 
 
