@@ -101,7 +101,7 @@ class External:
     work_orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)
     orders: Orders = field(default_factory=Orders)
-    _answers: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
 
     async def handle(self, request: Request) -> Response:
         work_order, body = request.path_params["work_order"], await request.body()
@@ -127,8 +127,8 @@ class External:
         return answer
 
     def _apply(self, method: str, work_order: str, key: str | None, body: bytes) -> tuple[Response, bool]:
-        if key is not None and key in self._answers:
-            return Response(status_code=self._answers[key]), False
+        if key is not None and key in self.answers:
+            return Response(status_code=self.answers[key]), False
         try:
             update = json.loads(body)
         except ValueError:
@@ -138,7 +138,7 @@ class External:
         kept = {} if method == "PUT" else self.work_orders.get(work_order, {})
         self.work_orders[work_order] = {**kept, **update}
         if key is not None:
-            self._answers[key] = 200
+            self.answers[key] = 200
         return Response(status_code=200), True
 
 
@@ -153,7 +153,7 @@ def create_app(teams: Teams | None = None, external: External | None = None) -> 
         return JSONResponse({"work_orders": external.work_orders, "requests": external.requests})
 
     async def forget(_: Request) -> Response:
-        for recorded in (teams.accepted, teams.refused, external.work_orders, external.requests):
+        for recorded in (teams.accepted, teams.refused, external.work_orders, external.requests, external.answers):
             recorded.clear()
         return Response(status_code=204)
 

@@ -119,9 +119,12 @@ def test_a_wrong_order_is_refused_in_one_line(client: TestClient, wrong: str) ->
 
 
 def test_what_was_recorded_can_be_forgotten(client: TestClient) -> None:
-    """DELETE /recorded starts afresh."""
+    """DELETE /recorded starts afresh, idempotency keys included."""
     client.post(HOOK, json=CARD)
-    assert client.delete("/recorded").status_code == 204
+    for _ in range(2):
+        client.put("/api/work-orders/wo_1", json={"status": "Done"}, headers={"Idempotency-Key": "k"})
+        assert client.get("/recorded/external").json()["work_orders"] == {"wo_1": {"status": "Done"}}
+        assert client.delete("/recorded").status_code == 204
     assert client.get("/recorded/teams").json() == {"accepted": [], "refused": []}
 
 
