@@ -43,6 +43,16 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _header_value(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("expected printable ASCII, as a header holds it")
+    return value
+
+
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
+
+
 class ExternalSettings(EnvSettings):
     """Where the external system is, what it takes, and the secrets that its file does not hold."""
 
@@ -53,10 +63,10 @@ class ExternalSettings(EnvSettings):
         "generic_rest",
         description="generic_rest, sap_maintenance_order, servicenow, or the path of a target file of your own",
     )
-    external_token: SecretStr | None = Field(None, description='bearer token, for auth.kind = "bearer"')
+    external_token: HeaderSecret | None = Field(None, description='bearer token, for auth.kind = "bearer"')
     external_username: SecretStr | None = Field(None, description='user, for auth.kind = "basic"')
     external_password: SecretStr | None = Field(None, description="and its password")
-    external_api_key: SecretStr | None = Field(None, description='API key, for auth.kind = "api_key"')
+    external_api_key: HeaderSecret | None = Field(None, description='API key, for auth.kind = "api_key"')
     external_client_id: SecretStr | None = Field(None, description='OAuth2 client, for auth.kind = "oauth2"')
     external_client_secret: SecretStr | None = Field(None, description="and its secret")
     external_timeout: Seconds = Field(8.0, gt=0, le=25, description="longest wait for one answer of the target")
@@ -130,9 +140,12 @@ async def update(event: Event, ctx: Context) -> None:
     except request.Unmappable as error:
         raise GiveUp(str(error)) from None
     key = f"{ctx.prefix}external:{setup.target.name}:{prepared.work_order}"
-    lease = 4 * setup.settings.external_timeout + 5  # longer than any run: token, lookup, conditions, update
-    async with order.turn(ctx, key, Moment.of(event, ctx), lease) as turn:
-        await _apply(prepared, setup, turn, ctx)
+    within = 4 * setup.settings.external_timeout  # token, lookup, conditions, update
+    try:
+        async with order.turn(ctx, key, Moment.of(event, ctx), within) as turn:
+            await _apply(prepared, setup, turn, ctx)
+    except TimeoutError:
+        raise TargetUnavailable(f"the external system was not done within {within:g} s") from None
 
 
 async def _apply(prepared: request.Prepared, setup: Setup, turn: Turn, ctx: Context) -> None:
@@ -153,7 +166,7 @@ async def _guarded(prepared: request.Prepared, setup: Setup, turn: Turn, ctx: Co
     """Send through the breaker, and tell it how the target is."""
     breaker = setup.breaker(ctx)
     probe = await breaker.admit()
-    before = await turn.sending()
+    await turn.sending()
     try:
         status = await setup.sender.send(prepared, ctx.http)
     except TargetUnavailable:
@@ -162,9 +175,13 @@ async def _guarded(prepared: request.Prepared, setup: Setup, turn: Turn, ctx: Co
     except RetryLater as later:
         await breaker.pause(later.seconds)
         raise
-    except GiveUp:
-        await turn.refused(before)
+    except Changed:
         await breaker.succeeded()  # not what we wanted, but an answer
         raise
+    except GiveUp:
+        await turn.refused()
+        await breaker.succeeded()
+        raise
+    await turn.accepted()
     await breaker.succeeded()
     return status

@@ -13,10 +13,12 @@ from examples.handlers.external_system import request
 from examples.handlers.external_system.target import Target, TargetRefused
 from examples.handlers.external_system.target import load as load_target
 from receiver import events
-from receiver.settings import Settings, SettingsError, load
-from worker.event import Event, Unreadable, parse
+from receiver.settings import ReceiverSettings, SettingsError, load
+from worker.event import Unreadable, parse
+from worker.routes import name_of
 
 app = typer.Typer(help="The external system: see what would be sent.", no_args_is_help=True)
+_UNUSED: dict[str, Any] = {"redis_url": "redis://unused", "webhook_token": ("not-needed-to-preview-0123456789",)}
 _AUTHORIZATION = {
     "bearer": ("authorization", "Bearer ***"),
     "basic": ("authorization", "Basic ***"),
@@ -41,8 +43,11 @@ def preview(
     try:
         settings = load(external_system.ExternalSettings, **({"external_url": url} if url else {}))
         chosen = load_target(target or settings.external_target)
-        event = _event(sample)
-        prepared = request.build(event, chosen, f"external_system.update:{event.id}")
+        body = _body(sample)
+        kit = load(ReceiverSettings, **_UNUSED)
+        delivery = kit.sources().delivery({}, body, 0)
+        key = f"{name_of(external_system.update)}:{delivery.id}"
+        prepared = request.build(parse(body, kit), chosen, key)
     except (SettingsError, TargetRefused, Unreadable) as error:
         _stop(str(error))
     except request.Unmappable as error:
@@ -54,20 +59,18 @@ def preview(
     typer.echo("\n\n".join(map(_shown, requests)))
 
 
-def _event(sample: str) -> Event:
+def _body(sample: str) -> bytes:
     if sample == "-":
-        body = sys.stdin.buffer.read()
-    elif (known := events.BY_NAME.get(events.canonical(sample))) is not None:
-        body = json.dumps(known.sample()).encode()
-    else:
-        try:
-            body = Path(sample).read_bytes()
-        except OSError as error:
-            _stop(
-                f"{sample}: cannot read it: {os.strerror(error.errno or 0)}; "
-                f"expected a file, - or one of {', '.join(events.BY_NAME)}"
-            )
-    return parse(body, load(Settings, redis_url="redis://not-used"))
+        return sys.stdin.buffer.read()
+    if (known := events.BY_NAME.get(events.canonical(sample))) is not None:
+        return json.dumps(known.sample()).encode()
+    try:
+        return Path(sample).read_bytes()
+    except OSError as error:
+        _stop(
+            f"{sample}: cannot read it: {os.strerror(error.errno or 0)}; "
+            f"expected a file, - or one of {', '.join(events.BY_NAME)}"
+        )
 
 
 def _requests(prepared: request.Prepared, target: Target, url: str) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """Never backwards: per Work Order, one update at a time, and none older than the latest that was sent.
 
-Events overtake each other (a retry, a second worker), so the place in time of the latest update sent is kept in Redis
-and an older one is left out, however late it comes. It is kept before the update is sent, not after: when the answer
-gets lost the target may have applied it, and would not apply its retry, with the same idempotency key, a second time.
+Events overtake each other (a retry, a second worker), so the place in time of every update sent is kept in Redis until
+a later one is there, and an older one is left out, however late it comes. It is kept before the update is sent, not
+after: when the answer gets lost the target may have applied it, and would not apply its retry, with the same
+idempotency key, a second time.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from redis.asyncio import Redis
 from worker import Context, Event, RetryLater
 
 _REMEMBERED = 400 * 86400  # seconds; a dead letter replayed after a year still finds what came after it
+_GRACE = 5.0  # seconds that a turn is kept after its time, for a late request of ours to end
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -39,44 +41,58 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The right to update one Work Order, until the end of the `with`."""
+    """The right to update one Work Order, until the end of the `with`.
+
+    `sent` names a hash of the updates sent, each event's moment by its idempotency key.
+    """
 
     redis: Redis
-    key: str
+    sent: str
+    event: str
     moment: Moment
 
     async def stale(self) -> bool:
         """Whether a later event was sent already; the same event again is not stale."""
-        kept = await self.redis.get(self.key)
-        return kept is not None and self.moment < Moment(*map(int, kept.split(b" ")))
+        return any(self.moment < moment for moment in (await self._moments()).values())
 
-    async def sending(self) -> bytes | None:
-        """Say that this update is being sent now; returns what was kept before, for `refused`."""
+    async def sending(self) -> None:
+        """Say that this update is being sent now."""
         moment = f"{self.moment.occurred} {self.moment.received}"
-        before: bytes | None = await self.redis.set(self.key, moment, ex=_REMEMBERED, get=True)
-        return before
+        await self.redis.execute_command("HSET", self.sent, self.event, moment)
+        await self.redis.expire(self.sent, _REMEMBERED)
 
-    async def refused(self, before: bytes | None) -> None:
+    async def accepted(self) -> None:
+        """The target has this update: what was sent before it needs no remembering."""
+        earlier = [event for event, moment in (await self._moments()).items() if moment < self.moment]
+        if earlier:
+            await self.redis.execute_command("HDEL", self.sent, *earlier)
+
+    async def refused(self) -> None:
         """The target will not have this update: an earlier one may still come."""
-        if before is None:
-            await self.redis.delete(self.key)
-        else:
-            await self.redis.set(self.key, before, ex=_REMEMBERED)
+        await self.redis.execute_command("HDEL", self.sent, self.event)
+
+    async def _moments(self) -> dict[bytes, Moment]:
+        kept: dict[bytes, bytes] = await self.redis.execute_command("HGETALL", self.sent)
+        return {event: Moment(*map(int, moment.split(b" "))) for event, moment in kept.items()}
 
 
 @asynccontextmanager
-async def turn(ctx: Context, key: str, moment: Moment, lease: float) -> AsyncIterator[Turn]:
-    """The turn to update what `key` names, for at most `lease` seconds. Raises `RetryLater` when another has it."""
+async def turn(ctx: Context, key: str, moment: Moment, within: float) -> AsyncIterator[Turn]:
+    """The turn to update what `key` names, `within` so many seconds.
+
+    Raises `RetryLater` when another has it, TimeoutError when the time is up.
+    """
     lock, token = f"{key}:turn", secrets.token_hex(8)
-    holder = await ctx.redis.set(lock, token, nx=True, px=int(lease * 1000), get=True)
-    if holder is not None and holder != token.encode():  # ours, when the client had to send the command twice
-        raise RetryLater(1.0, "another update of this Work Order is under way")
     release = ctx.redis.register_script(_RELEASE)
-    try:
-        yield Turn(ctx.redis, key, moment)
-    except (Uncertain, asyncio.CancelledError):
-        raise  # the lease ends by itself: until then a late request of ours cannot come after somebody else's
-    except BaseException:
+    async with asyncio.timeout(within):  # begun before the lease, and over before it
+        holder = await ctx.redis.set(lock, token, nx=True, px=int((within + _GRACE) * 1000), get=True)
+        if holder is not None and holder != token.encode():  # ours, when the client had to send the command twice
+            raise RetryLater(1.0, "another update of this Work Order is under way")
+        try:
+            yield Turn(ctx.redis, f"{key}:sent", ctx.idempotency_key, moment)
+        except (Uncertain, asyncio.CancelledError):
+            raise  # the lease ends by itself: until then a late request of ours cannot come after somebody else's
+        except BaseException:
+            await release(keys=[lock], args=[token])
+            raise
         await release(keys=[lock], args=[token])
-        raise
-    await release(keys=[lock], args=[token])

@@ -121,9 +121,16 @@ def _value(rule: FieldRule, document: Any, root: Any) -> Any:
 
 def _source(rule: FieldRule, document: Any) -> Any:
     if rule.text is not None:
-        found = {path: at(document, path) for path in placeholders(rule.text)}
-        return fill(rule.text, {path: "" if value is None else str(value) for path, value in found.items()})
+        words = {path: _words(at(document, path)) for path in placeholders(rule.text)}
+        return fill(rule.text, words) if any(words.values()) or not words else None
     return rule.value if rule.from_ is None else at(document, rule.from_)
+
+
+def _words(value: Any) -> str:
+    """A value within a text: nothing for what is no word, such as a list."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (str, int, float)) else ""
 
 
 def _formatted(wanted: str, value: Any) -> Any:

@@ -87,19 +87,21 @@ class Sender:
         self, http: httpx2.AsyncClient, method: str, path: str, headers: Mapping[str, str], body: Any = None
     ) -> httpx2.Response:
         """One request; an OAuth2 token that the target takes no longer is renewed once."""
-        response = await self._request(http, method, path, {**headers, **await self._who(http)}, body)
+        who = await self._who(http)
+        response = await self._request(http, method, path, {**headers, **who}, body)
         if response.status_code == httpx2.codes.UNAUTHORIZED and self.authorizer.renewable:
-            renewed = await self._who(http, renew=True)
-            response = await self._request(http, method, path, {**headers, **renewed}, body)
+            response = await self._request(http, method, path, {**headers, **await self._who(http, who)}, body)
         return response
 
-    async def _who(self, http: httpx2.AsyncClient, *, renew: bool = False) -> dict[str, str]:
+    async def _who(self, http: httpx2.AsyncClient, refused: Mapping[str, str] | None = None) -> dict[str, str]:
         try:
-            return await self.authorizer.headers(http, renew=renew)
+            return await self.authorizer.headers(http, refused)
         except httpx2.HTTPError as error:
             raise TargetUnavailable(f"the token endpoint could not be reached: {type(error).__name__}") from None
         except TokenRefused as error:
-            raise (GiveUp if _refusal(error.status) else TargetUnavailable)(str(error)) from None
+            if not error.answer.is_client_error or _transient(error.answer.status_code):
+                raise _for_now(error.answer, str(error)) from None
+            raise GiveUp(str(error)) from None
 
     async def _request(
         self, http: httpx2.AsyncClient, method: str, path: str, headers: Mapping[str, str], body: Any
@@ -126,11 +128,7 @@ class Sender:
         if status == httpx2.codes.PRECONDITION_FAILED and self.target.if_match:
             raise Changed
         if _transient(status):
-            reason = f"the external system answered {status}"
-            wait = retry_after.seconds(response)
-            if wait is None and status == httpx2.codes.TOO_MANY_REQUESTS:
-                wait = _until_reset(response)
-            raise TargetUnavailable(reason) if wait is None else RetryLater(wait, reason)
+            raise _for_now(response, f"the external system answered {status}")
         answer = " ".join(self.authorizer.hidden(response.text).split())[:_ANSWER]
         raise GiveUp(f"the external system refused the update with {status}: {answer}")
 
@@ -139,8 +137,12 @@ def _transient(status: int) -> bool:
     return status in _TRANSIENT or status >= httpx2.codes.INTERNAL_SERVER_ERROR
 
 
-def _refusal(status: int) -> bool:
-    return httpx2.codes.BAD_REQUEST <= status < httpx2.codes.INTERNAL_SERVER_ERROR and not _transient(status)
+def _for_now(response: httpx2.Response, reason: str) -> Exception:
+    """Again when the target says, and not at once even if it does; with back-off when it does not say."""
+    wait = retry_after.seconds(response)
+    if wait is None and response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+        wait = _until_reset(response)
+    return TargetUnavailable(reason) if wait is None else RetryLater(max(wait, 1.0), reason)
 
 
 def _csrf_expired(response: httpx2.Response) -> bool:

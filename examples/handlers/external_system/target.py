@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 SHIPPED = Path(__file__).parent / "targets"
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
 _PATH = re.compile(r"[\w-]+(\.[\w-]+)*")
 _KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
 _KEYS = re.compile(rf"{_KEY}(?:\s*\.\s*{_KEY})*")
@@ -56,6 +57,13 @@ def _url_path(value: str) -> str:
     return _template(value)
 
 
+def _headers(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not (_HEADER.fullmatch(name) and text.isascii() and text.isprintable()):
+            raise ValueError(f"expected a header's name and printable ASCII, got {name!r}")
+    return value
+
+
 EventPath = Annotated[str, AfterValidator(_path)]
 Template = Annotated[str, AfterValidator(_template)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
@@ -86,6 +94,9 @@ class FieldRule(_Part):
             raise ValueError("expected exactly one of from, text, value or each")
         if (self.each is None) != (self.fields is None):
             raise ValueError("expected each and fields together: the list, and the fields of its items")
+        made = {"map", "default", "format", "max_length"} & self.model_fields_set
+        if made and (self.each is not None or self.value is not None):
+            raise ValueError(f"expected {' and '.join(sorted(made))} with from or text only")
         return self
 
 
@@ -103,6 +114,7 @@ class Auth(_Part):
     header: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9-]+$")] = None
     token_url: str | None = None
     scope: str | None = None
+    credentials: Literal["header", "body"] = "header"
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -114,6 +126,8 @@ class Auth(_Part):
             raise ValueError("expected token_url to begin with {EXTERNAL_URL}/ or https://")
         if self.scope is not None and self.kind != "oauth2":
             raise ValueError('expected scope only with kind = "oauth2"')
+        if "credentials" in self.model_fields_set and self.kind != "oauth2":
+            raise ValueError('expected credentials only with kind = "oauth2"')
         return self
 
 
@@ -134,7 +148,7 @@ class Target(_Part):
     csrf: bool = False
     if_match: bool = False
     lookup: Lookup | None = None
-    headers: dict[str, str] = {}
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
     auth: Auth = Auth()
     fields: Fields = Field(min_length=1)
 
@@ -142,6 +156,8 @@ class Target(_Part):
     def _lookup_used(self) -> Self:
         if (self.lookup is not None) != ("lookup" in placeholders(self.path)):
             raise ValueError("expected {lookup} in path together with a [lookup] table")
+        if self.lookup is not None and "lookup" in placeholders(self.lookup.path):
+            raise ValueError("expected {lookup} in path only: it is what [lookup] finds")
         return self
 
 

@@ -61,7 +61,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # Hypothesis makes its table of characters once
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # Hypothesis makes its table of characters once
 @given(payload=st.dictionaries(st.sampled_from(["id", "type", "actor", "action", "data"]), _JSON))
 def test_every_event_has_a_record(event_of: Callable[..., Event], payload: dict[str, Any]) -> None:
     """Whatever a payload holds, the record of it can be encoded, and its masked payload is still JSON."""

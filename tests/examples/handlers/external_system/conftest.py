@@ -103,6 +103,7 @@ class ServiceNow:
     issued: int = 0
     left: int = 1000
     says_retry_after: bool = True
+    lost_answers: int = 0
     seen: list[tuple[str, int]] = field(default_factory=list)
 
     def app(self) -> Starlette:
@@ -116,8 +117,8 @@ class ServiceNow:
 
     async def token(self, request: Request) -> Response:
         form = parse_qs((await request.body()).decode())
-        expected = "Basic " + base64.b64encode(b"client:client-secret").decode()
-        if request.headers.get("authorization") != expected or form.get("grant_type") != ["client_credentials"]:
+        expected = {"grant_type": "client_credentials", "client_id": "client", "client_secret": "client-secret"}
+        if form != {name: [value] for name, value in expected.items()}:
             return JSONResponse({"error": "access_denied"}, 401)
         self.issued += 1
         self.tokens.add(f"token-{self.issued}")
@@ -134,7 +135,12 @@ class ServiceNow:
         record = self.records.get(request.path_params["sys_id"])
         if record is None:
             return self._answer(request, JSONResponse({"error": {"message": "No Record found"}}, 404))
-        record |= await request.json()
+        update = await request.json()
+        journal = {name: record.get(name, "") + value for name, value in update.items() if name == "work_notes"}
+        record |= update | journal
+        if self.lost_answers:
+            self.lost_answers -= 1
+            return self._answer(request, Response(status_code=502))
         return self._answer(request, JSONResponse({"result": record}))
 
     def _refused(self, request: Request) -> Response | None:

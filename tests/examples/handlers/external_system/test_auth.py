@@ -13,7 +13,8 @@ from starlette.routing import Route
 
 from examples.handlers import external_system
 from examples.handlers.external_system.send import TargetUnavailable
-from worker import Context, Event, GiveUp
+from receiver.settings import SettingsError
+from worker import Context, Event, GiveUp, RetryLater
 
 if TYPE_CHECKING:
     from tests.examples.handlers.external_system.conftest import Configure
@@ -62,24 +63,31 @@ async def test_each_kind_arrives(  # noqa: PLR0917 - four are fixtures
     assert seen[0].headers["x-tenant"] == "t"
 
 
-async def test_a_secret_that_the_target_repeats_is_hidden(
+@pytest.mark.parametrize(
+    ("kind", "secrets"),
+    [("bearer", {"token": "S3CRET"}), ("basic", {"username": "user", "password": "S3CRET"})],
+)
+async def test_a_secret_that_the_target_repeats_is_hidden(  # noqa: PLR0917 - five are fixtures
     serve: Callable[[Starlette], str],
     configure: "Configure",
     context: Callable[..., Context],
     sample: Callable[..., Event],
     tmp_path: Path,
+    kind: str,
+    secrets: dict[str, str],
 ) -> None:
     """Dead letters are read by people: the target's answer is cut and holds none of our secrets."""
 
     async def repeat(request: Request) -> Response:
         return PlainTextResponse(f"bad token {request.headers['authorization']}\n" + "x" * 1000, 400)
 
-    (tmp_path / "t.toml").write_text(FILE + 'kind = "bearer"')
+    (tmp_path / "t.toml").write_text(FILE + f'kind = "{kind}"')
     app = Starlette(routes=[Route("/o", repeat, methods=["POST"])])
-    configure(url=serve(app), target=str(tmp_path / "t.toml"), token="S3CRET")
+    configure(url=serve(app), target=str(tmp_path / "t.toml"), **secrets)
     with pytest.raises(GiveUp) as refused:
         await external_system.update(sample("work_order.completed"), context())
-    assert refused.value.reason.startswith("the external system refused the update with 400: bad token Bearer *** xxx")
+    said = f"the external system refused the update with 400: bad token {kind.title()} *** xxx"
+    assert refused.value.reason.startswith(said)
     assert len(refused.value.reason) < 400
 
 
@@ -100,3 +108,41 @@ async def test_a_token_endpoint_that_is_out_of_order_is_tried_again(
     configure(url=serve(app), target="servicenow", client_id="c", client_secret="s")
     with pytest.raises(TargetUnavailable, match="the token endpoint answered"):
         await external_system.update(sample("work_order.completed"), context())
+
+
+@pytest.mark.parametrize(("credentials", "header"), [("header", "Basic Yzpz"), ("body", None)])
+async def test_the_clients_credentials_go_where_the_file_says(  # noqa: PLR0917 - five are fixtures
+    serve: Callable[[Starlette], str],
+    configure: "Configure",
+    context: Callable[..., Context],
+    sample: Callable[..., Event],
+    tmp_path: Path,
+    credentials: str,
+    header: str | None,
+) -> None:
+    """In the header, where every OAuth2 server has to take them, or in the body, where some insist on them."""
+    seen: list[tuple[str | None, str]] = []
+
+    async def token(request: Request) -> Response:
+        seen.append((request.headers.get("authorization"), (await request.body()).decode()))
+        return Response("{}", 429, {"retry-after": "40"})
+
+    auth = f'kind = "oauth2"\ntoken_url = "{{EXTERNAL_URL}}/token"\nscope = "a"\ncredentials = "{credentials}"'
+    (tmp_path / "t.toml").write_text(FILE + auth)
+    app = Starlette(routes=[Route("/token", token, methods=["POST"])])
+    configure(url=serve(app), target=str(tmp_path / "t.toml"), client_id="c", client_secret="s")
+    with pytest.raises(RetryLater, match="the token endpoint answered 429") as later:
+        await external_system.update(sample("work_order.completed"), context())
+    assert later.value.seconds == 40
+    form = "grant_type=client_credentials&scope=a"
+    assert seen == [(header, form if header else f"{form}&client_id=c&client_secret=s")]
+
+
+@pytest.mark.parametrize("secret", ["tök", "a\nb"])
+def test_a_secret_that_no_header_holds_stops_the_start(configure: "Configure", secret: str) -> None:
+    """Said once at start, without the secret, and not at every event."""
+    with pytest.raises(
+        SettingsError, match=r"^EXTERNAL_TOKEN: expected printable ASCII, as a header holds it"
+    ) as wrong:
+        configure(url="https://erp.example.com", token=secret)
+    assert secret not in str(wrong.value)

@@ -1,12 +1,24 @@
 """`python -m examples.handlers.external_system preview`: the exact request, before anything is sent."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from typer.testing import CliRunner
 
+from examples.handlers import external_system
 from examples.handlers.external_system.__main__ import app
+from receiver.delivery import delivery_id
+from worker import Context, Event
+
+if TYPE_CHECKING:
+    from tests.examples.handlers.external_system.conftest import Configure
 
 runner = CliRunner()
 URL = ["--url", "https://erp.example.com"]
@@ -23,8 +35,34 @@ def test_the_request_is_shown_as_it_would_be_sent() -> None:
     assert result.exit_code == 0
     head, _, body = result.stdout.partition("\n\n")
     assert head.splitlines()[0] == "PATCH https://erp.example.com/api/work-orders/wo_5d2c81"
-    assert "Idempotency-Key: external_system.update:evt_01JBSAMPLE0006" in head
+    delivery = delivery_id("event-id", "evt_01JBSAMPLE0006")
+    assert f"Idempotency-Key: external_system.update:{delivery}" in head.splitlines()
     assert json.loads(body)["status"] == "COMPLETED"
+
+
+@pytest.mark.anyio
+async def test_what_is_shown_is_what_is_sent(
+    serve: Callable[[Starlette], str],
+    configure: "Configure",
+    context: Callable[..., Context],
+    sample: Callable[..., Event],
+) -> None:
+    """Method, URL, headers and body, held against a request of the handler itself."""
+    seen: list[tuple[Request, Any]] = []
+
+    async def take(request: Request) -> Response:
+        seen.append((request, await request.json()))
+        return Response()
+
+    url = serve(Starlette(routes=[Route("/{path:path}", take, methods=["PATCH"])]))
+    configure(url=url)
+    result = runner.invoke(app, ["preview", "work_order.completed", "--json"])
+    [shown] = json.loads(result.stdout)
+    key = shown["headers"]["Idempotency-Key"]
+    await external_system.update(sample("work_order.completed"), context(key=key))
+    [(request, body)] = seen
+    assert (request.method, str(request.url), body) == (shown["method"], shown["url"], shown["body"])
+    assert {name: request.headers[name] for name in shown["headers"]} == shown["headers"]
 
 
 def test_the_steps_before_it_are_shown_too() -> None:

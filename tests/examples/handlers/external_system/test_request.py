@@ -45,6 +45,8 @@ def event(event_of: Callable[..., Event]) -> Event:
         ('x = { from = "work_order.none", default = "event.occurred_at" }', "2026-11-03T09:12:55+01:00"),
         ('x = { text = "{work_order.status} by {actor.name}{work_order.none}" }', "Done by João"),
         ('x = { text = "{actor.name}", max_length = 2 }', "Jo"),
+        ('x = { text = "{work_order.tasks.0.ok}: {work_order.n}{work_order.tasks}" }', "true: 3"),
+        ('x = { text = "{work_order.none}", default = "event.id" }', "e1"),
         ("x = { value = true }", True),
         ('x = { from = "work_order.at", format = "date" }', "2026-11-03"),
         ('x = { from = "work_order.at", format = "utc" }', "2026-11-02 23:30:00"),
@@ -64,6 +66,7 @@ def test_where_a_field_has_its_value_from(event: Event, field: str, expected: An
         'x = "work_order.status.deeper"',
         'x = "work_order.tasks.9.t"',
         'x = { from = "work_order.naive", format = "utc" }',
+        'x = { text = "by {work_order.none}, {work_order.tasks}" }',
         'x = { from = "work_order.n", format = "date" }',
         'x = { each = "work_order.status", fields = { y = "t" } }',
     ],
@@ -117,7 +120,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(fields=st.dictionaries(st.sampled_from(["id", "code", "status", "tasks", "site", "finished_at"]), _JSON))
 @pytest.mark.parametrize("name", ["generic_rest", "sap_maintenance_order", "servicenow"])
 def test_any_event_is_a_request_or_a_clear_refusal(

@@ -59,16 +59,26 @@ async def test_a_record_that_never_rests_is_left_for_later(
         await external_system.update(finished, context())
 
 
+async def test_a_change_in_between_does_not_keep_the_circuit_open(
+    sap: "Sap", context: Callable[..., Context], finished: Event
+) -> None:
+    """412 to the probe is an answer like any other: the update goes on with the next reading."""
+    await context().redis.set("glartek:external:sap-maintenance-order:breaker:failures", 5)
+    sap.after_read.append(lambda: sap.change("4000123"))
+    await external_system.update(finished, context())
+    assert [status for _, status in sap.seen] == [200, 412, 200, 204]
+
+
 async def test_an_older_event_that_waited_on_412_is_stale(
     sap: "Sap", context: Callable[..., Context], finished: Event, sample: Callable[..., Event]
 ) -> None:
     """The stale guard is asked again after 412, so that the newer update stays."""
     newer = sample("work_order.completed", code="4000123", name="newer")
     moment = Moment.of(newer, context())
-    key = "glartek:external:sap-maintenance-order:wo_5d2c81"
+    key = "glartek:external:sap-maintenance-order:wo_5d2c81:sent"
 
     async def keep() -> None:
-        await ctx.redis.set(key, f"{moment.occurred + 1} 0")
+        await ctx.redis.execute_command("HSET", key, "newer", f"{moment.occurred + 1} 0")
 
     def a_newer_one_is_applied() -> None:
         sap.change("4000123", MaintenanceOrderDesc="newer")

@@ -1,11 +1,13 @@
 """A finished Work Order and ServiceNow's Table API: OAuth2, sys_id by number, limits by the hour."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from examples.handlers import external_system
+from examples.handlers.external_system.send import TargetUnavailable
 from worker import Context, Event, GiveUp, RetryLater
 
 if TYPE_CHECKING:
@@ -26,33 +28,43 @@ async def test_the_record_with_the_number_is_closed(
     """A token, the sys_id of the number, then the update, in ServiceNow's own writing of times."""
     await external_system.update(finished, context())
     assert servicenow.seen == [("GET", 200), ("PATCH", 200)]
-    assert servicenow.records[SYS_ID] | {"work_notes": ""} == {
+    assert servicenow.records[SYS_ID] | {"close_notes": ""} == {
         "number": "WO0012",
         "state": "7",
         "work_start": "2026-11-03 08:41:07",
         "work_end": "2026-11-03 09:12:55",
         "correlation_id": "wo_5d2c81",
-        "work_notes": "",
+        "close_notes": "",
     }
 
 
-async def test_one_token_serves_many_updates(
+async def test_an_update_repeated_after_a_lost_answer_leaves_the_record_as_once(
     servicenow: "ServiceNow", context: Callable[..., Context], finished: Event
 ) -> None:
-    """A token is kept until shortly before it ends."""
-    for _ in range(3):
+    """The Table API knows no idempotency key: what is sent is the same once or twice, and no journal grows."""
+    servicenow.lost_answers = 1
+    with pytest.raises(TargetUnavailable):
         await external_system.update(finished, context())
-    assert servicenow.issued == 1
+    once = dict(servicenow.records[SYS_ID])
+    await external_system.update(finished, context(attempt=2))
+    assert servicenow.records[SYS_ID] == once
 
 
-async def test_a_token_taken_back_is_renewed_once(
-    servicenow: "ServiceNow", context: Callable[..., Context], finished: Event
+async def test_one_token_serves_many_updates_at_once(
+    servicenow: "ServiceNow", context: Callable[..., Context], sample: Callable[..., Event]
 ) -> None:
-    """401 means one new token; a second 401 is a dead letter."""
-    await external_system.update(finished, context())
+    """A token is fetched once and kept until shortly before it ends; one taken back is renewed once, for all."""
+    ctx = context()
+    events = [sample("work_order.completed", id=f"wo_{number}", code="WO0012") for number in range(5)]
+
+    async def tokens_after_all_updates() -> int:
+        await asyncio.gather(*(external_system.update(event, ctx) for event in events))
+        return servicenow.issued
+
+    assert await tokens_after_all_updates() == 1
+    assert await tokens_after_all_updates() == 1
     servicenow.tokens.clear()
-    await external_system.update(finished, context())
-    assert servicenow.issued == 2
+    assert await tokens_after_all_updates() == 2
 
 
 async def test_a_new_token_that_is_refused_too_is_a_dead_letter(

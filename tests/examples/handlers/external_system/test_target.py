@@ -51,6 +51,18 @@ def test_a_file_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
             "t.toml:6: auth: expected token_url to begin with {EXTERNAL_URL}/ or https://",
         ),
         (GOOD + '[auth]\nscope = "x"\n', "t.toml:6: auth: expected scope only with"),
+        (GOOD + '[auth]\ncredentials = "body"\n', "t.toml:6: auth: expected credentials only with"),
+        (
+            GOOD + 'x = { value = "a", max_length = 3 }',
+            "t.toml:6: fields.x: expected max_length with from or text only",
+        ),
+        (GOOD + 'x = { each = "a", fields = { b = "c" }, default = "d" }', "t.toml:6: fields.x: expected default with"),
+        (GOOD + '[headers]\nA = "1"\n"B C" = "2"\n', "t.toml:6: headers: expected a header's name and printable ASCII"),
+        (GOOD + '[headers]\nA = "1\\n2"\n', "t.toml:6: headers: expected a header's name and printable ASCII, got 'A'"),
+        (
+            GOOD.replace("{work_order.id}", "{lookup}") + "[lookup]\npath = '/x/{lookup}'\ntake = 'x'\n",
+            "t.toml:1: expected {lookup} in path only",
+        ),
         (GOOD + "[lookup]\ntake = 'x'\n", "t.toml:6: lookup.path: is missing"),
         (GOOD.partition("[fields]")[0], "t.toml:1: fields: is missing"),
         (GOOD + "[fields", "t.toml:6: not TOML: "),

@@ -13,6 +13,7 @@ from structlog.testing import LogCapture
 
 from examples import sink
 from examples.handlers import external_system
+from examples.handlers.external_system import order
 from examples.handlers.external_system.send import TargetUnavailable, Unanswered
 from receiver.settings import SettingsError
 from worker import Context, Event, GiveUp, RetryLater
@@ -91,6 +92,16 @@ async def test_every_try_has_the_same_key(
     ]
 
 
+async def test_a_target_that_says_at_once_is_given_a_second(
+    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+) -> None:
+    """`Retry-After: 0` uses up no try: without a pause it would be a loop."""
+    target.orders = sink.Orders(answers=deque([503]), retry_after="0")
+    with pytest.raises(RetryLater) as later:
+        await external_system.update(at(0), context())
+    assert later.value.seconds == 1
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_honoured_by_everyone(
     target: sink.External, context: Callable[..., Context], at: Callable[..., Event], status: int
@@ -157,6 +168,34 @@ async def test_an_older_event_may_come_after_a_newer_one_that_was_refused(
         await external_system.update(at(3, "bad"), context(key="bad"))
     await external_system.update(at(2, "second"), context(key="second"))
     assert target.work_orders["wo_1"]["status"] == "second"
+
+
+async def test_a_refusal_after_a_failure_stands_in_nobodys_way(
+    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+) -> None:
+    """Only what the target may still have counts: of three sent, the one that was refused does not."""
+    target.orders.answers.extend([500, 500, 422])
+    with pytest.raises(TargetUnavailable):
+        await external_system.update(at(2, "uncertain"), context(key="uncertain"))
+    with pytest.raises(TargetUnavailable):
+        await external_system.update(at(4, "bad"), context(key="bad"))
+    with pytest.raises(GiveUp):
+        await external_system.update(at(4, "bad"), context(key="bad", attempt=2))
+    await external_system.update(at(1, "older than what may be there"), context(key="old"))
+    assert target.work_orders == {}
+    await external_system.update(at(3, "newest"), context(key="newest"))
+    assert target.work_orders["wo_1"]["status"] == "newest"
+    kept = await context().redis.execute_command("HGETALL", "glartek:external:generic-rest:wo_1:sent")
+    assert list(kept) == [b"newest"]
+
+
+async def test_a_run_is_over_before_its_turn_is(context: Callable[..., Context]) -> None:
+    """Whatever takes too long is stopped while nobody else can have the turn."""
+    ctx = context()
+    with pytest.raises(TimeoutError):
+        async with order.turn(ctx, "wo", order.Moment(1, 1), within=0.05):
+            await asyncio.sleep(60)
+    assert await ctx.redis.exists("wo:turn")
 
 
 async def test_events_of_the_same_moment_apply_in_the_order_received(
