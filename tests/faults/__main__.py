@@ -29,7 +29,11 @@ def main(
     naive: Annotated[bool, typer.Option("--naive", help="Against a naive receiver, which loses events.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
 ) -> None:
-    """Two receivers, two workers and Valkey under kills, frozen and full memory, outages and lost connections."""
+    """Two receivers, two workers and Valkey under kills, frozen and full memory, outages and lost connections.
+
+    Two of the three handlers have a real effect: a row in the audit log, and an update of an external system that
+    fails, loses answers and answers late. What is there in the end is held against what was done.
+    """
     if keep and keep.exists() and any(keep.iterdir()):
         raise typer.BadParameter("expected a folder that is new or empty", param_hint="--keep")
     order = Order(random.randrange(10_000) if seed is None else seed, seconds, rate, naive)

@@ -59,6 +59,19 @@ class Chaos:
         await asyncio.sleep(fault.seconds)
         self._proxy.loss = QUIET
 
+    async def _target(self, fault: Fault) -> None:
+        """The external system fails, says when to come again, takes updates without an answer, or takes its time."""
+        orders = {
+            "refuse for now": {"answers": [500, 503, 408] * 20},
+            "ask for a pause": {"answers": [429] * 3, "retry_after": 1},
+            "lose answers": {"answers": [502] * 20, "applied": True},
+            "answer late": {"delay": 1.4},
+        }
+        control = f"{self._cluster.sink_url}/control/external"
+        await self._cluster.http.post(control, json=orders[fault.kind])
+        await asyncio.sleep(fault.seconds)
+        await self._cluster.http.post(control, json={})
+
     async def _valkey(self, fault: Fault) -> None:
         began = time.time()
         match fault.kind:

@@ -19,6 +19,7 @@ from tests.faults import effects
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-for-the-faults-0123456789"
+AUDIT_LOG = "audit.db"
 STOPS_WITHIN = 20.0
 """Seconds in which a process has to be gone after SIGTERM."""
 
@@ -124,6 +125,7 @@ class Cluster:
     """All members, and direct ways to look at them past the proxy."""
 
     valkey: Member
+    sink: Member
     receivers: list[Member]
     workers: list[Member]
     urls: list[str]
@@ -132,10 +134,11 @@ class Cluster:
     directory: Path
     proxy_port: int
     valkey_port: int
+    sink_url: str
 
     @property
     def members(self) -> list[Member]:
-        return [self.valkey, *self.receivers, *self.workers]
+        return [self.valkey, self.sink, *self.receivers, *self.workers]
 
     async def health(self, index: int) -> dict[str, object]:
         """What a receiver says of itself; empty when it says nothing."""
@@ -156,7 +159,7 @@ async def running(kind: Kind, directory: Path) -> AsyncIterator[Cluster]:
         tasks = [asyncio.create_task(cluster.valkey.live())]
         stack.push_async_callback(_stop, tasks)
         await cluster.valkey.until_ready()
-        tasks += [asyncio.create_task(member.live()) for member in (*cluster.receivers, *cluster.workers)]
+        tasks += [asyncio.create_task(member.live()) for member in cluster.members[1:]]
         yield cluster
 
 
@@ -167,13 +170,16 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _cluster(kind: Kind, directory: Path) -> Cluster:
-    valkey_port, proxy_port, *ports = _free_ports(4)
+    valkey_port, proxy_port, sink_port, *ports = _free_ports(5)
+    sink_url = f"http://127.0.0.1:{sink_port}"
     redis = Redis(port=valkey_port, socket_timeout=2)
     env = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "REDIS_URL": f"redis://127.0.0.1:{proxy_port}/0",
         "WEBHOOK_TOKEN": TOKEN,
+        "EXTERNAL_URL": sink_url,
+        "AUDIT_DATABASE_URL": f"sqlite:///{directory / AUDIT_LOG}",
         effects.DIRECTORY: str(directory),
         **kind.env,
     }
@@ -188,6 +194,7 @@ def _cluster(kind: Kind, directory: Path) -> Cluster:
 
     cluster = Cluster(
         valkey=Member("valkey", _valkey(valkey_port, directory), {}, directory / "valkey.log", valkey_is_ready),
+        sink=member("sink", ["-m", "examples.sink", "--port", str(sink_port)]),
         receivers=[
             member(f"receiver-{i}", kind.receiver, PORT=str(port), SPOOL_PATH=str(_spool(kind, directory, i)))
             for i, port in enumerate(ports)
@@ -199,7 +206,9 @@ def _cluster(kind: Kind, directory: Path) -> Cluster:
         directory=directory,
         proxy_port=proxy_port,
         valkey_port=valkey_port,
+        sink_url=sink_url,
     )
+    cluster.sink.ready = lambda: _is_there(cluster.http, f"{sink_url}/recorded/external")
     for index, receiver in enumerate(cluster.receivers):
         receiver.ready = lambda index=index: _answers(cluster, index)  # type: ignore[misc]
     return cluster
@@ -214,6 +223,12 @@ def _valkey(port: int, directory: Path) -> list[str]:
         *(server_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--daemonize", "no"),
         *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"),
     ]
+
+
+async def _is_there(http: httpx2.AsyncClient, url: str) -> bool:
+    with suppress(httpx2.HTTPError):
+        return (await http.get(url)).is_success
+    return False
 
 
 async def _at_once() -> bool:

@@ -1,6 +1,7 @@
 """The harness's handlers: three for every event, which leave a trace of each run and misbehave in a fixed way.
 
-One of them takes the events of each subject in order, so that the faults meet deliveries that wait in line, too.
+One takes the events of each subject in order, so that the faults meet deliveries that wait in line, too. The other two
+have the real effect of an example: a row in the audit log, and an update of the external system for a Work Order.
 
 How long one takes, whether it fails first and whether it gives up follow from the event and the handler alone, so
 that every run of the harness, and every attempt, meets the same behaviour.
@@ -8,10 +9,12 @@ that every run of the harness, and every attempt, meets the same behaviour.
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Self
 
+from examples.handlers import audit_log, external_system
 from tests.faults import effects
 from worker.event import Event
 from worker.routes import Context, GiveUp, Routes, ordered
@@ -39,14 +42,22 @@ class Manner:
         )
 
 
-async def act(event: str, handler: str, attempt: int) -> None:
-    """One run: its start, its time, its end, each as a line in this process's journal."""
+async def _nothing() -> None: ...
+
+
+async def act(event: str, handler: str, attempt: int, effect: Callable[[], Awaitable[None]] = _nothing) -> None:
+    """One run: its start, its time, its effect if it has one, its end, as lines in this process's journal."""
     manner, write = Manner.of(event, handler), _journal().write
     write("start", event, handler, attempt)
     try:
         await asyncio.sleep(manner.seconds)
+        if attempt > manner.failures and not manner.gives_up:
+            await effect()
     except asyncio.CancelledError:
         write("cancelled", event, handler, attempt)
+        raise
+    except Exception:
+        write("failed", event, handler, attempt)
         raise
     if attempt <= manner.failures:
         write("failed", event, handler, attempt)
@@ -61,13 +72,20 @@ async def notify(event: Event, ctx: Context) -> None:
 
 
 async def append(event: Event, ctx: Context) -> None:
-    await act(event.id or "", NAMES[1], ctx.attempt)
+    await act(event.id or "", NAMES[1], ctx.attempt, lambda: audit_log.append(event, ctx))
 
 
 async def update(event: Event, ctx: Context) -> None:
-    await act(event.id or "", NAMES[2], ctx.attempt)
+    is_about_work = event.subject is not None and event.subject.kind == "work_order"
+    effect = (lambda: external_system.update(event, ctx)) if is_about_work else _nothing
+    await act(event.id or "", NAMES[2], ctx.attempt, effect)
 
 
-ROUTES: Routes = {"*": [notify, append, ordered(update)]}
+def configure() -> None:
+    audit_log.configure()
+    external_system.configure()
+
+
+ROUTES: Routes = {"*": [ordered(notify), append, update]}
 
 _journal = cache(effects.journal)

@@ -17,7 +17,11 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that a run leaves behind. `trouble` are the spans in which Valkey could not do its work."""
+    """Everything that a run leaves behind.
+
+    `trouble` are the spans in which Valkey could not do its work, `other_sides` what does not hold in the external
+    system and in the audit log.
+    """
 
     acknowledged: set[str]
     runs: Sequence[Run]
@@ -25,6 +29,7 @@ class Evidence:
     books: Books
     handlers: Sequence[str]
     trouble: Sequence[tuple[float, float]] = ()
+    other_sides: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

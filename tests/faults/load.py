@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 
@@ -17,15 +18,22 @@ PATIENCE = 10.0
 GIVE_UP = 25.0
 """Seconds after which a delivery that got no 200 is not tried again."""
 
+BEGAN = datetime(2026, 11, 3, 9, tzinfo=UTC)
+DISORDER = 5.0
+"""Seconds by which an event may be sent too early or too late: later ones of its subject come before it."""
 SUBJECTS = 50
 """Work Orders and Actions that the events are about."""
 
 
 @dataclass
 class Answers:
-    """What the sender saw. `slowest` is in seconds; a delivery without any answer within the time counts in full."""
+    """What the sender saw, and each event's Work Order and time where it is about one.
+
+    `slowest` is in seconds; a delivery without any answer within the time counts in full.
+    """
 
     acknowledged: set[str] = field(default_factory=set)
+    work_orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     unique: int = 0
     duplicates: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -63,7 +71,12 @@ class Load:
         event = f"{self._name}-{number:06d}"
         kind = self._rng.choice(CATALOG)
         payload = kind.sample() | {"id": event, "type": kind.name}
-        payload[kind.name.partition(".")[0]]["id"] = f"subject-{self._rng.randrange(SUBJECTS)}"
+        subject = f"subject-{self._rng.randrange(SUBJECTS)}"
+        payload[kind.name.partition(".")[0]]["id"] = subject
+        happened = BEGAN + timedelta(seconds=number / self._rate + self._rng.uniform(-DISORDER, DISORDER))
+        payload["occurred_at"] = happened.isoformat()
+        if kind.name.startswith("work_order."):
+            self.answers.work_orders[event] = (subject, payload["occurred_at"])
         body = json.dumps(payload).encode()
         waits = [0.0]
         dice = self._rng.random()

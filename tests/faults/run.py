@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from receiver.connection import TROUBLE
-from tests.faults import books, effects, handlers, schedule
+from tests.faults import books, effects, handlers, other_sides, schedule
 from tests.faults.chaos import Chaos
 from tests.faults.cluster import TOKEN, Cluster, Kind, running
 from tests.faults.ledger import Evidence
@@ -28,6 +28,8 @@ KIT = Kind(
         "RETRY_CAP": "2s",
         "SHUTDOWN_GRACE": "1s",  # shorter than the slowest handlers, so that SIGTERM interrupts some
         "LOG_FORMAT": "json",
+        "EXTERNAL_TIMEOUT": "1s",
+        "EXTERNAL_BREAKER_OPEN": "1s",
     },
 )
 NAIVE = Kind(receiver=("-m", "tests.faults.naive", "receiver"), worker=("-m", "tests.faults.naive", "worker"), env={})
@@ -53,8 +55,8 @@ async def run(order: Order, directory: Path, tell: Callable[[str], None]) -> Ver
         running(order.kind(), directory) as cluster,
         Proxy(cluster.proxy_port, cluster.valkey_port, order.seed) as proxy,
     ):
-        for receiver in cluster.receivers:
-            await receiver.until_ready()
+        for member in (cluster.sink, *cluster.receivers):
+            await member.until_ready()
         load = Load(
             [f"{url}/webhooks/glartek/{TOKEN}" for url in cluster.urls],
             seed=order.seed, rate=order.rate, seconds=order.seconds,
@@ -90,11 +92,13 @@ async def _is_drained(cluster: Cluster) -> bool:
 
 async def _evidence(order: Order, cluster: Cluster, load: Load, chaos: Chaos) -> Evidence:
     runs = list(effects.read(cluster.directory))
+    others: list[str] = []
     if order.naive:
         found = await books.read_naive(cluster.redis, handlers.NAMES)
         # nobody keeps what gave up: the handler's word is all there is
         found.outcomes |= {(run.event, run.handler): books.Recorded("dead") for run in runs if run.how == "gave up"}
     else:
         found = await books.read(cluster.redis, handlers.NAMES)
+        others = await other_sides.mistakes(cluster, runs, load.answers.work_orders)
     kills = {life: kill for member in cluster.members for life, kill in member.kills.items()}
-    return Evidence(load.answers.acknowledged, runs, kills, found, handlers.NAMES, chaos.trouble)
+    return Evidence(load.answers.acknowledged, runs, kills, found, handlers.NAMES, chaos.trouble, others)

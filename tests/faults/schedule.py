@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Lane = Literal["receivers", "workers", "valkey", "connections"]
+Lane = Literal["receivers", "workers", "valkey", "connections", "target"]
 
 AWAY_SHARE = 0.2
 """Of the whole run: how long Valkey is taken away once; 30 s in 150."""
@@ -40,6 +40,7 @@ def plan(seed: int, seconds: float) -> list[Fault]:
         *_in_turn("workers", rng, seconds, pause=(3, 8), of=_strikes(rng, both=0.15)),
         *_in_turn("connections", rng, seconds, pause=(5, 15), of=(("drop", 0, rng.uniform(2, 4)) for _ in _for_ever())),
         *_in_turn("valkey", rng, seconds, pause=(2, 6), of=_valkey(rng, seconds)),
+        *_in_turn("target", rng, seconds, pause=(2, 5), of=_mishaps(rng)),
     ]
     return sorted(faults)
 
@@ -62,6 +63,14 @@ def _strikes(rng: random.Random, *, both: float) -> Iterator[tuple[str, int, flo
     while True:
         target = -1 if rng.random() < both else rng.randrange(2)
         yield rng.choice(["kill", "terminate"]), target, rng.uniform(0.1, 1.5)
+
+
+def _mishaps(rng: random.Random) -> Iterator[tuple[str, int, float]]:
+    """Rounds of every way in which an external system fails for now, in a random order."""
+    while True:
+        kinds = ["refuse for now", "ask for a pause", "lose answers", "answer late"]
+        rng.shuffle(kinds)
+        yield from ((kind, 0, rng.uniform(1, 3)) for kind in kinds)
 
 
 def _valkey(rng: random.Random, seconds: float) -> Iterator[tuple[str, int, float]]:

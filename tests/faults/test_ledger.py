@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from receiver.delivery import delivery_id
+from tests.faults import other_sides
 from tests.faults.books import Books, Recorded
 from tests.faults.cluster import Kill
 from tests.faults.effects import How, Journal, Run, read
 from tests.faults.ledger import Evidence, account, disagreements, repeats
 from tests.faults.schedule import plan
+
+
+def key_of(event: str) -> str:
+    """The idempotency key under which the external system should see an event."""
+    return f"handlers.update:{delivery_id('event-id', event)}"
+
 
 KILLED, TERMINATED = signal.SIGKILL, signal.SIGTERM
 
@@ -110,6 +118,44 @@ def test_books_that_agree_say_nothing_and_books_that_do_not_say_where() -> None:
     assert disagreements(evidence(state="done")) == ["a.handler: did 0, recorded done 1"]
 
 
+WORK_ORDERS = {"first": ("wo", "2026-11-03T09:00"), "last": ("wo", "2026-11-03T09:05")}
+
+
+@pytest.mark.parametrize(
+    ("state", "applied", "expected"),
+    [
+        ({"wo": "2026-11-03T09:05"}, ["first", "last"], []),
+        ({"wo": "2026-11-03T09:00"}, ["last", "first"], ["wo is of 2026-11-03T09:00, its last event of"]),
+        ({}, [], ["wo is of None"]),
+        ({"wo": "2026-11-03T09:05", "other": "2026"}, ["last"], ["other is of 2026, its last event of None"]),
+        ({"wo": "2026-11-03T09:05"}, ["last", "last"], [f"{key_of('last')} was applied 2 times"]),
+        ({"wo": "2026-11-03T09:05"}, ["last", "unknown"], [f"{key_of('unknown')} is no event's key"]),
+    ],
+)
+def test_the_external_system_is_held_to_the_last_event_and_to_one_key_for_each(
+    state: dict[str, str], applied: list[str], expected: list[str]
+) -> None:
+    """An older state, a Work Order too few or too many, a key applied twice or out of nowhere: each is told."""
+    recorded = {
+        "work_orders": {name: {"updated_at": time} for name, time in state.items()},
+        "requests": [{"idempotency_key": key_of(event), "applied": True} for event in applied],
+    }
+    found = list(other_sides.in_external_system(recorded, ["first", "last"], WORK_ORDERS))
+    assert [line.startswith(f"external system: {start}") for line, start in zip(found, expected, strict=True)] == [
+        True for _ in expected
+    ]
+
+
+def test_the_audit_log_is_held_to_every_event_once() -> None:
+    """Twice, not at all, or without having been done."""
+    assert list(other_sides.in_audit_log(["a", "b"], {"a", "b"})) == []
+    assert list(other_sides.in_audit_log(["a", "a", "c"], {"a", "b"})) == [
+        "audit log: a is there 2 times",
+        "audit log: b is not there",
+        "audit log: c was not done",
+    ]
+
+
 def test_effects_are_read_as_they_were_written(tmp_path: Path) -> None:
     """A start without an end is a run without an end, whatever came of the process."""
     journal = Journal(tmp_path, "worker-0.1")
@@ -129,6 +175,7 @@ def test_a_seed_is_a_plan() -> None:
     assert {fault.kind for fault in plan(1, 120)} >= {
         *("kill", "terminate", "drop", "freeze"),
         *("lower its memory limit", "fill its memory", "take away"),
+        *("refuse for now", "ask for a pause", "lose answers", "answer late"),
     }
 
 

@@ -79,8 +79,14 @@ def judge_kit(evidence: Evidence, answers: Answers, cluster: Cluster, drained_af
     verdict.numbers["Redis: accepted, unique"] = books.counts.get("accepted", 0)
     verdict.numbers["Redis: duplicates dropped"] = books.counts.get("duplicates", 0)
     verdict.numbers["both ledgers agree"] = "no" if lines else "yes"
-    broken = [*verdict.broken, *(["both ledgers agree"] if lines else [])]
-    return Verdict(verdict.numbers, broken, verdict.details | {"disagreement": lines})
+    others = list(evidence.other_sides)
+    verdict.numbers["external system and audit log hold it"] = "no" if others else "yes"
+    broken = [
+        *verdict.broken,
+        *(["both ledgers agree"] if lines else []),
+        *(["external system and audit log hold it"] if others else []),
+    ]
+    return Verdict(verdict.numbers, broken, verdict.details | {"disagreement": lines, "other sides": others})
 
 
 def _percentile(seconds: Sequence[float], share: float) -> float:
