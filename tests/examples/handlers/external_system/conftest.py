@@ -40,6 +40,7 @@ class Sap:
     sessions: dict[str, str] = field(default_factory=dict)
     seen: list[tuple[str, int]] = field(default_factory=list)
     after_read: list[Callable[[], None]] = field(default_factory=list)
+    lost_answers: int = 0
 
     def app(self) -> Starlette:
         path = "/sap/opu/odata/sap/API_MAINTENANCEORDER/MaintenanceOrder('{order}')"
@@ -82,6 +83,9 @@ class Sap:
         if request.headers["if-match"] != self._etag(order):
             return Response(status_code=412)
         self.change(order, **await request.json())
+        if self.lost_answers:
+            self.lost_answers -= 1
+            return Response(status_code=502)
         return Response(status_code=204)
 
     def _etag(self, order: str) -> str:

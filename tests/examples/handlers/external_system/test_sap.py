@@ -35,6 +35,19 @@ async def test_the_order_has_the_work_orders_times(
     }
 
 
+async def test_an_update_repeated_after_a_lost_answer_reads_the_new_etag(
+    sap: "Sap", context: Callable[..., Context], finished: Event
+) -> None:
+    """SAP knows no idempotency key: the repeat is of the record as it is now, and leaves it as once."""
+    sap.lost_answers = 1
+    with pytest.raises(TargetUnavailable, match="answered 502"):
+        await external_system.update(finished, context())
+    once = dict(sap.orders["4000123"])
+    await external_system.update(finished, context(attempt=2))
+    assert [status for _, status in sap.seen] == [200, 502, 200, 204]
+    assert sap.orders["4000123"] == once
+
+
 async def test_a_session_that_ended_is_begun_anew(sap: "Sap", context: Callable[..., Context], finished: Event) -> None:
     """403 with `x-csrf-token: Required` means a new token and session, not a dead letter."""
     sap.after_read.append(sap.sessions.clear)
