@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+export PYTHONDONTWRITEBYTECODE :=
+# Set to nothing: else every process that the tests and the demo start compiles the kit anew.
 
 .PHONY: demo run test coverage check faults fuzz bench format docs lock clean
 
@@ -17,7 +19,7 @@ test: $(INSTALLED)    ## the tests, against a real Valkey and real processes
 
 coverage: $(INSTALLED) ## the same, and which lines they ran
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov
-SIDE_BY_SIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)   ## format, lint, strict types
 	@$(BIN)/ruff format --check .
@@ -33,6 +35,7 @@ format: $(INSTALLED)  ## put the code in its form
 
 faults: $(INSTALLED)  ## kill, freeze, fill and disconnect everything while events arrive; the ledger at the end
 	@$(BIN)/python -m tests.faults
+	@$(BIN)/python -m pytest -m faults
 
 fuzz: $(INSTALLED)    ## ten thousand strange requests at the whole kit, other ones each time
 	@FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/end_to_end/test_fuzz.py

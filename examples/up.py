@@ -30,7 +30,7 @@ from receiver.connection import Server, ServerError, embedded_server, with_paren
 from receiver.settings import EnvSettings, SettingsError, load
 
 WRONG_SETTING = 2
-"""The exit code of a process that was stopped by a setting: starting it again would not help."""
+"""The exit code for a setting that is wrong, or leads to what is not there (an audit database that is away)."""
 _STAND_INS = {
     "TEAMS_WEBHOOK_URL": "/workflows/stand-in/triggers/manual/paths/invoke?sig=stand-in",
     "EXTERNAL_URL": "",
@@ -179,18 +179,19 @@ def _spawn(
     )
 
 
-def _supervise(running: Running, stop: threading.Event) -> int:
-    """Start again whatever dies, until asked to stop; the exit code."""
+def _supervise(running: Running, stop: threading.Event) -> None:
+    """Start again whatever dies, until asked to stop: all of it ran with these settings, so it will again."""
     while not stop.wait(0.2):
-        if running.server is not None and running.server.ensure():
-            typer.echo("Valkey had died and was started again", err=True)
+        try:
+            if running.server is not None and running.server.ensure():
+                typer.echo("Valkey had died and was started again", err=True)
+        except ServerError as error:  # such as a full disk: the receiver has its spool meanwhile, or a 503
+            typer.echo(str(error), err=True)
+            stop.wait(5)
         for name, code in running.dead().items():
-            if code == WRONG_SETTING:
-                return code
             typer.echo(f"{name} had died ({code}) and was started again", err=True)
             running.start(name)
-            stop.wait(1)
-    return 0
+            stop.wait(5 if code == WRONG_SETTING else 1)  # what it needs at its start is away
 
 
 def _greet(running: Running) -> None:
@@ -214,7 +215,7 @@ def main() -> None:
     try:
         with everything(load(UpSettings).data_dir, settings) as running:
             _greet(running)
-            code = _supervise(running, stop)
+            _supervise(running, stop)
     except (SettingsError, ServerError) as error:
         typer.echo(str(error), err=True)
         code = WRONG_SETTING

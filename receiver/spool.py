@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 T = TypeVar("T")
-PATIENCE = 0.3
-"""Seconds that a write waits for other receivers' writes; an answer takes 1 s at most, with Redis's time before it."""
+PATIENCE = 3.0
+"""Seconds that a write waits for those of other receivers, should the disk hesitate: the sender waits ten, and takes
+a 503 for a failure, after which nothing documented says that it sends the event again."""
+OPENING = 5.0
+"""Seconds that a start waits for those of other receivers."""
 
 
 class SpoolError(Exception):
@@ -33,18 +36,25 @@ class Spool:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")  # SQLite blocks: never on the event loop
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=0.5, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, item BLOB NOT NULL)"
-            )
-            self._db.execute("PRAGMA busy_timeout=0")  # from here on `_begin` waits
-            self._measure()
-            self._next = path.with_name(path.name + ".next").open("w")
-            self._lock = path.with_name(path.name + ".drain").open("w")
+            self._db = sqlite3.connect(path, timeout=OPENING, check_same_thread=False, isolation_level=None)
+            with self._beside(
+                ".next"
+            ) as turn:  # one after the other: nobody may write while a new file changes its mode
+                _insist(lambda: fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB), time.monotonic() + OPENING)
+                self._prepare()
+            self._next, self._lock = self._beside(".next"), self._beside(".drain")
         except (sqlite3.Error, OSError) as error:
             raise SpoolError(f"{path}: {error}") from None
+
+    def _beside(self, end: str) -> TextIO:
+        return self.path.with_name(self.path.name + end).open("w")
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, item BLOB NOT NULL)")
+        self._db.execute("PRAGMA busy_timeout=0")  # from here on `_begin` waits
+        self._measure()
 
     async def write(self, items: Sequence[bytes]) -> None:
         """Store all items or none; they are on the disk when this returns. Raises `SpoolError`."""

@@ -9,14 +9,22 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 from arq.connections import ArqRedis
 from redis import Redis
 
 from receiver.connection import connect, embedded
+from tests.forks import Forked, Forks
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "a-test-token-0123456789abcdef"
+
+# The same examples in every run, and no time limit for one: a test that failed fails again, on any machine.
+hypothesis.settings.register_profile(
+    "kit", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("kit")
 
 
 @pytest.fixture(scope="session")
@@ -93,13 +101,18 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 class Process:
     """A command of the kit in a process of its own, its output in a file."""
 
-    def __init__(self, *arguments: str, env: dict[str, str], log: Path) -> None:
+    def __init__(self, *arguments: str, env: dict[str, str], log: Path, forks: Forks) -> None:
         self.log = log
-        self._out = log.open("wb")
+        log.touch()
         environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": str(ROOT), **env}
-        self._process = subprocess.Popen(
-            [sys.executable, *arguments], env=environment, cwd=log.parent, stdout=self._out, stderr=self._out
-        )
+        self._process: subprocess.Popen[bytes] | Forked
+        if arguments[0] == "-m" and "PYTHONPATH" not in env:
+            self._process = forks.start(arguments[1:], environment, log)
+            return
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments], env=environment, cwd=log.parent, stdout=out, stderr=out
+            )
 
     @property
     def pid(self) -> int:
@@ -134,20 +147,26 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
-        finally:
-            self._out.close()
 
 
 Start = Callable[..., Process]
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """What starts the kit's commands quickly."""
+    forks = Forks()
+    yield forks
+    forks.stop()
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, forks: Forks) -> Iterator[Start]:
     """Start `python <arguments>` with exactly the variables given; everything is stopped at the end."""
     started: list[Process] = []
 
     def start_one(*arguments: str, **env: str) -> Process:
-        process = Process(*arguments, env=env, log=tmp_path / f"process-{len(started)}.log")
+        process = Process(*arguments, env=env, log=tmp_path / f"process-{len(started)}.log", forks=forks)
         started.append(process)
         return process
 

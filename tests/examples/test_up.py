@@ -11,6 +11,15 @@ import pytest
 
 from tests.conftest import Process, Start, wait_until
 
+AWAY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def light(tmp_path: Path) -> dict[str, str]:
+    """Settings with which no stand-in is started, and a worker without anything to import."""
+    (tmp_path / "h.py").write_text("async def note(event, ctx): ...\n\n\nROUTES = {'*': [note]}\n")
+    return {"PORT": free_port(), "HANDLERS": "h:ROUTES", "TEAMS_WEBHOOK_URL": AWAY, "EXTERNAL_URL": AWAY}
+
 
 def free_port() -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -51,10 +60,9 @@ def test_a_signal_ends_everything_with_exit_code_0(start: Start, number: signal.
     assert "Traceback" not in kit.output
 
 
-def test_token_and_deliveries_survive_a_kill_of_everything(start: Start, tmp_path: Path) -> None:
+def test_token_and_deliveries_survive_a_kill_of_everything(start: Start, tmp_path: Path, light: dict[str, str]) -> None:
     """After kill -9 of `make run` nothing goes on running, and a restart has the same URL and knows its deliveries."""
-    port = free_port()
-    kit = start("-m", "examples.up", PORT=port)
+    kit = start("-m", "examples.up", **light)
     url = started(kit)
     event = b'{"id": "evt_1", "type": "action.solved", "action": {"id": "a"}}'
     assert httpx2.post(url, content=event).status_code == 200
@@ -62,7 +70,7 @@ def test_token_and_deliveries_survive_a_kill_of_everything(start: Start, tmp_pat
     kit.signal(signal.SIGKILL)
     kit.wait()
     wait_until(lambda: not [pid for pid in pids if is_running(pid)])
-    again = start("-m", "examples.up", PORT=port)
+    again = start("-m", "examples.up", **light)
     assert started(again) == url
     assert httpx2.post(url, content=event).status_code == 200
     redis_url = f"unix://{tmp_path}/.data/valkey/valkey.sock"
@@ -83,6 +91,25 @@ def test_whatever_dies_is_started_again(start: Start) -> None:
     kit.wait_for('"audit_log.append": "done"')
 
 
+def test_a_worker_that_lacks_something_at_a_restart_is_started_again(
+    start: Start, light: dict[str, str], tmp_path: Path
+) -> None:
+    """What ran once runs again when what it needs is back: everything else goes on meanwhile."""
+    (tmp_path / "needs.py").write_text(
+        "from pathlib import Path\n\nfrom receiver.settings import SettingsError\n\n\n"
+        "def configure():\n    if Path('away').exists():\n        raise SettingsError('DATABASE: is away')\n\n\n"
+        "async def note(event, ctx): ...\n\n\nROUTES = {'*': [note]}\n"
+    )
+    kit = start("-m", "examples.up", **light | {"HANDLERS": "needs:ROUTES"})
+    url = started(kit)
+    (tmp_path / "away").touch()
+    os.kill(_child(kit.pid, "worker"), signal.SIGKILL)
+    kit.wait_for("worker had died (2) and was started again")
+    assert _status(url, b'{"id": "evt_3", "type": "action.solved", "action": {"id": "a"}}') == 200
+    (tmp_path / "away").unlink()
+    kit.wait_for('"needs.note": "done"')
+
+
 def _child(pid: int, name: str) -> int:
     wanted = "valkey-server" if name == "Valkey" else f"-m\0{name}"
     return next(c for c in children(pid) if wanted in Path(f"/proc/{c}/cmdline").read_text(encoding="utf-8"))
@@ -101,30 +128,31 @@ def _status(url: str, body: bytes) -> int | None:
         ({"WEBHOOK_TOKEN": "short"}, "WEBHOOK_TOKEN: expected at least 20 characters"),
         ({"HANDLERS": "nowhere:ROUTES"}, "HANDLERS: no module 'nowhere'"),
         ({"DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
-        ({"PORT": "eighty"}, "PORT: expected a valid integer"),
     ],
 )
-def test_a_wrong_setting_stops_the_start(start: Start, settings: dict[str, str], line: str) -> None:
+def test_a_wrong_setting_stops_the_start(
+    start: Start, light: dict[str, str], settings: dict[str, str], line: str
+) -> None:
     """A wrong setting is one clear line and exit code 2, without a traceback."""
-    kit = start("-m", "examples.up", **{"PORT": free_port(), **settings})
+    kit = start("-m", "examples.up", **light | settings)
     assert kit.wait() == 2
     assert line in kit.output
     assert "Traceback" not in kit.output
 
 
-def test_two_at_once_do_not_share_their_data(start: Start) -> None:
+def test_two_at_once_do_not_share_their_data(start: Start, light: dict[str, str]) -> None:
     """A second run in the same folder says that the first one is there."""
-    first = start("-m", "examples.up", PORT=free_port())
+    first = start("-m", "examples.up", **light)
     started(first)
-    second = start("-m", "examples.up", PORT=free_port())
+    second = start("-m", "examples.up", **light | {"PORT": free_port()})
     assert second.wait() == 2
     assert "in use by another run" in second.output
 
 
-def test_an_occupied_port_is_one_line(start: Start) -> None:
+def test_an_occupied_port_is_one_line(start: Start, light: dict[str, str]) -> None:
     """A port that is taken stops the start with what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        kit = start("-m", "examples.up", PORT=str(taken.getsockname()[1]))
+        kit = start("-m", "examples.up", **light | {"PORT": str(taken.getsockname()[1])})
         assert kit.wait() == 2
     assert "stop what is using it, or set HOST or PORT" in kit.output
     assert "Traceback" not in kit.output

@@ -21,6 +21,7 @@ from receiver.connection import connect
 from receiver.delivery import unpack
 from receiver.keys import QUEUE
 from tests.conftest import TOKEN, Process, Server, wait_until
+from tests.forks import Forks
 from tests.receiver.conftest import PATH, Answer, Receiver, Sender, StartReceiver, event, listening, request
 
 MEGABYTE = 1024 * 1024
@@ -28,12 +29,12 @@ SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, or so!").decod
 
 
 @pytest.fixture(scope="module")
-def receiver(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+def receiver(valkey_url: str, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Receiver]:
     """One receiver for most of these tests: what one of them does to it must not hurt the next."""
     folder = tmp_path_factory.mktemp("receiver")
     settings = {"REDIS_URL": valkey_url, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "SPOOL_PATH": str(folder / "spool.db")}
     settings |= {"BODY_TIMEOUT": "0.5", "LOG_LEVEL": "debug"}
-    process = Process("-m", "receiver", env=settings, log=folder / "receiver.log")
+    process = Process("-m", "receiver", env=settings, log=folder / "receiver.log", forks=forks)
     try:
         yield listening(process)
     finally:

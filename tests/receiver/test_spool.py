@@ -210,11 +210,12 @@ def test_a_file_that_may_not_grow_refuses_and_goes_on(start: Start) -> None:
     assert "[b'first', b'last'] 2" in process.output
 
 
-async def test_a_locked_file_is_an_error_and_soon(tmp_path: Path, spool: Spool) -> None:
+async def test_a_locked_file_is_an_error_in_time(tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who holds the file open for writing does not make an answer wait for ever."""
+    monkeypatch.setattr("receiver.spool.PATIENCE", 0.1)
     holder = sqlite3.connect(tmp_path / "spool.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(5):
         with pytest.raises(SpoolError, match="locked"):
             await spool.write([b"1"])
     holder.execute("ROLLBACK")
