@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tests.bench import chart, desk, door, load, report
 from tests.bench.book import Book
-from tests.bench.contenders import bullmq_is_here
+from tests.bench.contenders import why_not_bullmq
 from tests.bench.door import Bench
 from tests.bench.processes import BenchError
 
@@ -63,11 +63,10 @@ def main(
     book = Book()
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-            bullmq = bullmq_is_here()
             tell = _progress(console)
-            if not bullmq:
-                tell("no node or npm here: without Fastify + BullMQ")
-            bench = Bench(Path(directory), book, seconds, rounds, full, bullmq, tell)
+            if why_not := why_not_bullmq():
+                tell(f"without Fastify + BullMQ: {why_not}")
+            bench = Bench(Path(directory), book, seconds, rounds, full, not why_not, tell)
             for name in only or MEASURES:
                 tell(name)
                 gc.collect()
