@@ -59,6 +59,7 @@ def serve() -> None:
                 access_log=False,  # it would print the token
                 server_header=False,
                 date_header=False,
+                proxy_headers=False,  # nobody asks who the sender is: the token says it
                 loop="uvloop",
                 http="httptools",
                 timeout_graceful_shutdown=3,

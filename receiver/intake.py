@@ -25,6 +25,8 @@ from receiver.spool import Spool, SpoolError
 from receiver.together import Together
 
 SCRIPT = Path(__file__).with_name("accept.lua").read_text(encoding="utf-8")
+FLIGHTS = 3
+"""Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
 DRAIN_COUNT = 256
 DRAIN_BYTES = 4 * 1024 * 1024
 PATIENCE = 0.5
@@ -62,7 +64,7 @@ class Intake:
         self._redis, self._keys, self.spool, self._replicas = redis, keys, spool, replicas
         self._script = redis.register_script(SCRIPT)
         self._script_keys = script_keys(keys)
-        self._together: Together[bytes, Fate] = Together(self._to_redis_or_spool)
+        self._together: Together[bytes, Fate] = Together(self._to_redis_or_spool, flights=FLIGHTS)
         self.redis_away = False
         self.redis_full = False
 

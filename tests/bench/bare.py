@@ -26,6 +26,7 @@ def serve(app: Starlette) -> None:
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,
         loop="uvloop",
         http="httptools",
     )

@@ -133,3 +133,22 @@ async def test_what_is_under_way_when_it_stops_is_sent(recorder: Recorder) -> No
     await asyncio.sleep(0.01)
     assert not third.done()
     third.cancel()
+
+
+async def test_several_calls_are_under_way_at_once_each_with_its_share(recorder: Recorder) -> None:
+    """What waits is parted among the flights, none takes a few while there are more, and each has its own answer."""
+    together: Together[int, int] = Together(recorder, flights=3)
+    recorder.open.clear()
+    waiting = [asyncio.create_task(together.add(number)) for number in range(90)]
+    await until(lambda: len(recorder.batches) == 3)
+    assert [len(batch) for batch in recorder.batches] == [30, 20, 16]
+    recorder.open.set()
+    assert await asyncio.gather(*waiting) == [2 * number for number in range(90)]
+    assert sorted(item for batch in recorder.batches for item in batch) == list(range(90))
+
+
+async def test_a_lone_item_is_one_call_however_many_there_may_be(recorder: Recorder) -> None:
+    """Several flights make no more calls than there is something for."""
+    together: Together[int, int] = Together(recorder, flights=3)
+    assert [await together.add(number) for number in (1, 2)] == [2, 4]
+    assert recorder.batches == [[1], [2]]
