@@ -17,7 +17,8 @@ local score = math.max(now, tonumber(redis.call('GET', order) or 0))
 local queued = {} -- one call for all: each call from a script costs as much as its work
 local function store(delivery)
   local record, job_key, job_id, digest, at, key, source, type, subject, job = unpack(delivery)
-  redis.call('HSET', record, 'k', key, 's', source, 't', type, 'd', digest, 'a', at, 'u', subject)
+  redis.call('HSET', record, 'k', key, 't', type, 'd', digest, 'a', at, 'u', subject)
+  if source ~= 'event-id' then redis.call('HSET', record, 's', source) end -- what nearly all have need not be said
   redis.call('SET', job_key, job)
   score = score + 1 / 4096
   queued[#queued + 1] = string.format('%.17g', score)

@@ -26,9 +26,10 @@ supported; one Redis or Valkey with replicas (Sentinel, a managed service) is.
 | `arq:retry:<job>` | string | how often the job was started | while the job exists |
 
 Fields of a delivery's record are single letters because there are millions of them: `k` idempotency key, `s` its
-source, `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event type, `n` duplicates dropped,
-`c` conflicts kept, `u` subject (until the event is routed). A handler's outcome is a field named as the handler (its
-name always has a dot): `<state> <attempt> <ms after a>`, where the state is done, retry or dead.
+source (`event-id` where there is none), `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event
+type, `n` duplicates dropped, `c` conflicts kept, `u` subject (until the event is routed). A handler's outcome is a
+field named as the handler (its name always has a dot): `<state> <attempt> <ms after a>`, where the state is done,
+retry or dead.
 """
 
 from dataclasses import dataclass

@@ -155,7 +155,7 @@ class Desk:
         return {
             "delivery": delivery_id,
             "key": fields.get("k", b"").decode(),
-            "source": fields.get("s", b"").decode(),
+            "source": fields.get("s", b"event-id").decode(),
             "type": fields.get("t", b"").decode(),
             "sha256": fields.get("d", b"").hex(),
             "first_seen": _iso(int(fields.get("a", 0)) / 1000),

@@ -42,7 +42,7 @@ SPOOLED = (
     b"\xda\x0029be1b04504cff71332126686:conflict:bd5c1e71d9a3a279"
 )  # fmt: skip
 RECORD = {
-    "k": b"evt_1", "s": b"event-id", "t": b"action.created", "d": DIGEST[:16], "a": b"1764000000123456",
+    "k": b"evt_1", "t": b"action.created", "d": DIGEST[:16], "a": b"1764000000123456",
     "u": b"action:a1",
 }  # fmt: skip
 
@@ -78,7 +78,7 @@ async def test_an_outcome_is_written_as_version_0_1_writes_it(bench: Bench, deli
     async with bench.working({"*": [make_handler("act", fails_once), make_handler("other", lambda _: give_up())]}):
         await bench.closed(delivery)
     record = await hash_of(bench.redis, KEYS.delivery(ID))
-    assert set(record) == {"k", "s", "t", "d", "a", "h.act", "h.other"}
+    assert set(record) == {"k", "t", "d", "a", "h.act", "h.other"}
     state, attempt, after = record["h.act"].split()
     assert (state, attempt, after.isdigit()) == (b"done", b"2", True)
     dead = await hash_of(bench.redis, KEYS.dead_letter(f"{ID}:h.other"))
