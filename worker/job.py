@@ -23,7 +23,7 @@ from receiver.settings import Settings
 from worker.event import Event, Unreadable, parse
 from worker.outcomes import PARSE, Outcomes, Transition, retry_job
 from worker.retries import Again, Policy, decide
-from worker.routes import Context, Handler, RouteTable, name_of
+from worker.routes import Context, Handler, RetryLater, RouteTable, name_of
 
 PARKED = 60.0
 """Seconds after which a delivery that waits for its turn looks for itself; normally it is called."""
@@ -162,7 +162,8 @@ def _after(kit: Kit, delivery: Delivery, run: Run, error: BaseException) -> Tran
     decision = decide(error, run.tries, age, kit.policy, kit.rng)
     bound = log.bind(delivery=delivery.id, handler=name, attempt=run.attempt, reason=decision.reason)
     if isinstance(decision, Again):
-        bound.warning("handler will be run again", in_s=round(decision.wait, 1))
+        tell = bound.info if isinstance(error, RetryLater) else bound.warning  # it asked for that, nothing is wrong
+        tell("handler will be run again", in_s=round(decision.wait, 1))
         job = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
         return Transition(name, run.attempt, "retry", decision.reason, job, decision.wait)
     bound.error("dead letter")
