@@ -89,6 +89,13 @@ def stock_worker(redis: ArqRedis, functions: Sequence[Function], **options: Any)
     return Worker(functions, redis_pool=redis, **{"poll_delay": 0.01, "handle_signals": False} | serializer | options)
 
 
+async def stopped(task: "asyncio.Task[None]", stop: Callable[[], object]) -> None:
+    """Return when a stock worker has ended; told so again where redis-py swallowed it, as it may before Python 3.12."""
+    while not task.done():
+        stop()
+        await asyncio.wait([task], timeout=0.2)
+
+
 async def put(redis: ArqRedis, job_id: str, job: bytes) -> None:
     """A job on the queue, due at once."""
     await redis.set(f"arq:job:{job_id}", job)

@@ -23,7 +23,7 @@ from receiver import keys
 from receiver.connection import connect
 from receiver.delivery import pack_job, unpack
 from receiver.keys import QUEUE
-from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, function, put, stock_worker, until
+from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, function, put, stock_worker, stopped, until
 from worker.calls import pack
 from worker.leased import UNSUPPORTED, LeasedWorker
 
@@ -227,8 +227,7 @@ async def test_a_job_beside_a_stock_worker_is_run_once(bench: Bench) -> None:
         await running["c"].wait()
         may_end.set()
         await bench.idle()
-    running_stock.cancel()
-    await asyncio.wait([running_stock])
+    await stopped(running_stock, running_stock.cancel)
     assert sorted(runs) == ["a", "b", "c"]
 
 
