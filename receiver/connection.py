@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import structlog
 from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialBackoff
@@ -54,12 +55,38 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
         "retry_on_error": [RedisConnectionError, RedisTimeoutError, OSError, ReadOnlyError],
     }
     if url.startswith("sentinel:"):
-        return _through_sentinel(url, options)
-    if url.startswith("unix:"):
-        options.pop("socket_keepalive")
-    client = ArqRedis(ConnectionPool.from_url(url, **options))
+        client = _through_sentinel(url, options)
+    else:
+        if url.startswith("unix:"):
+            options.pop("socket_keepalive")
+        client = ArqRedis(ConnectionPool.from_url(url, **options))
     client.auto_close_connection_pool = True  # nobody else has this pool
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
     return client
+
+
+class _Cancellable(AbstractConnection):
+    """A connection whose calls can be cancelled at any moment.
+
+    redis-py sends with asyncio.wait_for, which before Python 3.12 swallows a cancellation that arrives together with
+    its result: a handler would run on past its time-out, a worker past its stop. It also costs a task for each call.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
+        if not self.is_connected:
+            await self.connect()
+        elif check_health:
+            await self.check_health()
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command(command)
+        except OSError as error:  # a time-out, too
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"{type(error).__name__} while writing: {error}") from error
+        except BaseException:  # half a command may be on its way
+            await self.disconnect(nowait=True)
+            raise
 
 
 def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:

@@ -7,10 +7,9 @@ the same script. While anything waits in the spool new deliveries queue up behin
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import TypeVar
 
 import msgpack
 import structlog
@@ -36,7 +35,6 @@ REPLICATION = 0.35
 FULL = 0.75
 """Of `maxmemory`: a full Redis cannot even claim jobs, so its queue would never drain again."""
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -97,8 +95,8 @@ class Intake:
         return [Fate.SPOOLED] * len(items)
 
     async def _to_redis(self, items: Sequence[bytes]) -> list[Fate]:
-        answers = await _within(PATIENCE, self._store(batch(items)))
-        return [Fate(fate) for fate in answers]
+        async with asyncio.timeout(PATIENCE):
+            return [Fate(fate) for fate in await self._store(batch(items))]
 
     async def _store(self, packed: bytes) -> list[int]:
         if not self._replicas:
@@ -142,7 +140,8 @@ class Intake:
             log.info("spool drained", deliveries=drained)
 
     async def _look_at_memory(self) -> None:
-        memory = await _within(PATIENCE, self._redis.info("memory"))
+        async with asyncio.timeout(PATIENCE):
+            memory = await self._redis.info("memory")
         limit = memory.get("maxmemory", 0)
         full = bool(limit) and memory["used_memory"] > FULL * limit
         if full != self.redis_full:
@@ -158,23 +157,6 @@ class Intake:
         if self.redis_away:
             log.info("redis is back", spooled=self.spool.depth)
         self.redis_away = False
-
-
-async def _within(seconds: float, call: Awaitable[T]) -> T:
-    """The answer of a Redis call, or TimeoutError in time whatever becomes of the call.
-
-    Cancelling it (as asyncio.timeout would) is not enough: redis-py waits with asyncio.wait_for, which before Python
-    3.12 swallows a cancellation that arrives with the result, so that now and then the call went on and on.
-    """
-    task = asyncio.ensure_future(call)
-    try:
-        await asyncio.wait([task], timeout=seconds)
-        if not task.done():
-            raise TimeoutError
-        return task.result()
-    finally:
-        task.cancel()
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody else will look
 
 
 async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Fate:

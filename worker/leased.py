@@ -33,7 +33,7 @@ from arq.worker import Function, Worker
 from receiver.connection import TROUBLE, insist
 from receiver.delivery import unpack
 from receiver.keys import Keys
-from worker.calls import Bury, Calls, call_hook, is_being_cancelled, pack
+from worker.calls import Bury, Calls, call_hook, pack
 from worker.claims import CLAIM_BYTES, Claim, Claims, Ending
 
 POLL = 0.5
@@ -85,8 +85,6 @@ class LeasedWorker(Worker):
         threading.Thread(target=lambda: asyncio.run(self._renew()), name="lease", daemon=True).start()
         while not (self.burst and await self._is_idle()):
             await self._round()
-            if is_being_cancelled():  # redis-py may have swallowed it, as asyncio.wait_for does before Python 3.12
-                raise asyncio.CancelledError
 
     async def close(self) -> None:
         """Let what was cancelled give its claims back, then close; Redis may be away."""

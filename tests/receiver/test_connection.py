@@ -1,6 +1,7 @@
 """Every form of REDIS_URL leads somewhere, and the embedded server keeps what it was told."""
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio.sentinel import SentinelConnectionPool
 
-from receiver.connection import TROUBLE, ServerError, connect, embedded, insist
+from receiver.connection import TROUBLE, ServerError, connect, embedded, embedded_server, insist
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,35 @@ def test_sentinels_are_found(url: str, hosts: list[tuple[str, int]], master: str
     assert pool.service_name == master
     assert pool.connection_kwargs["db"] == db
     assert pool.connection_kwargs.get("password") == ("p@ss" if "@" in url else None)
+
+
+async def test_a_call_can_be_cancelled_at_every_step(valkey_url: str) -> None:
+    """No cancellation is lost on the way: not even one that arrives together with a result, as in stock redis-py."""
+    redis = connect(valkey_url)
+    for steps in itertools.count():
+        call = asyncio.ensure_future(redis.ping())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if not call.cancel():
+            break
+        await asyncio.wait([call])
+        assert call.cancelled()
+    await redis.aclose()
+
+
+async def test_a_server_that_no_longer_reads_is_noticed(tmp_path: Path) -> None:
+    """What cannot be written in time ends as Redis trouble, whatever is its size."""
+    with embedded_server(tmp_path) as server:
+        redis = connect(server.url, timeout=0.1, retries=0)
+        await redis.ping()
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(TROUBLE):
+                await redis.set("large", bytes(32 << 20))
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert not await redis.exists("large")
+        await redis.aclose()
 
 
 async def test_the_embedded_server_keeps_its_data_over_kill_9(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A 200 is a promise: the key and the job are stored together, in Redis or on disk, whatever Redis does."""
 
 import asyncio
-import contextlib
 import json
 import time
 from collections import Counter
@@ -240,27 +239,6 @@ async def test_a_frozen_redis_is_answered_for_within_a_second(server: Server, fo
         redis = connect(server.url)
         assert sorted(await queued(redis)) == sorted(["0", "x", *(f"f{i}" for i in range(300))])
         await redis.aclose()
-
-
-async def test_a_call_that_cannot_be_cancelled_is_not_waited_for(
-    valkey_url: str, redis: ArqRedis, folder: Path
-) -> None:
-    """A client that swallows the cancellation, as redis-py may, costs neither the answer nor the end."""
-    await redis.ping()
-    ended = asyncio.Event()
-
-    async def stubborn(**_: Any) -> list[int]:
-        while not ended.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await ended.wait()
-        return []
-
-    try:
-        async with intake_at(valkey_url, folder / "spool.db") as intake:
-            intake._script = stubborn  # type: ignore[assignment]
-            assert await within_a_second(intake.accept(delivery("e1"))) is Fate.SPOOLED
-    finally:
-        ended.set()
 
 
 async def test_redis_nearly_full_is_left_alone(server: Server, folder: Path) -> None:

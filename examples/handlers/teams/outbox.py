@@ -10,6 +10,7 @@ import json
 import random
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -105,7 +106,14 @@ class Outbox:
             _ms(pace.digest_window),
             *(value for count, seconds in pace.limits for value in (count, _ms(seconds))),
         ]
-        kind, *answer = await insist(lambda: self._take(keys=[self._base], args=arguments))
+        try:
+            kind, *answer = await insist(lambda: self._take(keys=[self._base], args=arguments))
+        except asyncio.CancelledError:
+            # Its answer may be on its way: a turn that nobody knows of would keep the channel shut for a whole lease.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._end(Turn(token, [], []), "")
+            raise
         if kind == b"outcome":
             return Outcome(answer[0].decode())
         if kind == b"wait":

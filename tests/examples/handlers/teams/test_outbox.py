@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -37,6 +38,7 @@ def channel(serve: Callable[[object], str], clean_environment: object, monkeypat
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses of milliseconds where the channel gave no time."""
     monkeypatch.setattr(outbox, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(outbox, "_LONGEST_PAUSE", 0.02)
 
 
 class Workers:
@@ -159,6 +161,30 @@ async def test_a_run_that_is_cancelled_gives_its_turn_back(
     channel.orders.delay = 0
     await _until_done(event, ctx)
     assert set(_titles(channel)) == {"0"}  # twice, if the channel took the one whose answer nobody waited for
+
+
+@pytest.mark.usefixtures("channel", "impatient")
+async def test_a_run_gives_its_turn_back_wherever_it_is_cancelled(
+    context: Callable[..., Context], sample: Callable[..., Event]
+) -> None:
+    """A turn whose answer nobody waited for does not keep the channel shut until its lease is over."""
+    [(event, ctx)] = _burst(sample, context, 1)
+    with pytest.raises(RetryLater) as later:  # queued: from here on it is sent in one go
+        await teams.notify(event, ctx)
+    await asyncio.sleep(later.value.seconds)
+    for steps in itertools.count():
+        run = asyncio.create_task(teams.notify(event, ctx))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        run.cancel()
+        await asyncio.wait([run])
+        if not run.cancelled():
+            break
+        async with asyncio.timeout(5):
+            while [  # noqa: ASYNC110 - keys in Redis
+                key async for key in ctx.redis.scan_iter() if key.endswith((b":turn", b":paused"))
+            ]:
+                await asyncio.sleep(0.005)
 
 
 async def test_what_was_sent_while_redis_was_killed_is_not_sent_again(
