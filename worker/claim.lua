@@ -83,10 +83,13 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 
   end
 end
 
+-- What was accepted is due, even when the clock went back since, as it may at a failover; within a millisecond, too,
+-- which scores divide and `now` does not.
+local until_now = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
 local skipped = 0 -- a stock arq worker on the same queue leaves what it runs in there
 while has_room() do
   local asked, taken = want - count, {}
-  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, asked)
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', until_now, 'WITHSCORES', 'LIMIT', skipped, asked)
   for i = 1, #due, 2 do
     if not has_room() then break end
     if redis.call('SET', in_progress .. due[i], token, 'NX') then

@@ -107,7 +107,7 @@ class Claims:
 
     async def _send_endings(self, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:
         rows = [(c.job_id, c.token, e.how, repr(c.score), e.wait_ms, e.result, e.result_ms) for c, e in endings]
-        keys = [self._queue, self._keys.leases, self._keys.crashes]
+        keys = [self._queue, self._keys.leases, self._keys.crashes, self._keys.order]
         prefixes = (IN_PROGRESS, RETRY, JOB, result_key_prefix)
         packed = [msgpack.packb(value, use_bin_type=False) for value in (prefixes, rows)]
         return [bool(ended) for ended in await insist(lambda: self._finish(keys=keys, args=packed))]

@@ -13,6 +13,8 @@
 local queue, wake, counts, dead, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Claims take what was accepted as due, even when the clock went back since: a wait begins there.
+local due = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
 
 -- Whether what is recorded already covers a transition: a later attempt, or the same one unless it is done only now.
 local function is_old(recorded, transition)
@@ -29,7 +31,7 @@ local function enqueue(delivery, transition)
     wait = 0 -- its turn came while it was being parked
   end
   redis.call('SET', transition.job_key, transition.job)
-  redis.call('ZADD', queue, now + wait, transition.job_id)
+  redis.call('ZADD', queue, string.format('%.17g', due + wait), transition.job_id)
   if wait == 0 then redis.call('RPUSH', wake, 1) end
 end
 

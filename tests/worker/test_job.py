@@ -140,6 +140,19 @@ async def test_retry_later_comes_again_and_uses_no_try(bench: Bench, calls: Call
     assert await bench.states(delivery) == {"h.a": "done"}
 
 
+async def test_a_wait_is_whole_when_the_clock_went_back(bench: Bench, calls: Calls) -> None:
+    """After a failover to a server whose clock is behind, a delivery is handled at once and its retry is not."""
+    ahead = (await bench.redis.time())[0] * 1000 + 60_000
+    await bench.redis.set(KEYS.order, str(ahead))
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [calls.handler("a", fail(RetryLater(5, "429")))]}):
+        await until(lambda: _is(bench, delivery, "h.a", "retry"))
+        await until(lambda: bench.redis.zcard(QUEUE))
+    assert calls == {"a": 1}
+    [(_, due)] = await bench.redis.zrange(QUEUE, 0, -1, withscores=True)
+    assert due > ahead + 4000
+
+
 @pytest.mark.parametrize(
     ("error", "runs", "reason"),
     [

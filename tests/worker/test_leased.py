@@ -605,6 +605,17 @@ async def test_an_ending_whose_reply_is_lost_is_written_once(
         assert (50_000 < wait < 61_000) if ending.how == "again" else wait < 0
 
 
+async def test_what_was_accepted_is_due_whatever_the_clock_says(bench: Bench) -> None:
+    """Within its millisecond, and after a failover to a server whose clock is behind; what has to wait still waits."""
+    ahead = (await bench.redis.time())[0] * 1000 + 60_000
+    await bench.redis.set(KEYS.order, str(ahead))
+    await bench.send("e1")
+    [claim] = await claims_of(bench.redis).take(10, alone=True)
+    await claims_of(bench.redis).end(claim, Ending("again", wait_ms=5000))
+    assert await claims_of(bench.redis).take(10, alone=True) == []
+    assert float(await bench.redis.zscore(QUEUE, claim.job_id) or 0) > ahead + 5000
+
+
 async def test_who_lost_its_claim_changes_nothing(bench: Bench) -> None:
     """Neither renewing nor ending it: the fence is the token of the claim."""
     await put(bench.redis, "j", pack_job("f", [], 1))
