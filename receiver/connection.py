@@ -73,6 +73,10 @@ class _Cancellable(AbstractConnection):
     its result: a handler would run on past its time-out, a worker past its stop. It also costs a task for each call.
     """
 
+    async def can_read_destructive(self) -> bool:
+        """Whether it was closed meanwhile, which the pool asks before each use; redis-py waits for that, cancelled."""
+        return self._reader is None or self._reader.at_eof()
+
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
         if not self.is_connected:
             await self.connect()

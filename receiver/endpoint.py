@@ -3,8 +3,8 @@
 Glartek takes 200 and 201 as success and nothing else, waits ten seconds, and reads neither headers nor body of an
 answer; so there is one good answer, given at once, and it is empty.
 
-The endpoint is an ASGI application of its own behind Starlette's routing: what Starlette would put between (a request
-object, a body limit that looks at the headers again, a timer for each body) costs more than the delivery itself.
+The endpoint is an ASGI application of its own: what Starlette would put between (a request object, a body limit that
+looks at the headers again, a timer for each body) costs more than the delivery itself.
 """
 
 import asyncio
@@ -46,8 +46,18 @@ class Endpoint:
         self._max_body_bytes = settings.max_body_bytes
         self._room = settings.max_buffered_bytes
         self.patience = Patience(settings.body_timeout)
+        self._log = log.bind()  # made ready once: the module's is looked up anew at each call
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: Response = ACCEPTED
+        try:
+            await self._store(scope, receive)
+        except HTTPException as error:
+            answer = await refused(Request(scope), error)
+        await answer(scope, receive, send)
+
+    async def _store(self, scope: Scope, receive: Receive) -> None:
+        """Return once the delivery is safe. Raises HTTPException with the status of any other answer."""
         if not auth.is_one_of(scope["path_params"]["token"], self._tokens):
             raise HTTPException(404)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -65,8 +75,7 @@ class Endpoint:
             raise RefusedAfterReading(503, headers={"retry-after": "1"}) from None
         finally:
             self._room += size
-        log.debug("accepted", delivery=delivery.id, fate=fate.name.lower(), key_from=delivery.source)
-        await ACCEPTED(scope, receive, send)
+        self._log.debug("accepted", delivery=delivery.id, fate=fate.name.lower(), key_from=delivery.source)
 
     def _expected_size(self, headers: Mapping[str, str]) -> int:
         """Bytes to keep free for this body. Raises 413 when it says that it is too large, 503 when there is no room."""

@@ -24,7 +24,7 @@ from receiver.spool import Spool, SpoolError
 from receiver.together import Together
 
 SCRIPT = Path(__file__).with_name("accept.lua").read_text(encoding="utf-8")
-FLIGHTS = 3
+FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
 DRAIN_COUNT = 256
 DRAIN_BYTES = 4 * 1024 * 1024
@@ -177,7 +177,7 @@ def batch(items: Sequence[bytes]) -> bytes:
 def item(keys: Keys, delivery: Delivery) -> bytes:
     """A delivery as `accept.lua` and the spool take it."""
     conflict_id = f"{delivery.id}:conflict:{delivery.digest.hex()[:16]}"
-    packed: bytes = msgpack.packb(
+    packed: bytes = _packer.pack(
         [
             keys.delivery(delivery.id),
             job_key(delivery.job_id),
@@ -191,7 +191,9 @@ def item(keys: Keys, delivery: Delivery) -> bytes:
             delivery.job(),
             keys.dead_letter(conflict_id),
             conflict_id,
-        ],
-        use_bin_type=False,  # Lua knows one kind of string
+        ]
     )
     return packed
+
+
+_packer = msgpack.Packer(use_bin_type=False)  # Lua knows one kind of string

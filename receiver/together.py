@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-LEAST_SHARE = 16
+LEAST_SHARE = 32
 """Items that a call takes before it leaves any to the next one: a call has a price of its own."""
 
 

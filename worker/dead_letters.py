@@ -8,7 +8,7 @@ was already done unless it is forced.
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -204,7 +204,7 @@ class Desk:
     async def _accept_conflict(self, letter: DeadLetter, delivery: Delivery) -> bool:
         """The other event of a shared key becomes a delivery of its own: its key is the shared one and its digest."""
         key = f"{delivery.key}#{delivery.digest.hex()[:16]}"
-        own = replace(delivery, key=key, source="conflict", id=delivery_id("conflict", key))
+        own = delivery._replace(key=key, source="conflict", id=delivery_id("conflict", key))
         await accept_directly(self._redis, self._keys, own)
         return await self.drop(letter)
 

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from receiver import events
+from receiver.delivery import parse_json
 from receiver.settings import Settings
 
 
@@ -189,7 +190,7 @@ def parse(body: bytes, settings: Settings) -> Event:
     """
     try:
         raw = body.decode("utf-8-sig")
-        payload = json.loads(raw)
+        payload = parse_json(raw)
     except UnicodeDecodeError as error:
         raise Unreadable(f"the body is not UTF-8 text (byte {error.start})") from None
     except json.JSONDecodeError as error:

@@ -124,9 +124,9 @@ def first_text(payload: Any, paths: Iterable[str]) -> str | None:
     """
     for path in paths:
         value = at_path(payload, path)
-        if isinstance(value, str) and value.strip():
+        if isinstance(value, str) and (text := value.strip()):
             # a lone surrogate (JSON can escape one) has no UTF-8 form, and these texts go to Redis and to logs
-            return value.strip().encode("utf-8", "backslashreplace").decode()
+            return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
     return None

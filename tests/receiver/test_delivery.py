@@ -3,15 +3,16 @@
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from arq.jobs import deserialize_job_raw, serialize_job
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from receiver import events
-from receiver.delivery import FUNCTION, Delivery, Sources, delivery_id, job_key, unpack
+from receiver.delivery import FUNCTION, Delivery, Sources, delivery_id, job_key, parse_json, unpack
 from worker.calls import pack
 
 DEFAULT = ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body")
@@ -202,6 +203,31 @@ some_headers = st.dictionaries(
     st.sampled_from(["webhook-id", "ce-id", "ce-source", "idempotency-key", "content-type", "content-encoding"]),
     header_text,
 )
+
+
+def outcome(read: Callable[[bytes], Any], body: bytes) -> str:
+    """The value, which may hold a NaN that equals nothing, or the error."""
+    try:
+        return repr(read(body))
+    except (ValueError, RecursionError) as error:
+        return repr(error)
+
+
+@given(
+    bodies
+    | st.text(alphabet='{}[]":,eE+-.0123456789truefalsnN \\u\t\ud800').map(
+        lambda text: text.encode("utf-8", "surrogatepass")
+    )
+)
+@example(b"[" * 100_000)
+@example(b"[" * 500 + b"]" * 500)
+@example(b"1" * 5000)
+@example(b'{"id": 123456789012345678901234567890, "id": 1e400, "a": -0.0}')
+@example('{"id": "\u00e9"}'.encode("utf-16"))
+@example(b'\xef\xbb\xbf{"id": "\\ud83d"}')
+def test_a_body_is_read_as_json_reads_it(body: bytes) -> None:
+    """The fast parser in front changes neither a value nor an error."""
+    assert outcome(parse_json, body) == outcome(json.loads, body)
 
 
 @given(bodies, some_headers)
