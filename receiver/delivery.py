@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgpack
@@ -52,7 +51,7 @@ class Delivery(NamedTuple):
     subject: str
     headers: dict[str, str]
     body: bytes
-    more: Mapping[str, Any] = MappingProxyType({})
+    more: Mapping[str, Any] = {}
 
     @property
     def job_id(self) -> str:
@@ -168,7 +167,11 @@ class Sources:
             received_us=received_us,
             event_type=event_type[:100],
             subject=_subject(payload, event_type),
-            headers={name: value for name, value in headers.items() if _is_kept(name)},
+            headers={
+                name: value
+                for name, value in headers.items()
+                if name in KEPT_HEADERS or name.startswith(KEPT_HEADER_PREFIXES)
+            },
             body=body,
         )
 
@@ -234,7 +237,3 @@ def _subject(payload: Any, event_type: str) -> str:
     kind = events.subject_kind(event_type)
     subject_id = events.first_text(events.subject_fields(payload, kind), ("id",)) if kind else None
     return f"{kind}:{subject_id}"[:200] if subject_id else ""
-
-
-def _is_kept(name: str) -> bool:
-    return name in KEPT_HEADERS or name.startswith(KEPT_HEADER_PREFIXES)

@@ -17,7 +17,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from receiver import auth
 from receiver.intake import Intake, NotStored
@@ -25,7 +25,10 @@ from receiver.settings import ReceiverSettings
 
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 2 * 1024 * 1024
-ACCEPTED = Response()
+ACCEPTED: tuple[Message, ...] = (
+    {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]},
+    {"type": "http.response.body"},
+)
 
 log = structlog.get_logger()
 
@@ -49,12 +52,14 @@ class Endpoint:
         self._log = log.bind()  # made ready once: the module's is looked up anew at each call
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer: Response = ACCEPTED
         try:
             await self._store(scope, receive)
         except HTTPException as error:
             answer = await refused(Request(scope), error)
-        await answer(scope, receive, send)
+            await answer(scope, receive, send)
+        else:
+            for message in ACCEPTED:
+                await send(message)
 
     async def _store(self, scope: Scope, receive: Receive) -> None:
         """Return once the delivery is safe. Raises HTTPException with the status of any other answer."""
@@ -112,12 +117,13 @@ class Patience:
         self._seconds = seconds
         self._waiting: dict[asyncio.Task[object], float] = {}
         self._late: set[asyncio.Task[object]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> None:
-        self._waiting[_this_task()] = time.monotonic() + self._seconds
+        self._waiting[self._this_task()] = time.monotonic() + self._seconds
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        task = _this_task()
+        task = self._this_task()
         self._waiting.pop(task, None)
         if task in self._late:
             self._late.discard(task)
@@ -126,6 +132,7 @@ class Patience:
 
     async def run(self) -> None:
         """Cancel whoever waits too long; it comes out of its `with` as a 408."""
+        self._loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(0.25)
             now = time.monotonic()
@@ -134,11 +141,10 @@ class Patience:
                 self._late.add(task)
                 task.cancel()
 
-
-def _this_task() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - an ASGI application runs in a task
-    return task
+    def _this_task(self) -> asyncio.Task[object]:
+        task = asyncio.current_task(self._loop)  # told the loop it need not ask the system whose process this is
+        assert task is not None  # noqa: S101 - an ASGI application runs in a task
+        return task
 
 
 async def healthy(request: Request[State]) -> Response:

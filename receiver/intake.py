@@ -47,6 +47,9 @@ class Fate(IntEnum):
     SPOOLED = 4
 
 
+FATES = {fate.value: fate for fate in Fate}
+
+
 class NotStored(Exception):
     """Neither Redis nor the spool could store the delivery: the sender must be told to come again."""
 
@@ -96,7 +99,7 @@ class Intake:
 
     async def _to_redis(self, items: Sequence[bytes]) -> list[Fate]:
         async with asyncio.timeout(PATIENCE):
-            return [Fate(fate) for fate in await self._store(batch(items))]
+            return [FATES[number] for number in await self._store(batch(items))]
 
     async def _store(self, packed: bytes) -> list[int]:
         if not self._replicas:
@@ -176,12 +179,13 @@ def batch(items: Sequence[bytes]) -> bytes:
 
 def item(keys: Keys, delivery: Delivery) -> bytes:
     """A delivery as `accept.lua` and the spool take it."""
+    job_id = delivery.job_id
     conflict_id = f"{delivery.id}:conflict:{delivery.digest.hex()[:16]}"
     packed: bytes = _packer.pack(
         [
             keys.delivery(delivery.id),
-            job_key(delivery.job_id),
-            delivery.job_id,
+            job_key(job_id),
+            job_id,
             delivery.digest[:16],
             str(delivery.received_us),
             delivery.key,

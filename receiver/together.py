@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-LEAST_SHARE = 32
+LEAST_SHARE = 24
 """Items that a call takes before it leaves any to the next one: a call has a price of its own."""
 
 
@@ -31,10 +31,12 @@ class Together(Generic[Item, Answer]):
         self._send, self._count, self._weight, self._flights = send, count, weight, flights
         self._waiting: deque[tuple[Item, int, asyncio.Future[Answer]]] = deque()
         self._sending: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def add(self, item: Item, weight: int = 0) -> Answer:
         """The answer for one item. Cancelling the caller does not take the item back."""
-        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._loop = self._loop or asyncio.get_running_loop()
+        waiter: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, weight, waiter))
         if len(self._sending) < self._flights:
             self._sending.add(asyncio.create_task(self._send_all()))

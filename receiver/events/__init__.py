@@ -11,7 +11,7 @@ is accepted, kept and given to the handlers that asked for every event.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,16 +105,13 @@ def subject_kind(event_type: str) -> str | None:
 
 def at_path(payload: Any, path: str) -> Any:
     """The value at a dotted path (`event.id`) in parsed JSON, or None when any step is missing."""
-    for step in _steps(path):
+    if "." not in path:  # nearly all of them
+        return payload.get(path) if isinstance(payload, dict) else None
+    for step in path.split("."):
         if not isinstance(payload, dict):
             return None
         payload = payload.get(step)
     return payload
-
-
-@cache  # paths come from the settings and from code
-def _steps(path: str) -> tuple[str, ...]:
-    return tuple(path.split("."))
 
 
 def first_text(payload: Any, paths: Iterable[str]) -> str | None:
