@@ -51,7 +51,7 @@ async def prompt_alone(bench: Bench) -> str:
     timed=True,
 )
 async def prompt_under_load(bench: Bench) -> str:
-    alone = (await bench.post(bench.message())).seconds
+    alone = min([(await bench.post(bench.message())).seconds for _ in range(3)])  # one may have been held up
     replies = await bench.together(bench.message() for _ in range(bench.limits.burst))
     allowed = max(bench.limits.prompt, 2 * alone)  # a receiver that is slow alone is told so once
     slowest = max(reply.seconds for reply in replies)

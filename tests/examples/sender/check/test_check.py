@@ -29,7 +29,10 @@ async def checked(url: str, folder: Path, flaw: Flaw) -> dict[str, Finding]:
 
 @pytest.fixture(scope="module")
 async def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Finding]]:
-    """What the checks find in every flawed receiver: some at a time, for most of it is waiting."""
+    """What the checks find in every flawed receiver: some at a time, for most of it is waiting.
+
+    A finding that was not expected may be about the others that ran beside it: that receiver is checked again, alone.
+    """
     some = asyncio.Semaphore(10)
 
     async def find(name: str) -> tuple[str, dict[str, Finding]]:
@@ -37,7 +40,13 @@ async def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
         async with some, flaw.serve(flaw.answers(folder)) as url:
             return name, await checked(url, folder, flaw)
 
-    return dict(await asyncio.gather(*map(find, FLAWS)))
+    told = dict(await asyncio.gather(*map(find, FLAWS)))
+    disturbed = [name for name, one in told.items() if list(failed(one)) != [FLAWS[name].check]]
+    return told | dict([await find(name) for name in disturbed])
+
+
+def failed(one: dict[str, Finding]) -> dict[str, Finding]:
+    return {check: finding for check, finding in one.items() if finding.status == "failed"}
 
 
 @pytest.mark.parametrize("name", FLAWS)
@@ -45,9 +54,9 @@ async def test_a_flawed_receiver_fails_exactly_the_check_made_for_it(
     name: str, found: dict[str, dict[str, Finding]]
 ) -> None:
     """Each flaw is found by its own check and by no other, with what Glartek would do and how to mend it."""
-    failed = {check: finding for check, finding in found[name].items() if finding.status == "failed"}
-    assert list(failed) == [FLAWS[name].check], failed
-    assert all(finding.glartek and finding.mend for finding in failed.values())
+    told = failed(found[name])
+    assert list(told) == [FLAWS[name].check], told
+    assert all(finding.glartek and finding.mend for finding in told.values())
 
 
 def test_there_is_a_flawed_receiver_for_every_check() -> None:
