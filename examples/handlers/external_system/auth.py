@@ -73,7 +73,7 @@ class Authorizer:
             self.token_url,
             data=form,
             headers=headers,
-            timeout=httpx2.Timeout(self.timeout, connect=3.0),
+            timeout=httpx2.Timeout(self.timeout, connect=min(5.0, self.timeout)),
             follow_redirects=False,
         )
         if not response.is_success:

@@ -112,7 +112,7 @@ class Sender:
                 self.url + path,
                 headers=headers,
                 json=body,
-                timeout=httpx2.Timeout(self.timeout, connect=min(3.0, self.timeout)),
+                timeout=httpx2.Timeout(self.timeout, connect=min(5.0, self.timeout)),
                 follow_redirects=False,
             )
         except httpx2.HTTPError as error:

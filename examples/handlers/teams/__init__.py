@@ -211,7 +211,7 @@ async def _post(body: bytes, http: httpx2.AsyncClient, settings: TeamsSettings) 
                 settings.teams_webhook_url.get_secret_value(),
                 content=body,
                 headers={"content-type": "application/json"},
-                timeout=httpx2.Timeout(settings.teams_timeout, connect=min(3.0, settings.teams_timeout)),
+                timeout=httpx2.Timeout(settings.teams_timeout, connect=min(5.0, settings.teams_timeout)),
                 follow_redirects=False,
             )
     except (httpx2.HTTPError, TimeoutError) as error:  # its text may hold the URL, so only its name is kept
