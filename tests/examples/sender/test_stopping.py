@@ -1,6 +1,5 @@
 import asyncio
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,6 @@ async def stopped(start_sender: StartSender, number: signal.Signals, command: st
         return await sender.finished()
 
 
-@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["at a terminal", "in the background"])
-def started_so(request: pytest.FixtureRequest) -> Iterator[None]:
-    """How SIGINT is inherited: the shell of a script has its background jobs ignore it."""
-    before = signal.signal(signal.SIGINT, request.param)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("started_so")
 async def test_a_run_that_is_stopped_reports_what_it_did(start_sender: StartSender, tmp_path: Path) -> None:
     """Ctrl-C and SIGTERM end every command at once, with a report so far, no traceback and the exit code of shells."""
     check = f"check {{url}} --only lean-answer --only prompt-alone --html {tmp_path}/report.html"
@@ -54,3 +44,13 @@ async def test_a_run_that_is_stopped_reports_what_it_did(start_sender: StartSend
     assert "passed   Keeps headers" in checked.out
     assert "stopped before it was made" in checked.out
     assert "stopped before it was made" in (tmp_path / "report.html").read_text()
+
+
+async def test_sigterm_ends_a_run_in_the_background(start_sender: StartSender) -> None:
+    """The shell of a script starts its background jobs with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        finished = await stopped(start_sender, signal.SIGTERM, "lifecycle --to {url} --speed 0 --json")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (finished.code, finished.err) == (130, "")

@@ -1,5 +1,6 @@
 """Untrusted text in Microsoft's own renderer, in a real browser: it is shown as typed, and is nothing but text."""
 
+import itertools
 import os
 import struct
 from collections.abc import Callable
@@ -47,18 +48,6 @@ SHOWN = dict(zip(HOSTILE, HOSTILE, strict=True)) | INVISIBLE
 ONLY_LAYOUT = {"DIV", "P", "SPAN", "TABLE", "TBODY", "TR", "TD", "BUTTON"}
 
 
-@pytest.fixture(scope="module")
-def see() -> Callable[[list[dict[str, Any]]], list[Seen]]:
-    """The renderer; without it these tests are skipped, save on CI, where it is there."""
-    try:
-        render.see([])
-    except RendererMissing as missing:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(missing))
-    return render.see
-
-
 def _app() -> typer.Typer:
     app = typer.Typer()
     app.command()(render.main)
@@ -70,64 +59,68 @@ def _content(message: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def test_untrusted_text_is_shown_as_typed(
-    see: Callable[[list[dict[str, Any]]], list[Seen]], sample: Callable[..., Event]
-) -> None:
-    """In title, facts, description and priority: no link, no emphasis, no list, no mention, no date, no code."""
+@pytest.fixture(scope="module")
+def seen(sample: Callable[..., Event]) -> dict[str, list[Seen]]:
+    """The cards of these tests, all in one browser; without the renderer they are skipped, save on CI."""
     look = Look(ENGLISH)
-    cards = [
-        _content(
-            card.build(
-                sample(title=typed, site={"name": typed}, description=typed, priority=typed, attachments=[]), look
-            )
-        )
-        for typed in SHOWN
+    typed_everywhere = [
+        sample(title=typed, site={"name": typed}, description=typed, priority=typed, attachments=[]) for typed in SHOWN
     ]
-    for seen, shown in zip(see(cards), SHOWN.values(), strict=True):
-        assert seen.problems == []
-        assert seen.links == []
-        assert set(seen.tags) <= ONLY_LAYOUT
-        texts = [text.replace("\u2060", "") for text in seen.texts]
+    lines = [card.line(sample(title=typed), look) for typed in SHOWN]
+    groups = {
+        "untrusted": [_content(card.build(event, look)) for event in typed_everywhere],
+        "wall": [_content(card.build(sample(description=" ".join(SHOWN) * 3, attachments=[]), look))],
+        "samples": [render.sample(name, language) for name in events.BY_NAME for language in ("pt", "en")],
+        "digest": [_content(card.digest(lines, look, 60))],
+    }
+    try:
+        drawn = iter(render.see([one for group in groups.values() for one in group]))
+    except RendererMissing as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(missing))
+    return {name: list(itertools.islice(drawn, len(group))) for name, group in groups.items()}
+
+
+def test_untrusted_text_is_shown_as_typed(seen: dict[str, list[Seen]]) -> None:
+    """In title, facts, description and priority: no link, no emphasis, no list, no mention, no date, no code."""
+    for one, shown in zip(seen["untrusted"], SHOWN.values(), strict=True):
+        assert one.problems == []
+        assert one.links == []
+        assert set(one.tags) <= ONLY_LAYOUT
+        texts = [text.replace("\u2060", "") for text in one.texts]
         assert texts.count(shown) == 3, texts
         assert f"{cut(shown, 40)} priority" in texts
 
 
-def test_a_wall_of_text_is_drawn_without_complaint(
-    see: Callable[[list[dict[str, Any]]], list[Seen]], sample: Callable[..., Event]
-) -> None:
+def test_a_wall_of_text_is_drawn_without_complaint(seen: dict[str, list[Seen]]) -> None:
     """Its beginning and the whole are text, hostile or not, and the button that swaps them leads nowhere."""
-    typed = " ".join(SHOWN) * 3
-    [seen] = see([_content(card.build(sample(description=typed, attachments=[]), Look(ENGLISH)))])
-    assert seen.problems == []
-    assert seen.links == []
-    assert set(seen.tags) <= ONLY_LAYOUT
-    assert len([text for text in seen.texts if text.startswith("[click me](https://evil.example)")]) == 2
+    [one] = seen["wall"]
+    assert one.problems == []
+    assert one.links == []
+    assert set(one.tags) <= ONLY_LAYOUT
+    assert len([text for text in one.texts if text.startswith("[click me](https://evil.example)")]) == 2
 
 
-def test_every_sample_card_is_drawn_without_complaint(see: Callable[[list[dict[str, Any]]], list[Seen]]) -> None:
+def test_every_sample_card_is_drawn_without_complaint(seen: dict[str, list[Seen]]) -> None:
     """All eleven types in both languages; our own times become the viewer's."""
     names = [name for name in events.BY_NAME for _ in ("pt", "en")]
-    seen = see([render.sample(name, language) for name in events.BY_NAME for language in ("pt", "en")])
-    for name, shown in zip(names, seen, strict=True):
-        assert shown.problems == []
-        assert not [text for text in shown.texts if "{{" in text]
-        assert any("2026 " in text for text in shown.texts) or name in {"work_order.deleted", "work_order.updated"}
+    for name, one in zip(names, seen["samples"], strict=True):
+        assert one.problems == []
+        assert not [text for text in one.texts if "{{" in text]
+        assert any("2026 " in text for text in one.texts) or name in {"work_order.deleted", "work_order.updated"}
 
 
-def test_a_digest_is_drawn_without_complaint(
-    see: Callable[[list[dict[str, Any]]], list[Seen]], sample: Callable[..., Event]
-) -> None:
+def test_a_digest_is_drawn_without_complaint(seen: dict[str, list[Seen]]) -> None:
     """Hostile titles are text there too."""
-    look = Look(ENGLISH)
-    lines = [card.line(sample(title=typed), look) for typed in SHOWN]
-    [seen] = see([_content(card.digest(lines, look, 60))])
-    assert seen.problems == []
-    assert set(seen.tags) <= ONLY_LAYOUT
-    texts = [text.replace("\u2060", "").removeprefix("High priority · New Action: ") for text in seen.texts[1:]]
+    [one] = seen["digest"]
+    assert one.problems == []
+    assert set(one.tags) <= ONLY_LAYOUT
+    texts = [text.replace("\u2060", "").removeprefix("High priority · New Action: ") for text in one.texts[1:]]
     assert texts == list(SHOWN.values())
 
 
-@pytest.mark.usefixtures("see")
+@pytest.mark.usefixtures("seen")
 def test_the_command_draws_light_and_dark(tmp_path: Path) -> None:
     """Two pictures for a type, as tall as the card."""
     out = tmp_path / "cards"
