@@ -20,7 +20,10 @@ from queue import SimpleQueue
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).parent.parent
-IMPORTED = ("receiver.__main__", "worker.__main__", "examples.handlers", "examples.sink", "examples.sender.__main__")
+IMPORTED = (
+    *("receiver.__main__", "worker.__main__", "examples.handlers", "examples.sink", "examples.up"),
+    "examples.sender.__main__",
+)
 
 
 class Forked:

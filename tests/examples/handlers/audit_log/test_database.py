@@ -2,13 +2,10 @@
 
 import contextlib
 import multiprocessing
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from multiprocessing.pool import Pool
 from pathlib import Path
 
@@ -16,22 +13,21 @@ import pytest
 import sqlalchemy as sa
 
 from examples.handlers.audit_log import database, schema
-from examples.handlers.audit_log.record import Record
+from examples.handlers.audit_log.record import Record, sha256
 from examples.handlers.audit_log.verify import verify
 
-_KEEP_WRITING = """
-import sys
-from examples.handlers.audit_log import database, schema
-from examples.handlers.audit_log.record import Record, sha256
-url, start = sys.argv[1], int(sys.argv[2])
-engine = database.connect(url)
-database.create(engine)
-for number in range(start, start + 100_000):
-    payload = '{"n": %d}' % number
-    record = Record(f"k{number}", None, "t", None, "2026", None, None, None, payload, sha256(payload))
-    database.append(engine, [record])
-    print(number, flush=True)
-"""
+_PROCESSES = multiprocessing.get_context("forkserver")  # each with connections of its own, the imports made once
+_PROCESSES.set_forkserver_preload([database.__name__])
+
+
+def _keep_writing(url: str, start: int, written: "Connection[int, None]") -> None:
+    engine = database.connect(url)
+    database.create(engine)
+    for number in range(start, start + 100_000):
+        payload = f'{{"n": {number}}}'
+        record = Record(f"k{number}", None, "t", None, "2026", None, None, None, payload, sha256(payload))
+        database.append(engine, [record])
+        written.send(number)
 
 
 def _append_all(url: str, records: list[Record]) -> int:
@@ -48,7 +44,7 @@ def _append_all(url: str, records: list[Record]) -> int:
 def test_parallel_processes_write_each_event_once(url: str, record: Callable[..., Record]) -> None:
     """Four processes with the same fifty events, the first to come making the log, leave fifty rows in one chain."""
     records = [record(number) for number in range(50)]
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
+    with _PROCESSES.Pool(4) as pool:
         assert isinstance(pool, Pool)
         assert sum(pool.starmap(_append_all, [(url, records)] * 4)) == 50
     engine = database.connect(url)
@@ -113,14 +109,17 @@ def test_what_was_reported_as_written_survives_kill(url: str) -> None:
     """Killed in the middle of writing, again and again: nothing reported is gone, and the chain holds."""
     reported = set()
     for start in (0, 100_000, 200_000):
-        command = [sys.executable, "-c", _KEEP_WRITING, url, str(start)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout is not None
-            for line in writer.stdout:
-                reported.add(f"k{line.strip()}")
-                if len(reported) % 40 == 0:
-                    os.kill(writer.pid, signal.SIGKILL)
-                    break
+        told, tell = _PROCESSES.Pipe(duplex=False)
+        writer = _PROCESSES.Process(target=_keep_writing, args=(url, start, tell))
+        writer.start()
+        tell.close()
+        reported |= {f"k{told.recv()}" for _ in range(40)}
+        writer.kill()
+        with contextlib.suppress(EOFError):
+            while True:
+                reported.add(f"k{told.recv()}")
+        writer.join()
+        told.close()
     engine = database.connect(url)
     written = list(database.rows(engine))
     engine.dispose()
