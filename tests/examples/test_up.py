@@ -56,14 +56,6 @@ def ends(kit: Process, number: signal.Signals) -> None:
     assert "Traceback" not in kit.output
 
 
-def test_ctrl_c_ends_everything(start: Start) -> None:
-    """Valkey, the stand-ins, receiver and worker: none is left."""
-    kit = start("-m", "examples.up", PORT=free_port())
-    started(kit)
-    assert len(children(kit.pid)) == 4
-    ends(kit, signal.SIGINT)
-
-
 def test_token_and_deliveries_survive_a_kill_of_everything(start: Start, tmp_path: Path, light: dict[str, str]) -> None:
     """After kill -9 of `make run` nothing goes on running, and a restart has the same URL and knows its deliveries."""
     kit = start("-m", "examples.up", **light)
@@ -83,16 +75,18 @@ def test_token_and_deliveries_survive_a_kill_of_everything(start: Start, tmp_pat
     assert '"duplicates": 1' in told.output
 
 
-def test_whatever_dies_is_started_again(start: Start) -> None:
-    """Valkey, the receiver and the worker are started again after a kill -9, and deliveries go on."""
+def test_whatever_dies_is_started_again_until_ctrl_c_ends_everything(start: Start) -> None:
+    """After a kill -9 of Valkey, receiver and worker deliveries go on; SIGINT leaves none of them, nor the stand-ins."""
     kit = start("-m", "examples.up", PORT=free_port())
     url = started(kit)
+    assert len(children(kit.pid)) == 4
     for name in ("Valkey", "receiver", "worker"):
         os.kill(_child(kit.pid, name), signal.SIGKILL)
         kit.wait_for(f"{name} had died")
     event = b'{"id": "evt_2", "type": "action.solved", "action": {"id": "a"}}'
     wait_until(lambda: _status(url, event) == 200)
     kit.wait_for('"audit_log.append": "done"')
+    ends(kit, signal.SIGINT)
 
 
 def test_a_worker_that_lacks_something_at_a_restart_is_started_again(
