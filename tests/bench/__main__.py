@@ -42,7 +42,7 @@ BUSY = 0.5
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"A measure ({', '.join(MEASURES)}); repeatable.")] = None,
     seconds: Annotated[float, typer.Option(min=1, max=60, help="How long each sample is.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, max=50, help="How often each contender has its turn.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="How often each contender has its turn.")] = 5,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     full: Annotated[bool, typer.Option("--full", help="A million events, two million keys: half an hour.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Put the figures on the page, and draw the chart.")] = False,
@@ -70,6 +70,7 @@ def main(
             for name in only or MEASURES:
                 tell(name)
                 gc.collect()
+                os.sync()  # the next measure's appends must not wait for what the last one wrote
                 MEASURES[name](bench)
     except BenchError as error:
         console.print(str(error), markup=False)
