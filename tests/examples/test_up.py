@@ -76,7 +76,7 @@ def test_token_and_deliveries_survive_a_kill_of_everything(start: Start, tmp_pat
 
 
 def test_whatever_dies_is_started_again_until_ctrl_c_ends_everything(start: Start) -> None:
-    """After a kill -9 of Valkey, receiver and worker deliveries go on; SIGINT leaves none of them, nor the stand-ins."""
+    """After a kill -9 of Valkey, receiver and worker deliveries go on; SIGINT leaves none of the processes."""
     kit = start("-m", "examples.up", PORT=free_port())
     url = started(kit)
     assert len(children(kit.pid)) == 4
