@@ -164,7 +164,8 @@ class ReceiverSettings(Settings):
     max_buffered_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024 * 1024,
-        description="bytes of bodies held at once; beyond it the answer is 503; the process takes up to three times it",
+        description="bytes of bodies held at once; beyond it the answer is 503; the receiver takes 60 MB of memory and "
+        "up to three times this",
     )
     wait_replicas: int = Field(
         0, ge=0, le=10, description="replicas that must have a delivery, too; with fewer of them it waits in the spool"

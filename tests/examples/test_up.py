@@ -79,7 +79,7 @@ def test_whatever_dies_is_started_again_until_ctrl_c_ends_everything(start: Star
     """After a kill -9 of Valkey, receiver and worker deliveries go on; SIGINT leaves none of the processes."""
     kit = start("-m", "examples.up", PORT=free_port())
     url = started(kit)
-    assert len(children(kit.pid)) == 4
+    assert len(children(kit.pid)) == 4  # Valkey, the stand-ins, receiver and worker
     for name in ("Valkey", "receiver", "worker"):
         os.kill(_child(kit.pid, name), signal.SIGKILL)
         kit.wait_for(f"{name} had died")
