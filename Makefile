@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 # Set to nothing: else every process that the tests and the demo start compiles the kit anew.
 
-.PHONY: demo run test coverage check faults fuzz bench format docs lock clean
+.PHONY: demo run test coverage check faults hostile fuzz bench format docs lock clean
 
 demo: $(INSTALLED)    ## start everything, send every event twice, check what happened, stop everything
 	@$(BIN)/python -m examples.demo
@@ -36,6 +36,9 @@ format: $(INSTALLED)  ## put the code in its form
 faults: $(INSTALLED)  ## kill, freeze, fill and disconnect everything while events arrive; the ledger at the end
 	@$(BIN)/python -m tests.faults
 	@$(BIN)/python -m pytest -m faults
+
+hostile: $(INSTALLED) ## strangers at the public port beside a steady sender, who must not notice
+	@$(BIN)/python -m tests.hostile
 
 fuzz: $(INSTALLED)    ## ten thousand strange requests at the whole kit, other ones each time
 	@FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/end_to_end/test_fuzz.py

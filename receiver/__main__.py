@@ -26,6 +26,7 @@ from receiver.app import PATH, create_app
 from receiver.connection import connect
 from receiver.delivery import Sources
 from receiver.doctor import Finding, examine
+from receiver.port.protocol import GuardedProtocol
 from receiver.settings import ReceiverSettings, SettingsError
 
 app = typer.Typer(
@@ -61,7 +62,8 @@ def serve() -> None:
                 date_header=False,
                 proxy_headers=False,  # nobody asks who the sender is: the token says it
                 loop="uvloop",
-                http="httptools",
+                http=GuardedProtocol,
+                ws="none",
                 timeout_graceful_shutdown=3,
             )
         ).run(sockets=[listener])

@@ -14,6 +14,8 @@ from receiver.connection import connect
 from receiver.endpoint import Endpoint, State, healthy, refused
 from receiver.intake import Intake
 from receiver.keys import Keys
+from receiver.port.bodies import Bodies
+from receiver.port.connections import Connections, affordable
 from receiver.settings import ReceiverSettings, SettingsError
 from receiver.spool import Spool, SpoolError
 
@@ -47,15 +49,23 @@ def create_app(settings: ReceiverSettings) -> Starlette:
         spool = Spool(settings.spool_path)
     except SpoolError as error:
         raise SettingsError(f"SPOOL_PATH: cannot be used: {error}; expected a file that can be written") from None
-    endpoint = Endpoint(settings)
+    bodies = Bodies(settings.max_buffered_bytes, settings.body_timeout)
+    connections = Connections(
+        most=affordable(settings.max_connections),
+        per_address=settings.max_connections_per_address,
+        max_head_bytes=settings.max_head_bytes,
+        head_timeout=settings.head_timeout,
+        keep_alive=settings.keep_alive,
+    )
+    endpoint = Endpoint(settings, bodies)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         redis = connect(settings.redis_url.get_secret_value(), timeout=0.5, retries=1)
         intake = Intake(redis, Keys(settings.key_prefix), spool, settings.wait_replicas)
-        watching = [asyncio.create_task(watch) for watch in (intake.watch(), endpoint.patience.run())]
+        watching = [asyncio.create_task(watch) for watch in (intake.watch(), bodies.run(), connections.run())]
         try:
-            yield {"intake": intake}
+            yield {"intake": intake, "connections": connections}
         finally:
             for task in watching:
                 task.cancel()

@@ -164,8 +164,25 @@ class ReceiverSettings(Settings):
     max_buffered_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024 * 1024,
-        description="bytes of bodies held at once; beyond it the answer is 503; the receiver takes 60 MB of memory and "
-        "up to three times this",
+        description="bytes of bodies held at once; beyond it the largest that still arrives is answered 503; the "
+        "receiver takes 60 MB of memory and up to three times this",
+    )
+    head_timeout: Seconds = Field(
+        5.0, gt=0, le=60, description="how long a request's head, or the reading of an answer, may take"
+    )
+    max_head_bytes: int = Field(
+        32 * 1024, ge=4096, le=1024 * 1024, description="largest head: request line and headers together, in bytes"
+    )
+    keep_alive: Seconds = Field(
+        75.0,
+        gt=0,
+        description="how long a connection may be idle; longer than the proxy in front keeps it (nginx: 60s)",
+    )
+    max_connections: int = Field(
+        4000, ge=1, description="open connections, fewer where the system allows fewer files; the idle ones yield first"
+    )
+    max_connections_per_address: int = Field(
+        1000, ge=0, description="the same for one address; 0 for no bound, where a proxy in front brings all of them"
     )
     wait_replicas: int = Field(
         0, ge=0, le=10, description="replicas that must have a delivery, too; with fewer of them it waits in the spool"

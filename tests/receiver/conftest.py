@@ -4,14 +4,18 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import pytest
+from arq.connections import ArqRedis
 
+from receiver.delivery import unpack
+from receiver.keys import QUEUE
 from tests.conftest import TOKEN, Process, Start
+from tests.forks import Forks
 
 PATH = f"/webhooks/glartek/{TOKEN}"
 
@@ -118,3 +122,34 @@ def start_receiver(start: Start, valkey_url: str, tmp_path: Path) -> StartReceiv
         return listening(start("-m", "receiver", **settings))
 
     return start_one
+
+
+@pytest.fixture(scope="module")
+def receiver(valkey_url: str, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Receiver]:
+    """One receiver for most of these tests: what one of them does to it must not hurt the next."""
+    folder = tmp_path_factory.mktemp("receiver")
+    settings = {"REDIS_URL": valkey_url, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "SPOOL_PATH": str(folder / "spool.db")}
+    settings |= {"BODY_TIMEOUT": "0.5", "LOG_LEVEL": "debug"}
+    process = Process("-m", "receiver", env=settings, log=folder / "receiver.log", forks=forks)
+    try:
+        yield listening(process)
+    finally:
+        process.stop()
+    assert "Traceback" not in process.output, process.output
+    assert TOKEN not in process.output, process.output
+
+
+@pytest.fixture(autouse=True)
+def no_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a sender does, the log holds no traceback and no token."""
+    receiver = request.getfixturevalue("receiver") if "receiver" in request.fixturenames else None
+    yield
+    if receiver is not None:
+        assert "Traceback" not in receiver.process.output, receiver.process.output
+        assert TOKEN not in receiver.process.output, receiver.process.output
+
+
+async def bodies(redis: ArqRedis) -> list[bytes]:
+    """What is on the queue, in order."""
+    jobs = [await redis.get(b"arq:job:" + job_id) for job_id in await redis.zrange(QUEUE, 0, -1)]
+    return [unpack(job)["a"][0]["body"] for job in jobs]

@@ -1,0 +1,244 @@
+"""uvicorn's HTTP protocol for a port that strangers reach.
+
+What uvicorn 0.54 with httptools does, and what is done here:
+
+- It collects a head of any size, each piece by copying all before it. Here a head, the trailers and the extensions of
+  a chunk have a budget, counted before they are parsed: 431 beyond it.
+- Half a head, or an answer that is not read, holds its connection for ever. Here each has a deadline (`Connections`).
+- It reads on while requests wait for those before them. Here nothing behind a request that waits is parsed.
+- A request that asks for an upgrade loses its body and all that follows (Kludex/uvicorn#2722). Here the upgrade is
+  ignored (RFC 9110, 7.8).
+- Trailers become headers if they arrive together with the head. Here they are ignored (RFC 9110, 6.5.1).
+- A transfer coding other than chunked is 400. Here it is 501 (RFC 9112, 6.1).
+- What cannot be parsed is answered ahead of the requests before it, and these never. Here in order.
+- A request that is answered before its body has come is cut off, so that its sender may not see the answer. Here the
+  rest is thrown away for a while (RFC 9112, 9.6), on a connection that yields to any other.
+
+Names of `HttpToolsProtocol` this leans on, held by the tests of this package: `parser` and its callbacks, `headers`,
+`url`, `scope`, `cycle`, `pipeline`, `flow`, `server_state`, `app_state`, `_should_upgrade`, `_start_asgi_task`.
+"""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from receiver.port.connections import Connections
+
+DISCARD = 2 * 1024 * 1024
+"""Bytes thrown away on a connection that ends while its sender is still sending."""
+PIPELINED = 4096
+"""Bytes that a request takes while it waits for those before it on its connection."""
+
+CLOSING = b"content-length: 0\r\nconnection: close\r\n\r\n"
+
+log = structlog.get_logger()
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. The lifespan's state holds `connections`, which says how much a head may take."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._connections: Connections = self.app_state["connections"]
+        self._budget = self._room = self._connections.max_head_bytes
+        self._refusal: HTTPStatus | None = None
+        self._ends = False
+        self._unparsed = b""
+        self._discarded = self._held = 0
+
+    # ── the connection ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(_Transport(transport, self._close))  # type: ignore[arg-type]
+        if not self._connections.admit(self):
+            self.drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.forget(self)
+        self._let_go()
+        super().connection_lost(exc)
+        del self.transport.close  # it refers to this connection, too
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._connections.owes(self)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self._is_in_head():
+            self._connections.owes_nothing(self)
+
+    def expire(self) -> None:
+        """Its time is up: 408 where half a head has arrived, else no word."""
+        if self._is_in_head() and self._refusal is None:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        if self.flow.write_paused:  # closing would wait for the answers to be read
+            self.drop()
+        self.transport.close_now()  # type: ignore[attr-defined]
+
+    def drop(self) -> None:
+        """Close it now: its place is needed."""
+        self.transport.abort()
+        self._let_go()
+
+    def _close(self) -> None:
+        """Close it, now or, where the sender is still sending, once it has had the time to see the answer."""
+        if self._refusal is None and (self.cycle is None or not self.cycle.more_body):
+            self.transport.close_now()  # type: ignore[attr-defined]
+        elif not self._ends:
+            self._ends = True
+            if self.cycle is not None:
+                self.cycle.body.clear()
+            self.flow.resume_reading()  # what is thrown away must not stay in the kernel: closing would reset
+            self.transport.write_eof()
+            self._connections.owes(self)
+
+    def _let_go(self) -> None:
+        """Free what waits to be served: it refers to this connection, and would live until the next collection."""
+        self.pipeline.clear()
+        self._unparsed = b""
+
+    # ── its bytes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        if self._ends or self._refusal is not None:
+            self._discarded += len(data)
+            if self._discarded > DISCARD:
+                self.drop()
+            return
+        if self._unparsed:
+            self._unparsed += data
+        elif len(data) <= self._room:
+            self._feed(data)
+        else:
+            self._feed_in_pieces(data)
+        self._note_state()
+
+    def _feed_in_pieces(self, data: bytes) -> None:
+        """Parse no more at once than may still come before the head ends, and nothing behind a request that waits."""
+        rest = memoryview(data)
+        while rest and self._refusal is None and not self.pipeline:
+            piece, rest = rest[: self._room], rest[self._room :]
+            self._feed(piece)
+        self._unparsed = bytes(rest) if self._refusal is None else b""
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        cycle = self.cycle
+        body = 0 if cycle is None else len(cycle.body)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            is_coding = "nvalid `Transfer-Encoding`" in str(error)  # the parser tells them apart by these words alone
+            self._refuse(HTTPStatus.NOT_IMPLEMENTED if is_coding else HTTPStatus.BAD_REQUEST)
+            return
+        if self.cycle is not cycle or (cycle is not None and len(cycle.body) > body):
+            self._room = self._budget
+        else:  # neither did a head end, nor did a piece of a body arrive
+            self._room -= len(data)
+            if self._room <= 0:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Parse; behind a head that asks for an upgrade the parser stops: give it the head without that, then go on."""
+        while self._refusal is None:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                if self.parser.get_method() == b"CONNECT":
+                    self._refuse(HTTPStatus.METHOD_NOT_ALLOWED)
+                    return
+                data = memoryview(data)[stopped.args[0] :]
+                self.parser.feed_data(self._head_without_upgrade())
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % header for header in self.scope["headers"] if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _should_upgrade(self) -> bool:
+        """Whether somebody else takes the upgrade: uvicorn asks where a request does, and then lets it be."""
+        return True
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.headers = []  # what follows are trailers: the request's own list is complete
+
+    # ── its state ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _is_in_head(self) -> bool:
+        return self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
+
+    def _note_state(self) -> None:
+        """Tell the bounds what this connection does, and what it holds until it is served."""
+        if self._is_in_head():
+            self._connections.idle.pop(self, None)
+            self._connections.owes(self)
+            held = self._budget - self._room
+        else:
+            held = 0
+            if self.cycle is not None and not self.cycle.response_complete and not self.flow.write_paused:
+                self._connections.idle.pop(self, None)
+                self._connections.owing.pop(self, None)
+        if self.pipeline or self._unparsed:
+            self.flow.pause_reading()
+            held += len(self.pipeline) * PIPELINED + len(self._unparsed)
+        if held or self._held:
+            self._held = held
+            self._connections.holds(self, held)
+
+    def on_response_complete(self) -> None:
+        """As in uvicorn, with the bounds' one clock in place of a timer for each answer, and refusals in order."""
+        self.server_state.total_requests += 1
+        if self._ends or self.transport.is_closing():
+            return
+        if self.pipeline and not (self._refusal and self.pipeline[-1][0].more_body):
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self._answer_refusal(self._refusal)
+        elif not self._unparsed and not self._is_in_head():
+            self._connections.idle[self] = self.loop.time()
+        if not self.pipeline:
+            self.flow.resume_reading()
+            if self._unparsed:
+                self._feed_in_pieces(self._unparsed)
+        if self._held:
+            self._note_state()
+
+    # ── refusals ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Parse no more; the answer follows those to the requests before."""
+        self._refusal = status
+        being_served = self.cycle is not None and not self.cycle.response_complete
+        if not self.pipeline and not (being_served and not self.cycle.more_body):
+            self._answer_refusal(status)
+
+    def _answer_refusal(self, status: HTTPStatus) -> None:
+        cycle = self.cycle
+        if cycle is not None and cycle.more_body and not self._is_in_head():  # the request whose body broke off
+            cycle.disconnected = True
+            cycle.message_event.set()
+        else:
+            log.info("refused", status=status.value)
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) + CLOSING)
+        self.transport.close()
+
+
+class _Transport:
+    """A transport that leaves the closing to its protocol; what is called for each answer is the transport's own."""
+
+    def __init__(self, transport: Any, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self.write, self.is_closing = transport.write, transport.is_closing
+        self.close_now, self.close = transport.close, close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
