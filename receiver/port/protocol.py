@@ -143,16 +143,19 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def _parse(self, data: bytes | memoryview) -> None:
-        """Parse; behind a head that asks for an upgrade the parser stops: give it the head without that, then go on."""
+        """Parse; behind a head that asks for an upgrade the parser ends: give the head without that to a new one."""
         while self._refusal is None:
             try:
                 self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as stopped:
+            except httptools.HttpParserUpgrade as ended:
                 if self.parser.get_method() == b"CONNECT":
                     self._refuse(HTTPStatus.METHOD_NOT_ALLOWED)
                     return
-                data = memoryview(data)[stopped.args[0] :]
-                self.parser.feed_data(self._head_without_upgrade())
+                data = memoryview(data)[ended.args[0] :]
+                head = self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+                self.parser.feed_data(head)
             else:
                 return
 

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from worker.outcomes import PARSE
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "250"))
 LIMIT = 8192
+HEAD = 32 * 1024
 T = TypeVar("T")
 KEYS = Keys("glartek:")
 SOURCES = Sources(("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"), events.EVENT_ID_PATHS, ())
@@ -47,7 +49,7 @@ class Kit:
     port: int
     processes: dict[str, Process]
     redis: Any
-    acknowledged: dict[str, bytes] = field(default_factory=dict)
+    acknowledged: dict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     sent: int = 0
 
     def log(self) -> str:
@@ -141,24 +143,39 @@ methods = mostly(st.just("POST"), st.sampled_from(["GET", "PUT", "HEAD", "OPTION
 
 @dataclass(frozen=True)
 class Sent:
-    """One request: what it says, how its body is cut into chunks (none: a Content-Length), and what its end is."""
+    """One request: what it says, how its body is cut into chunks (none: a Content-Length), and what its end is.
+
+    `framing` stands in place of the line that says where the body ends, `padding` makes the head longer.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
     chunks: list[int]
+    version: str
+    upgrade: str
+    framing: str | None
+    padding: int
     hangs_up: bool
 
     @property
     def may_be_stored(self) -> bool:
-        return self.method == "POST" and self.path.partition("?")[0] == PATH and len(self.body) <= LIMIT
+        is_ours = self.method == "POST" and self.path.partition("?")[0] == PATH
+        return is_ours and len(self.body) <= LIMIT and self.framing is None and self.padding < HEAD
 
     def parts(self) -> list[bytes]:
         length = "transfer-encoding: chunked" if self.chunks else f"content-length: {len(self.body)}"
-        lines = [f"{self.method} {self.path} HTTP/1.1", "host: kit", length]
+        lines = [
+            f"{self.method} {self.path} {self.version}",
+            "host: kit",
+            length if self.framing is None else self.framing,
+        ]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        head = "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
+        if self.upgrade:
+            lines += ["connection: Upgrade, HTTP2-Settings", f"upgrade: {self.upgrade}"]
+        lines += [f"x-padding: {'x' * self.padding}"] * bool(self.padding)
+        head = "".join(f"{line}\r\n" for line in [*filter(None, lines), ""]).encode("latin-1")
         if not self.chunks:
             return [head, self.body[: len(self.body) // 2] if self.hangs_up else self.body]
         pieces: list[bytes] = []
@@ -176,6 +193,10 @@ requests = st.builds(
     headers,
     bodies,
     chunks=st.lists(st.integers(1, 3000), max_size=3),
+    version=mostly(st.just("HTTP/1.1"), st.just("HTTP/1.0")),
+    upgrade=mostly(st.just(""), st.sampled_from(["h2c", "websocket", "TLS/1.2", "foo/1, bar", "\xff"]), 7),
+    framing=mostly(st.none(), st.sampled_from(["", "transfer-encoding: gzip, chunked", "content-length: 5, 6"])),
+    padding=mostly(st.just(0), st.integers(1, 30_000) | st.integers(HEAD, 300_000)),
     hangs_up=mostly(st.just(False), st.booleans()),
 )
 
@@ -205,12 +226,12 @@ def check(kit: Kit, sent: Sent) -> None:
     status = answer(kit.port, sent)
     assert time.monotonic() - began < 10, sent
     kit.sent += 1
-    assert status in {None, 200, 400, 404, 405, 413}, f"{status}: {sent}\n{kit.log()}"
+    assert status in {None, 200, 400, 404, 405, 411, 413, 431, 501}, f"{status}: {sent}\n{kit.log()}"
     if status == 200 and sent.path != "/healthz":
         assert sent.may_be_stored, sent
         seen = {name: value.strip(" \t") for name, value in sent.headers.items()}
         delivery = SOURCES.delivery(seen, sent.body, 0)
-        kit.acknowledged[delivery.id] = delivery.digest
+        kit.acknowledged[delivery.id].add(delivery.digest[:16])
 
 
 def problems(kit: Kit) -> list[str]:
@@ -220,9 +241,10 @@ def problems(kit: Kit) -> list[str]:
     records = {key.decode().rpartition(":")[2] for key in kit.redis.scan_iter(KEYS.delivery("*"), count=1000)}
     found += [f"acknowledged and not remembered: {one}" for one in kit.acknowledged.keys() - records]
     for record in records:
-        outcomes = {
-            name: value for name, value in _hash(kit, KEYS.delivery(record)).items() if "." in name or name == PARSE
-        }
+        fields = _hash(kit, KEYS.delivery(record))
+        if fields["d"] not in kit.acknowledged.get(record, {fields["d"]}):
+            found.append(f"{record} holds other bytes than were acknowledged")
+        outcomes = {name: value for name, value in fields.items() if "." in name or name == PARSE}
         states = {value.split(b" ")[0] for value in outcomes.values()}
         if not states or states - {b"done", b"dead"}:
             found.append(f"{record} has not ended: {states}")

@@ -76,6 +76,17 @@ async def run(*command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("last", [b"HTTP/1.0", b"HTTP/1.1"])
+async def test_an_upgrade_on_a_connection_that_ends_is_stored(receiver: Receiver, redis: ArqRedis, last: bytes) -> None:
+    """HTTP/1.0, or `Connection: close` beside the upgrade: stored, answered, closed."""
+    sent = upgraded(event("e1")).replace(b"Upgrade, HTTP2", b"Upgrade, close, HTTP2").replace(b"HTTP/1.1", last)
+    with receiver.connect() as sender:
+        sender.send(sent)
+        assert statuses(sender, 1) == [200]
+        assert sender.is_closed()
+    assert await bodies(redis) == [event("e1")]
+
+
 async def test_java_s_own_client_loses_nothing(receiver: Receiver, redis: ArqRedis, tmp_path: Path) -> None:
     """Java's HttpClient as it comes asks for h2c in every request: 50 of 50 are stored."""
     if shutil.which("java") is None:
