@@ -195,8 +195,11 @@ requests = st.builds(
     chunks=st.lists(st.integers(1, 3000), max_size=3),
     version=mostly(st.just("HTTP/1.1"), st.just("HTTP/1.0")),
     upgrade=mostly(st.just(""), st.sampled_from(["h2c", "websocket", "TLS/1.2", "foo/1, bar", "\xff"]), 7),
-    framing=mostly(st.none(), st.sampled_from(["", "transfer-encoding: gzip, chunked", "content-length: 5, 6"])),
-    padding=mostly(st.just(0), st.integers(1, 30_000) | st.integers(HEAD, 300_000)),
+    framing=mostly(
+        st.none(),
+        mostly(st.none(), st.sampled_from(["", "transfer-encoding: gzip, chunked", "content-length: 5, 6"]), 5),
+    ),
+    padding=mostly(st.just(0), mostly(st.integers(1, 30_000), st.integers(HEAD, 300_000), 5)),
     hangs_up=mostly(st.just(False), st.booleans()),
 )
 
@@ -286,4 +289,4 @@ def test_nothing_that_is_sent_does_harm(
         waits = lambda: kit.redis.zcard(QUEUE) + kit.redis.zcard(KEYS.leases)  # noqa: E731
         wait_until(lambda: not waits(), timeout=60, explain=kit.log)
         assert problems(kit) == [], kit.log()
-    assert len(kit.acknowledged) > EXAMPLES / 4
+    assert len(kit.acknowledged) > EXAMPLES / 5
