@@ -27,8 +27,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from examples.handlers import ROUTES
-from examples.sender.delivery import client, deliver
-from examples.sender.payloads import Message, Story
+from examples.sender.http.delivery import client, deliver
+from examples.sender.http.message import Message
+from examples.sender.play.payloads import Story
 from examples.up import Running, everything
 from receiver import events
 from receiver.connection import ServerError, connect

@@ -11,11 +11,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from examples.sender import delivery, edits
-from examples.sender.delivery import Attempt
-from examples.sender.payloads import Message, Story, randomness
-from examples.sender.recording import RecordingReceiver
-from examples.sender.signing import Signer
+from examples.sender.http import delivery
+from examples.sender.http.delivery import Attempt
+from examples.sender.http.message import Message
+from examples.sender.http.recording import RecordingReceiver
+from examples.sender.http.signing import Signer
+from examples.sender.play import edits
+from examples.sender.play.payloads import Story, randomness
 
 
 class Glartek:

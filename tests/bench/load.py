@@ -16,8 +16,8 @@ from typing import Literal
 
 import uvloop
 
-from examples.sender.payloads import Message
-from examples.sender.storm import Figures, Storm
+from examples.sender.http.message import Message
+from examples.sender.play.storm import Figures, Storm
 from receiver.connection import with_parent
 from tests.bench.processes import BenchError
 

@@ -6,7 +6,7 @@ from asyncio.subprocess import DEVNULL
 
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Skipped, check
-from examples.sender.delivery import SUCCESS
+from examples.sender.http.delivery import SUCCESS
 
 _LEAN = 1024  # bytes of head, and of body: far more than an empty 200 needs
 _QUEUE = "Store the event in a queue, answer, and let a worker handle it: nothing else belongs in the request."

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from examples.sender import wire
 from examples.sender.check.ledger import Count
-from examples.sender.delivery import SUCCESS, TIMEOUT
-from examples.sender.payloads import Message, Samples, Story
-from examples.sender.signing import Signer
-from examples.sender.wire import Reply
+from examples.sender.http import wire
+from examples.sender.http.delivery import SUCCESS, TIMEOUT
+from examples.sender.http.message import Message
+from examples.sender.http.signing import Signer
+from examples.sender.http.wire import Reply
+from examples.sender.play.payloads import Samples, Story
 
 
 @dataclass(frozen=True, slots=True)

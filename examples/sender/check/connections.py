@@ -4,7 +4,7 @@ import re
 
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Warned, check
-from examples.sender.wire import Connection, Endpoint
+from examples.sender.http.wire import Connection, Endpoint
 
 _TOKEN = 16  # characters: a shorter last segment is a name, not a secret
 

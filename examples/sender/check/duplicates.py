@@ -4,7 +4,7 @@ import json
 
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, check
-from examples.sender.payloads import Message
+from examples.sender.http.message import Message
 
 _AGAIN = "takes it for a failure, although the event was handled: it sends it yet again, and may disable the endpoint"
 

@@ -6,7 +6,7 @@ import time
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.check.ledger import CannotCount
-from examples.sender.payloads import Message
+from examples.sender.http.message import Message
 from receiver import events
 
 _NEEDED = (
@@ -100,6 +100,6 @@ async def _counts(bench: Bench, messages: list[Message]) -> list[int]:
     if bench.count is None:
         raise Skipped(_NEEDED)
     try:
-        return await asyncio.gather(*(bench.count(message.id or "") for message in messages))
+        return await bench.count([message.id or "" for message in messages])
     except CannotCount as reason:
         raise Skipped(str(reason)) from None

@@ -4,7 +4,7 @@ import asyncio
 
 from examples.sender.check.bench import Bench, in_words, said
 from examples.sender.check.findings import Failed, check
-from examples.sender.storm import Figures, Storm
+from examples.sender.play.storm import Figures, Storm
 
 _BROAD = "puts no limit to its requests, and a refused event (429, 503) may never be sent again"
 

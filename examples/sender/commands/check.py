@@ -12,7 +12,7 @@ from examples.sender import terminal
 from examples.sender.check import reports
 from examples.sender.check.bench import Bench, Limits
 from examples.sender.check.findings import CHECKS, Check, Finding
-from examples.sender.check.ledger import Count, by_command
+from examples.sender.check.ledger import OF_THE_KIT, Count, by_command
 from examples.sender.check.run import findings
 from examples.sender.commands import options
 from examples.sender.commands.options import STOPPED, Folder, Html, Json, Secret, TimeOut
@@ -94,11 +94,8 @@ def _report(
 def _count(effects_cmd: str | None, *, ledger: bool) -> Count | None:
     if effects_cmd and ledger:
         raise Refusal("expected either --effects-cmd or --ledger")
-    if not ledger:
-        return by_command(effects_cmd) if effects_cmd else None
-    from examples.sender.check.kit_ledger import of_the_kit  # noqa: PLC0415 - nobody else should wait for redis and arq
-
-    return of_the_kit()
+    command = OF_THE_KIT if ledger else effects_cmd
+    return by_command(command) if command else None
 
 
 async def _make(bench: Bench, names: Sequence[str], found: list[Finding], *, quiet: bool) -> None:

@@ -12,16 +12,18 @@ from typing import Annotated
 
 import typer
 
-from examples.sender import delivery, payloads, terminal, webhooks
+from examples.sender import terminal
 from examples.sender.commands import options
 from examples.sender.commands.options import STOPPED, Json, Remove, Secret, Set, TimeOut, To
-from examples.sender.disorder import Disorder, Due
-from examples.sender.edits import Edits
-from examples.sender.endpoints import Endpoint, Policy, endpoints
-from examples.sender.life_cycles import Happening, life_cycles
-from examples.sender.payloads import Message
+from examples.sender.http import delivery
+from examples.sender.http.message import Message
+from examples.sender.play import payloads, webhooks
+from examples.sender.play.disorder import Disorder, Due
+from examples.sender.play.edits import Edits
+from examples.sender.play.endpoints import Endpoint, Policy, endpoints
+from examples.sender.play.life_cycles import Happening, life_cycles
+from examples.sender.play.webhooks import Webhook
 from examples.sender.terminal import Refusal
-from examples.sender.webhooks import Webhook
 from receiver import events
 
 _BEGINS = datetime(2026, 11, 3, 6, tzinfo=UTC)  # of every seeded run, so that its bytes are the same

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from examples.sender import webhooks
-from examples.sender.payloads import Samples
-from examples.sender.signing import Signer
+from examples.sender.http.signing import Signer
+from examples.sender.play import webhooks
+from examples.sender.play.payloads import Samples
 from examples.sender.terminal import Refusal
 
 To = Annotated[str | None, typer.Option("--to", envvar="SENDER_TO", help="The endpoint's URL.", show_default=False)]

@@ -19,13 +19,13 @@ from rich.table import Table
 from examples.sender import terminal
 from examples.sender.commands import options
 from examples.sender.commands.options import Html, Json
+from examples.sender.http.recording import RecordingReceiver
 from examples.sender.profile import reports
 from examples.sender.profile.conclusions import Profile
 from examples.sender.profile.conclusions import profile as concluded
 from examples.sender.profile.proposal import Proposal, propose
 from examples.sender.profile.script import Scene, Script, scenes
 from examples.sender.profile.sightings import sightings
-from examples.sender.recording import RecordingReceiver
 from examples.sender.terminal import Refusal
 
 # With a space, an accent and a slash, percent-encoded: whether a sender keeps them is one of the questions.

@@ -14,13 +14,16 @@ from typing import Annotated, Any
 
 import typer
 
-from examples.sender import delivery, payloads, terminal
+from examples.sender import terminal
 from examples.sender.commands import options
 from examples.sender.commands.options import STOPPED, Duplicates, Folder, Json, Remove, Secret, Seed, Set, TimeOut, To
-from examples.sender.delivery import Attempt
-from examples.sender.edits import Edits, pretty
-from examples.sender.payloads import Message, Samples, Story
-from examples.sender.signing import Signer
+from examples.sender.http import delivery
+from examples.sender.http.delivery import Attempt
+from examples.sender.http.message import Message
+from examples.sender.http.signing import Signer
+from examples.sender.play import payloads
+from examples.sender.play.edits import Edits, pretty
+from examples.sender.play.payloads import Samples, Story
 from examples.sender.terminal import Refusal
 from receiver import events
 

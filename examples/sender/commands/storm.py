@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
-from examples.sender import delivery, payloads, terminal
+from examples.sender import terminal
 from examples.sender.commands import options
 from examples.sender.commands.options import STOPPED, Folder, Json, Remove, Secret, Seed, Set, TimeOut, To
-from examples.sender.edits import Edits
-from examples.sender.payloads import Message, Samples, Story
-from examples.sender.storm import SHARES, Figures, Storm
+from examples.sender.http import delivery
+from examples.sender.http.message import Message
+from examples.sender.play import payloads
+from examples.sender.play.edits import Edits
+from examples.sender.play.payloads import Samples, Story
+from examples.sender.play.storm import SHARES, Figures, Storm
 from examples.sender.terminal import Refusal
 
 _MOST = 1_000_000

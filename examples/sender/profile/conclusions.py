@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
 
-from examples.sender.arrivals import Arrival
+from examples.sender.http.arrivals import Arrival
 from examples.sender.profile.fields import event_type, out_of_order, type_path
 from examples.sender.profile.script import RETRY_AFTER
 from examples.sender.profile.sightings import MOVED, Sighting, leaves, sightings

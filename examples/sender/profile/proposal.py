@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from examples.sender.arrivals import Arrival
+from examples.sender.http.arrivals import Arrival
 from examples.sender.profile.fields import time_path, type_path
 from examples.sender.profile.sightings import Sighting, leaves
 from examples.sender.terminal import span

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from examples.sender.arrivals import Answer, Arrival
+from examples.sender.http.arrivals import Answer, Arrival
 from examples.sender.profile.sightings import MOVED, Sighting, place
 
 RETRY_AFTER = 2  # seconds that the 503 asks for

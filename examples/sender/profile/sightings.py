@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from examples.sender.arrivals import Arrival
+from examples.sender.http.arrivals import Arrival
 
 _ID_HEADERS = ("webhook-id", "idempotency-key", "ce-id")
 # Names of fields that senders change from one attempt to the next.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.sender.check.bench import Limits
-from examples.sender.recording import Answer, Arrival
+from examples.sender.http.recording import Answer, Arrival
 from receiver import events
 from tests.examples.sender.check.serving import PATH, Answering, eight_connections_at_a_time, serving
 

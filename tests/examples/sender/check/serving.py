@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from examples.sender.recording import Answer, Arrival, RecordingReceiver
+from examples.sender.http.recording import Answer, Arrival, RecordingReceiver
 
 PATH = "/webhooks/t0kenThatIsLongEnough4Tests"
 Answering = Callable[[Arrival], Answer]

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -7,7 +8,7 @@ import pytest
 from examples.sender.check.bench import Bench
 from examples.sender.check.findings import CHECKS, Finding
 from examples.sender.check.run import findings
-from examples.sender.recording import Answer, RecordingReceiver
+from examples.sender.http.recording import Answer, RecordingReceiver
 from tests.examples.sender.check.flawed import FLAWS, Flaw, good
 from tests.examples.sender.check.serving import PATH, serving
 from tests.examples.sender.conftest import Run
@@ -18,9 +19,9 @@ pytestmark = pytest.mark.anyio
 async def checked(url: str, folder: Path, flaw: Flaw) -> dict[str, Finding]:
     """Every check, the effects included where the receiver writes them under `folder`."""
 
-    async def count(event_id: str) -> int:
-        file = folder / event_id
-        return len(file.read_text().splitlines()) if file.exists() else 0
+    async def count(event_ids: Sequence[str]) -> list[int]:
+        files = [folder / event_id for event_id in event_ids]
+        return [len(file.read_text().splitlines()) if file.exists() else 0 for file in files]
 
     bench = Bench(url, flaw.limits, slow_cmd=f"touch {folder}/slow", restore_cmd=f"rm {folder}/slow")
     bench.count = count if "effect" in flaw.check else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from examples.sender import wire
+from examples.sender.http import wire
 from receiver import events
 
 EVENTS = 13  # one more than there are ways to answer

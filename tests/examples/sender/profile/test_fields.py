@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from examples.sender.arrivals import Arrival
+from examples.sender.http.arrivals import Arrival
 from examples.sender.profile import fields, reports
 from examples.sender.profile.conclusions import profile
 from examples.sender.profile.proposal import propose

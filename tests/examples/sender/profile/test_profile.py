@@ -9,17 +9,17 @@ from urllib.parse import unquote
 import httpx2
 import pytest
 
-from examples.sender import delivery, wire
-from examples.sender.endpoints import Endpoint, Policy
-from examples.sender.life_cycles import life_cycles
-from examples.sender.payloads import Message
+from examples.sender.http import delivery, wire
+from examples.sender.http.message import Message
+from examples.sender.http.recording import RecordingReceiver
+from examples.sender.play.endpoints import Endpoint, Policy
+from examples.sender.play.life_cycles import life_cycles
+from examples.sender.play.webhooks import Webhook
 from examples.sender.profile import reports
 from examples.sender.profile.conclusions import Profile, profile
 from examples.sender.profile.proposal import Proposal, propose
 from examples.sender.profile.script import Script, scenes
 from examples.sender.profile.sightings import sightings
-from examples.sender.recording import RecordingReceiver
-from examples.sender.webhooks import Webhook
 from receiver.settings import ReceiverSettings, load
 from tests.conftest import ROOT
 from tests.examples.sender.conftest import Run

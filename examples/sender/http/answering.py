@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import httptools
 
-from examples.sender.arrivals import Answer, Arrival
+from examples.sender.http.arrivals import Answer, Arrival
 
 _MAX_BODY = 16 * 1024 * 1024
 

@@ -13,8 +13,8 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from examples.sender.answering import Connection
-from examples.sender.arrivals import Answer, Arrival
+from examples.sender.http.answering import Connection
+from examples.sender.http.arrivals import Answer, Arrival
 from receiver import events
 
 __all__ = ["Answer", "Arrival", "NotArrived", "RecordingReceiver"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from examples.sender.payloads import Samples
+from examples.sender.play.payloads import Samples
 from examples.sender.terminal import Refusal
 from receiver import events
 

@@ -9,12 +9,12 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from examples.sender.http.message import Message
 from examples.sender.terminal import Refusal
 from receiver import events
 
@@ -22,35 +22,6 @@ INVENTED = "These samples are this kit's own invention: Glartek does not documen
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LONG = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One event as it goes out: its type, its id where the body has one, its bytes and its headers."""
-
-    type: str
-    body: bytes
-    id: str | None = None
-    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
-
-    @classmethod
-    def of(cls, payload: Mapping[str, Any]) -> "Message":
-        """The message of a payload; type and id are read where the kit's own receiver would look for them."""
-        return cls(
-            type=events.canonical(events.first_text(payload, events.EVENT_TYPE_PATHS) or "(no type)"),
-            body=json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(),
-            id=events.first_text(payload, events.EVENT_ID_PATHS),
-        )
-
-    @classmethod
-    def raw(cls, body: bytes) -> "Message":
-        """Any bytes at all, just as they are."""
-        try:
-            payload = json.loads(body)
-        except (ValueError, RecursionError):
-            return cls("(raw)", body)
-        described = cls.of(payload) if isinstance(payload, dict) else cls("(raw)", body)
-        return cls(described.type, body, described.id)
 
 
 class Samples:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from examples.sender import invention
+from examples.sender.play import invention
 from receiver import events
 
 # What may happen in which state, and how often compared with the others.

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from examples.sender import delivery
-from examples.sender.endpoints import Endpoint, Policy
-from examples.sender.payloads import Message
-from examples.sender.recording import Answer, RecordingReceiver
-from examples.sender.signing import Signer
-from examples.sender.webhooks import Webhook
+from examples.sender.http import delivery
+from examples.sender.http.message import Message
+from examples.sender.http.recording import Answer, RecordingReceiver
+from examples.sender.http.signing import Signer
+from examples.sender.play.endpoints import Endpoint, Policy
+from examples.sender.play.webhooks import Webhook
 from receiver import auth
 from tests.examples.sender.conftest import Run
 

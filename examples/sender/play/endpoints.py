@@ -15,12 +15,12 @@ from typing import Any
 
 import httpx2
 
-from examples.sender import delivery
-from examples.sender.delivery import Attempt
-from examples.sender.payloads import Message
-from examples.sender.signing import Signer
+from examples.sender.http import delivery
+from examples.sender.http.delivery import Attempt
+from examples.sender.http.message import Message
+from examples.sender.http.signing import Signer
+from examples.sender.play.webhooks import Webhook
 from examples.sender.terminal import without_secrets
-from examples.sender.webhooks import Webhook
 
 
 @dataclass(frozen=True, slots=True)

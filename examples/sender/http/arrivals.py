@@ -6,7 +6,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Literal
 
-from examples.sender.payloads import Message
+from examples.sender.http.message import Message
 
 
 @dataclass(frozen=True, slots=True)

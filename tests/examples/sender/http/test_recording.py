@@ -6,11 +6,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from examples.sender import delivery, wire
-from examples.sender.delivery import deliver
 from examples.sender.fixtures import Glartek
-from examples.sender.payloads import Message
-from examples.sender.recording import Answer, Arrival, NotArrived, RecordingReceiver
+from examples.sender.http import delivery, wire
+from examples.sender.http.delivery import deliver
+from examples.sender.http.message import Message
+from examples.sender.http.recording import Answer, Arrival, NotArrived, RecordingReceiver
 
 pytestmark = pytest.mark.anyio
 CREATED = Message.of({"id": "e1", "type": "Action Created"})

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.sender.delivery import STOPPED
-from examples.sender.recording import Answer, Arrival, RecordingReceiver
+from examples.sender.http.delivery import STOPPED
+from examples.sender.http.recording import Answer, Arrival, RecordingReceiver
 from tests.examples.sender.conftest import Finished, StartSender
 
 pytestmark = pytest.mark.anyio

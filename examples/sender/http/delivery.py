@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx2
 
-from examples.sender.payloads import Message
-from examples.sender.wire import reason, trusted
+from examples.sender.http.message import Message
+from examples.sender.http.wire import reason, trusted
 
 STOPPED = "stopped before an answer came; the receiver may have taken it"
 """What came of a request that was open when the sender was told to stop."""

@@ -3,8 +3,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.sender.disorder import Disorder, Due
-from examples.sender.payloads import Message
+from examples.sender.http.message import Message
+from examples.sender.play.disorder import Disorder, Due
 
 SCHEDULE = [Due(float(number), Message("t", b"%d" % number)) for number in range(200)]
 shares = st.floats(0, 1)

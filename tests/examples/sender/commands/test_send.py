@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.sender import wire
-from examples.sender.recording import Answer, RecordingReceiver
+from examples.sender.http import wire
+from examples.sender.http.recording import Answer, RecordingReceiver
 from receiver import auth, events
 from tests.examples.sender.conftest import Run
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples.sender.life_cycles import Happening, LifeCycle, life_cycles
-from examples.sender.payloads import Message
+from examples.sender.http.message import Message
+from examples.sender.play.life_cycles import Happening, LifeCycle, life_cycles
 from receiver import events
 from receiver.settings import Settings, load
 from worker.event import parse

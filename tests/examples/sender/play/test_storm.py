@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
-from examples.sender import payloads
-from examples.sender.payloads import Message
-from examples.sender.recording import Answer, Arrival, RecordingReceiver
-from examples.sender.storm import Figures, Storm
+from examples.sender.http.message import Message
+from examples.sender.http.recording import Answer, Arrival, RecordingReceiver
+from examples.sender.play import payloads
+from examples.sender.play.storm import Figures, Storm
 from tests.examples.sender.conftest import Run
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from random import Random
 
-from examples.sender.payloads import Message
+from examples.sender.http.message import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.sender import webhooks
+from examples.sender.play import webhooks
 from examples.sender.terminal import Refusal
 from receiver import events
 

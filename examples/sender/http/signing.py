@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from examples.sender.payloads import Message
+from examples.sender.http.message import Message
 from examples.sender.terminal import Refusal
 from receiver import auth
 

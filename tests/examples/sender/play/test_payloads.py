@@ -5,8 +5,9 @@ from random import Random
 
 import pytest
 
-from examples.sender import edits
-from examples.sender.payloads import Message, Samples, Story, fresh, like
+from examples.sender.http.message import Message
+from examples.sender.play import edits
+from examples.sender.play.payloads import Samples, Story, fresh, like
 from examples.sender.terminal import Refusal
 from receiver import events
 

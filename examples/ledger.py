@@ -1,0 +1,50 @@
+"""python -m examples.ledger ID…: how often the worker ran each event's handlers, as it recorded it in Redis.
+
+One number a line, in the order of the event ids: 0 while work is open, else the runs of the handler that ran most
+often. It is what `python -m examples.sender check --ledger` counts effects with.
+"""
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from receiver import settings
+from receiver.connection import TROUBLE, connect
+from receiver.keys import Keys
+from receiver.settings import ReceiverSettings, Settings, SettingsError
+from worker.dead_letters import Desk, find
+
+
+async def runs(event_ids: list[str]) -> list[int]:
+    """The number for each event. Raises `SettingsError`, and what redis-py raises when Redis does not answer."""
+    config = settings.load(Settings)
+    sources = settings.load(ReceiverSettings, webhook_token=("not-needed-to-look-0123456789",)).sources()
+    redis = connect(config.redis_url.get_secret_value())
+    try:
+        desk = Desk(redis, Keys(config.key_prefix))
+        return [_runs(await find(desk, sources, event_id)) for event_id in event_ids]
+    finally:
+        await redis.aclose()
+
+
+def _runs(story: dict[str, Any] | None) -> int:
+    handlers = story["handlers"].values() if story and not story["open"] else ()
+    return max((told["attempts"] for told in handlers if told["state"] == "done"), default=0)
+
+
+def main(event_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Event ids.")]) -> None:
+    """How often the worker ran each event's handlers, one number a line."""
+    try:
+        counts = asyncio.run(runs(event_ids))
+    except SettingsError as error:
+        sys.exit(f"{error.lines[0]}")
+    except TROUBLE as error:
+        sys.exit(f"Redis does not answer: {error}")
+    for count in counts:
+        typer.echo(count)
+
+
+if __name__ == "__main__":
+    typer.run(main)
