@@ -29,10 +29,11 @@ table { border-collapse: collapse; width: 100% } tr { break-inside: avoid }
 th, td { padding: .45rem .75rem .45rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
 th { color: var(--skipped); font-size: .85rem; font-weight: 600 }
 td { overflow-wrap: anywhere; min-width: 6rem } td:first-child { min-width: 9rem } td.number { min-width: 3rem }
-.number { text-align: right; padding-right: 1.5rem; font-variant-numeric: tabular-nums; white-space: nowrap }
+.number, code { white-space: nowrap }
+.number { text-align: right; padding-right: 1.5rem; font-variant-numeric: tabular-nums }
 pre { padding: 1rem; border-radius: .6rem; background: var(--faint); overflow-x: auto }
 @media (max-width: 40rem) {
-  th, td, td:first-child { min-width: 0; padding-right: .6rem; font-size: .9rem } .number { white-space: normal } }
+  th, td, td:first-child { min-width: 0; padding-right: .6rem; font-size: .9rem } }
 ul { padding-left: 1.2rem } details { margin-top: 2.5rem } summary { cursor: pointer; font-weight: 600 }
 svg { width: 100%; min-width: 40rem } svg text, rect { fill: currentColor; font-size: 13px }
 footer { margin: 3rem 0 1rem; color: var(--skipped); font-size: .85rem }

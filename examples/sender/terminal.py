@@ -53,12 +53,13 @@ def verdict(status: str, text: str) -> None:
 
 def settings(used: Mapping[str, Any]) -> None:
     """One line that says with which settings a report came about: what Glartek does not document is one."""
-    say("settings: " + "; ".join(f"{name.replace('_', ' ')} {_setting(value)}" for name, value in used.items()))
+    say("settings: " + "; ".join(f"{name.replace('_', ' ')} {setting(value)}" for name, value in used.items()))
 
 
-def _setting(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
+def setting(value: Any) -> str:
+    """The value of a setting in words."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -83,13 +84,16 @@ def paused(bar: Progress) -> Iterator[None]:
     bar.start()
 
 
-def progress(*extra: str) -> Progress:
-    """A progress bar on stderr, for a terminal only; `extra` names task fields to be shown beside it."""
+def progress(*extra: str, remaining: bool = True) -> Progress:
+    """A progress bar on stderr, for a terminal only; `extra` names task fields to be shown beside it.
+
+    `remaining` is the time left if all steps take equally long.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        *([TimeRemainingColumn()] if remaining else []),
         *(TextColumn(f"{{task.fields[{name}]}}") for name in extra),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),

@@ -1,11 +1,10 @@
 """What the events did, not only how they were answered: needs the user's command that counts an event's effects."""
 
 import asyncio
-import time
 
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Skipped, check
-from examples.sender.check.ledger import CannotCount
+from examples.sender.check.ledger import CannotCount, counted
 from examples.sender.http.message import Message
 from receiver import events
 
@@ -17,11 +16,13 @@ _NEEDED = (
 
 @check(
     "Handles an event once, however often it is sent",
+    likely="certain",
     glartek="sends the same event twice in some circumstances, even without a failure",
     mend="Remember the ids of handled events, and mark an event as handled in the same transaction as its effect.",
+    takes=lambda bench: 3 * bench.alone + _settling(bench),
 )
 async def effect_once(bench: Bench) -> str:
-    message = _identified(bench)
+    message = identified(bench)
     for _ in range(3):
         await bench.post(message)
     return await _once(bench, [message], "sent three times")
@@ -29,22 +30,26 @@ async def effect_once(bench: Bench) -> str:
 
 @check(
     "Handles an event once when it is sent many times at once",
+    likely="likely",
     glartek="may send again while the first request is still being answered: a time-out is ambiguous",
     mend="Claim the id in one atomic step before handling (INSERT … ON CONFLICT DO NOTHING, SET NX).",
+    takes=lambda bench: bench.alone + _settling(bench),
 )
 async def effect_once_at_once(bench: Bench) -> str:
-    message = _identified(bench)
+    message = identified(bench)
     await bench.together([message] * 20)
     return await _once(bench, [message], "sent 20 times at once")
 
 
 @check(
     "Handles every event that it accepted",
+    likely="certain",
     glartek="offers no way to ask for an event again: what is lost after a 200 is gone",
     mend="Answer only after the event is on disk (a queue with fsync, a committed row), never from memory.",
+    takes=lambda bench: bench.alone + _settling(bench),
 )
 async def effect_of_every_event(bench: Bench) -> str:
-    messages = [_identified(bench) for _ in range(10)]
+    messages = [identified(bench) for _ in range(10)]
     replies = await bench.together(messages)
     accepted = [message for message, reply in zip(messages, replies, strict=True) if bench.fine(reply)]
     if not accepted:
@@ -54,12 +59,14 @@ async def effect_of_every_event(bench: Bench) -> str:
 
 @check(
     "Answers no error to what it handled",
+    likely="certain",
     glartek="takes an error for a failure and sends the event again, although it was handled",
     mend="Look before you handle: what is refused has no effect, and once an event was handled the answer is 200, "
     "whatever goes wrong afterwards.",
+    takes=lambda bench: bench.alone + _settling(bench),
 )
 async def no_effect_of_what_it_refused(bench: Bench) -> str:
-    _identified(bench)
+    identified(bench)
     huge, unknown = ({"filler": "x" * bench.limits.huge}, {"type": "work_order.teleported"})
     typeless = {name: value for name, value in bench.payload().items() if name not in events.EVENT_TYPE_PATHS}
     odd = [Message.of(payload) for payload in (bench.payload() | huge, bench.payload() | unknown, typeless)]
@@ -69,12 +76,22 @@ async def no_effect_of_what_it_refused(bench: Bench) -> str:
     if not refused:
         return f"{seen}: none refused"
     await asyncio.sleep(bench.limits.effects_settle)
-    if handled := sum(count > 0 for count in await _counts(bench, refused)):
+    if handled := sum(count > 0 for count in await counts(bench, refused)):
         raise Failed(f"{seen}; {handled} of the {len(refused)} that it refused took effect all the same")
     return f"{seen}; what it refused had no effect"
 
 
-def _identified(bench: Bench) -> Message:
+async def kept(bench: Bench, message: Message, seen: str) -> str:
+    """That an accepted event took effect, in words, where that can be counted; raises `Failed` when it did not."""
+    if not bench.count or not message.id:
+        return ""
+    if not (await counts(bench, [message], bench.limits.effects_wait))[0]:
+        raise Failed(f"{seen}, and no effect within {bench.limits.effects_wait:g} s: the event is lost")
+    return ", and it took effect"
+
+
+def identified(bench: Bench) -> Message:
+    """An event whose effects can be counted; raises `Skipped` when they cannot."""
     message = bench.message()
     if bench.count is None:
         raise Skipped(_NEEDED)
@@ -83,23 +100,25 @@ def _identified(bench: Bench) -> Message:
     return message
 
 
+async def counts(bench: Bench, messages: list[Message], wait: float = 0.0) -> list[int]:
+    """How often each took effect, as soon as all have, or after `wait` seconds."""
+    if bench.count is None:
+        raise Skipped(_NEEDED)
+    try:
+        return await counted(bench.count, [message.id or "" for message in messages], wait)
+    except CannotCount as reason:
+        raise Skipped(str(reason)) from None
+
+
 async def _once(bench: Bench, messages: list[Message], what: str) -> str:
-    begun, missing = time.monotonic(), messages
-    while missing := [one for one, count in zip(missing, await _counts(bench, missing), strict=True) if not count]:
-        if time.monotonic() - begun > bench.limits.effects_wait:
-            raise Failed(f"{what}: {len(missing)} without any effect after {bench.limits.effects_wait:g} s")
-        await asyncio.sleep(0.1)
+    if missing := (await counts(bench, messages, bench.limits.effects_wait)).count(0):
+        raise Failed(f"{what}: {missing} without any effect after {bench.limits.effects_wait:g} s")
     await asyncio.sleep(bench.limits.effects_settle)
-    most = max(await _counts(bench, messages))
+    most = max(await counts(bench, messages))
     if most > 1:
         raise Failed(f"{what}: took effect {most} times")
     return f"{what}: took effect once"
 
 
-async def _counts(bench: Bench, messages: list[Message]) -> list[int]:
-    if bench.count is None:
-        raise Skipped(_NEEDED)
-    try:
-        return await bench.count([message.id or "" for message in messages])
-    except CannotCount as reason:
-        raise Skipped(str(reason)) from None
+def _settling(bench: Bench) -> float:
+    return bench.limits.effects_settle if bench.count else 0.0

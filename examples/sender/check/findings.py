@@ -5,12 +5,30 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from examples.sender.check.bench import Bench
+from examples.sender.http.wire import Reply
 
 Status = Literal["passed", "failed", "warning", "skipped"]
+Likely = Literal["certain", "likely", "possible", "unlikely"]
+LIKELY: dict[Likely, str] = {
+    "certain": "certain: Glartek documents it",
+    "likely": "likely: Glartek names it, or any HTTP client does it now and then",
+    "possible": "possible: Glartek does not say, and some senders do it",
+    "unlikely": "unlikely: no ordinary event is like this, but the endpoint is open to the internet",
+}
+"""How likely Glartek is to do what a check does."""
 
 
 class Failed(Exception):
-    """The check found a fault; its message says what was seen."""
+    """The check found a fault; its message says what was seen.
+
+    `mend` replaces the check's own advice where that cannot help; `replies` are the answers in question, from which
+    that is found out when no `mend` is given.
+    """
+
+    def __init__(self, seen: str, *replies: Reply, mend: str = "") -> None:
+        super().__init__(seen)
+        self.replies = replies
+        self.mend = mend
 
 
 class Warned(Exception):
@@ -23,7 +41,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check saw; `glartek` and `mend` are told only where there is something to mend."""
+    """What one check saw; `glartek`, `likely` and `mend` are told only where there is something to mend."""
 
     check: str
     title: str
@@ -31,11 +49,12 @@ class Finding:
     seen: str
     seconds: float
     glartek: str = ""
+    likely: str = ""
     mend: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        told = {name: getattr(self, name) for name in ("check", "title", "status", "seen", "glartek", "mend")}
-        return {**told, "seconds": round(self.seconds, 3)}
+        names = ("check", "title", "status", "seen", "glartek", "likely", "mend")
+        return {**{name: getattr(self, name) for name in names}, "seconds": round(self.seconds, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +63,13 @@ class Check:
 
     name: str
     title: str
+    likely: Likely
     glartek: str
     mend: str
     timed: bool
     """Whether it judges by the clock: a fault must then show twice, because any machine hesitates once."""
+    takes: Callable[[Bench], float]
+    """About how many seconds, once `bench.alone` says how long an answer takes."""
     made_by: Callable[[Bench], Awaitable[str]]
 
 
@@ -55,13 +77,19 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(
-    title: str, *, glartek: str, mend: str, timed: bool = False
+    title: str,
+    *,
+    likely: Likely,
+    glartek: str,
+    mend: str,
+    timed: bool = False,
+    takes: Callable[[Bench], float] = lambda bench: bench.alone,
 ) -> Callable[[Callable[[Bench], Awaitable[str]]], Check]:
     """Add a coroutine to the list of checks, named as it is: it returns what it saw, or raises one of the above."""
 
     def add(made_by: Callable[[Bench], Awaitable[str]]) -> Check:
         name = made_by.__name__.replace("_", "-")
-        CHECKS[name] = Check(name, title, glartek, mend, timed, made_by)
+        CHECKS[name] = Check(name, title, likely, glartek, mend, timed, takes, made_by)
         return CHECKS[name]
 
     return add

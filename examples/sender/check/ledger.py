@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 import sys
+import time
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -54,3 +55,17 @@ async def _numbers(words: list[str], expected: int) -> list[int]:
             f"--effects-cmd should print {wanted}; it ended with {process.returncode} and said: {told[0]}"
         )
     return list(map(int, last))
+
+
+async def counted(count: Count, event_ids: Sequence[str], wait: float) -> list[int]:
+    """How often each took effect, as soon as all have, or else `wait` seconds after the last one that did."""
+    counts = dict.fromkeys(event_ids, 0)
+    last = time.monotonic()
+    while True:
+        missing = [event_id for event_id, number in counts.items() if not number]
+        found = dict(zip(missing, await count(missing), strict=True))
+        last = time.monotonic() if any(found.values()) else last
+        counts |= found
+        if all(counts.values()) or time.monotonic() - last >= wait:
+            return [counts[event_id] for event_id in event_ids]
+        await asyncio.sleep(0.1)

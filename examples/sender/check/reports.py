@@ -41,12 +41,13 @@ def junit(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> st
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in settings.items():
-        ET.SubElement(properties, "property", name=name, value=f"{value:g}")
+        ET.SubElement(properties, "property", name=name, value=terminal.setting(value))
     for finding in findings:
         case = ET.SubElement(suite, "testcase", classname="check", name=finding.check, time=f"{finding.seconds:.3f}")
         if finding.status == "failed":
             failure = ET.SubElement(case, "failure", message=_printable(finding.seen))
-            failure.text = _printable(f"Glartek {finding.glartek}.\nTo mend it: {finding.mend}")
+            told = f"Glartek {finding.glartek}.\nHow likely: {finding.likely}.\nTo mend it: {finding.mend}"
+            failure.text = _printable(told)
         elif finding.status == "skipped":
             ET.SubElement(case, "skipped", message=_printable(finding.seen))
         else:
@@ -59,22 +60,28 @@ def html(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> str
     by_status = {status: [one for one in findings if one.status == status] for status in ORDER}
     tiles = [(len(found), status, status if found else "skipped") for status, found in by_status.items()]
     to_mend = [*by_status["failed"], *by_status["warning"]]
-    passed = [(finding.title, finding.seen, terminal.span(finding.seconds)) for finding in by_status["passed"]]
-    skipped = [(finding.title, finding.seen) for finding in by_status["skipped"]]
-    used = [(name.replace("_", " "), f"{value:g}") for name, value in settings.items()]
+    passed = [(one.title, one.seen, one.check, terminal.span(one.seconds)) for one in by_status["passed"]]
+    skipped = [(finding.title, finding.seen, finding.check) for finding in by_status["skipped"]]
+    used = [(name.replace("_", " "), terminal.setting(value)) for name, value in settings.items()]
     return pages.page(
         "Webhook receiver check",
         url,
         pages.tiles(tiles),
         *(pages.card(finding.status, finding.title, _told(finding)) for finding in to_mend),
-        pages.table(("Check", "Seen", "Took#"), passed, "Passed"),
-        pages.table(("Check", "Why not"), skipped, "Not checked"),
+        pages.table(("Check", "Seen", "Name", "Took#"), passed, "Passed"),
+        pages.table(("Check", "Why not", "Name"), skipped, "Not checked"),
         pages.folded("Settings of this check", pages.table(("Setting", "Used#"), used)),
     )
 
 
 def _told(finding: Finding) -> list[tuple[str, str]]:
-    return [("", finding.seen), ("Glartek", f"{finding.glartek}."), ("To mend it:", finding.mend)]
+    return [
+        ("", finding.seen),
+        ("Glartek", f"{finding.glartek}."),
+        ("How likely:", f"{finding.likely}."),
+        ("To mend it:", finding.mend),
+        ("Name:", finding.check),
+    ]
 
 
 def _printable(text: str) -> str:

@@ -10,15 +10,17 @@ import typer
 
 from examples.sender import terminal
 from examples.sender.check import reports
-from examples.sender.check.bench import Bench, Limits
-from examples.sender.check.findings import CHECKS, Check, Finding
+from examples.sender.check.bench import Bench, Commands, Limits
+from examples.sender.check.findings import LIKELY, Check, Finding
 from examples.sender.check.ledger import OF_THE_KIT, Count, by_command
-from examples.sender.check.run import findings
+from examples.sender.check.run import begin, checks, estimate, findings
 from examples.sender.commands import options
-from examples.sender.commands.options import STOPPED, Folder, Html, Json, Secret, TimeOut
+from examples.sender.commands.options import STOPPED, Folder, Headers, Html, Json, Secret, TimeOut
 from examples.sender.terminal import Refusal
 
 _DEFAULT = Limits()
+_LONG = 20.0  # seconds that are worth a word beforehand where there is no progress bar
+_LONGEST_PAUSE = 600.0
 _FEW = 5  # names that are worth telling
 Names = Annotated[list[str] | None, typer.Option("--only", metavar="CHECK", help="Make only these checks.")]
 Skips = Annotated[list[str] | None, typer.Option("--skip", metavar="CHECK", help="Leave these checks out.")]
@@ -34,7 +36,9 @@ def check(
     ledger: Annotated[bool, typer.Option("--ledger", help="Effects are in this kit's own Redis, REDIS_URL.")] = False,
     slow_cmd: Annotated[str | None, typer.Option(help="Makes the consumer behind the endpoint slow.")] = None,
     restore_cmd: Annotated[str | None, typer.Option(help="Undoes --slow-cmd.")] = None,
+    restart_cmd: Annotated[str | None, typer.Option(help="Kills the receiver (kill -9) and starts it again.")] = None,
     samples: Folder = None,
+    header: Headers = None,
     secret: Secret = None,
     timeout: TimeOut = _DEFAULT.timeout,
     prompt: Annotated[float, typer.Option(min=0.01, help="Seconds within which an answer is quick.")] = _DEFAULT.prompt,
@@ -44,6 +48,7 @@ def check(
     max_rate: Annotated[float, typer.Option(min=1, max=5000, help="Where to stop looking.")] = _DEFAULT.max_rate,
     huge: Annotated[int, typer.Option(min=1, max=2**30, help="Bytes of the huge body.")] = _DEFAULT.huge,
     slow_body: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds of a slow body.")] = _DEFAULT.slow_body,
+    idle: Annotated[str, typer.Option(metavar="SECONDS,…", help="Pauses before connections are used again.")] = "4",
     effects_wait: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for effects.")] = _DEFAULT.effects_wait,
     effects_settle: Annotated[float, typer.Option(min=0.1, help="And for a second one.")] = _DEFAULT.effects_settle,
     junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML to this file.")] = None,
@@ -57,21 +62,21 @@ def check(
         raise Refusal("URL is missing: expected the endpoint to check, such as: check http://127.0.0.1:8000/webhooks")
     limits = Limits(
         timeout=timeout, prompt=prompt, burst=burst, rate=rate, rate_seconds=rate_seconds, max_rate=max(rate, max_rate),
-        huge=huge, slow_body=slow_body, effects_wait=effects_wait, effects_settle=effects_settle,
+        huge=huge, slow_body=slow_body, idle=_pauses(idle), effects_wait=effects_wait, effects_settle=effects_settle,
     )  # fmt: skip
     bench = Bench(
         options.endpoint(url),
         limits,
         options.samples(samples),
         options.signer(secret),
+        options.headers(header),
         _count(effects_cmd, ledger=ledger),
-        slow_cmd,
-        restore_cmd,
+        Commands(slow_cmd, restore_cmd, restart_cmd),
     )
     names, found = _chosen(only, skip), list[Finding]()
     options.writable(junit, html)
     stopped = options.until_stopped(_make(bench, names, found, quiet=json))
-    found += [_left_out(CHECKS[name]) for name in names[len(found) :]]
+    found += [_left_out(checks()[name]) for name in names[len(found) :]]
     _report(terminal.without_secrets(url), found, asdict(limits), junit, html, json=json)
     return STOPPED if stopped else int(any(finding.status == "failed" for finding in found))
 
@@ -99,11 +104,17 @@ def _count(effects_cmd: str | None, *, ledger: bool) -> Count | None:
 
 
 async def _make(bench: Bench, names: Sequence[str], found: list[Finding], *, quiet: bool) -> None:
-    with terminal.progress() as bar:
-        task = bar.add_task("checking", total=len(names))
-        async for finding in findings(bench, names):
+    with terminal.progress("left", remaining=False) as bar:
+        task = bar.add_task("an ordinary event first", total=len(names), left="")
+        first = await begin(bench)
+        whole = estimate(bench, names)
+        if whole > _LONG and bar.disable:
+            terminal.complain(f"checking takes about {terminal.span(whole)}")
+        bar.update(task, left=f"about {terminal.span(whole)}")
+        async for finding in findings(bench, names, first):
             found.append(finding)
-            bar.update(task, advance=1, description=finding.title)
+            left = terminal.span(estimate(bench, names[len(found) :]))
+            bar.update(task, advance=1, description=finding.title, left=f"about {left} left")
             if not quiet and finding.status != "skipped":
                 with terminal.paused(bar):
                     _tell(finding)
@@ -112,7 +123,7 @@ async def _make(bench: Bench, names: Sequence[str], found: list[Finding], *, qui
 def _tell(finding: Finding) -> None:
     terminal.verdict(finding.status, f"{finding.title}: {finding.seen}")
     if finding.mend:
-        terminal.verdict("", f"Glartek {finding.glartek}.")
+        terminal.verdict("", f"Glartek {finding.glartek}. How likely: {finding.likely}.")
         terminal.verdict("", f"To mend it: {finding.mend}")
 
 
@@ -132,15 +143,31 @@ def _left_out(check: Check) -> Finding:
 
 def _list(*, json: bool) -> int:
     if json:
-        terminal.as_json([{"check": one.name, "title": one.title, "mend": one.mend} for one in CHECKS.values()])
+        rows = [
+            {"check": one.name, "title": one.title, "likely": LIKELY[one.likely], "mend": one.mend}
+            for one in checks().values()
+        ]
+        terminal.as_json(rows)
     else:
-        terminal.table(("CHECK", "WHAT IT HOLDS"), [(one.name, one.title) for one in CHECKS.values()])
+        shown = [(one.name, one.title, one.likely) for one in checks().values()]
+        terminal.table(("CHECK", "WHAT IT HOLDS", "HOW LIKELY"), shown)
     return 0
 
 
 def _chosen(only: Iterable[str] | None, skip: Iterable[str] | None) -> list[str]:
+    known = checks()
     for name in (*(only or ()), *(skip or ())):
-        if name not in CHECKS:
-            near = difflib.get_close_matches(name, CHECKS, n=3, cutoff=0.3) or list(CHECKS)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)
             raise Refusal(f"there is no check {name!r}; did you mean {' or '.join(near)}?")
-    return [name for name in (only or CHECKS) if name not in (skip or ())]
+    return [name for name in (only or known) if name not in (skip or ())]
+
+
+def _pauses(text: str) -> tuple[float, ...]:
+    try:
+        pauses = tuple(sorted({float(part) for part in text.split(",") if part.strip()}))
+    except ValueError:
+        pauses = ()
+    if not pauses or not 0 < pauses[0] <= pauses[-1] <= _LONGEST_PAUSE:
+        raise Refusal(f"--idle {text}: expected seconds separated by commas, such as 4,30,70")
+    return pauses

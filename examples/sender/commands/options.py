@@ -1,7 +1,8 @@
 """The options that several commands share, and what they mean."""
 
 import asyncio
-from collections.abc import Coroutine
+import re
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +18,16 @@ Duplicates = Annotated[int, typer.Option(min=0, max=1000, help="Send each delive
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of each payload.")]
 Remove = Annotated[list[str] | None, typer.Option("--remove", metavar="PATH", help="Take a field out of each payload.")]
 Folder = Annotated[Path | None, typer.Option("--samples", help="A folder of real payloads, in place of the kit's.")]
+Headers = Annotated[
+    list[str] | None, typer.Option("--header", metavar="NAME: VALUE", help="A header of each request; again for more.")
+]
 Secret = Annotated[
     str | None,
     typer.Option(envvar="SENDER_SECRET", help="Sign with this whsec_… secret (Standard Webhooks).", show_default=False),
 ]
 Seed = Annotated[int | None, typer.Option(help="Repeat the same ids, times and bytes.")]
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OF_HTTP = {"content-length", "transfer-encoding", "host", "connection"}
 STOPPED = 130
 """The exit code of a run that was ended with Ctrl-C, as shells have it."""
 Json = Annotated[bool, typer.Option("--json", help="The report as JSON.")]
@@ -40,6 +46,19 @@ def endpoint(to: str | None) -> str:
 
 def samples(folder: Path | None) -> Samples:
     return Samples.from_folder(folder) if folder else Samples.ours()
+
+
+def headers(lines: Sequence[str] | None) -> dict[str, str]:
+    """Headers by lower-case name; raises `Refusal` for a line that is none."""
+    found = {}
+    for line in lines or ():
+        name, colon, value = line.partition(":")
+        if not colon or not _HEADER_NAME.fullmatch(name.strip()) or not value.isprintable():
+            raise Refusal(f"--header {line!r}: expected NAME: VALUE, such as 'X-Environment: test'")
+        if name.strip().lower() in _OF_HTTP:
+            raise Refusal(f"--header {name.strip()}: this one is HTTP's own; it is made from the URL and the body")
+        found[name.strip().lower()] = value.strip()
+    return found
 
 
 def signer(secret: str | None) -> Signer | None:

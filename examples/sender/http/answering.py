@@ -22,6 +22,7 @@ class Recorder(Protocol):
     faults: list[BaseException]
     open_requests: int
 
+    def next_number(self) -> int: ...
     def joined(self, connection: "Connection") -> int: ...
     def left(self, connection: "Connection") -> None: ...
     def choose(self, arrival: Arrival) -> Answer: ...
@@ -40,6 +41,8 @@ class Connection(asyncio.Protocol):
         self.answering: asyncio.Task[None] | None = None
         self.headers: list[tuple[str, str]] = []
         self.target = ""
+        self.upgrading = False
+        """Whether the request being read offered an upgrade, which is ignored."""
         self.body = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -64,18 +67,19 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserCallbackError as error:  # the script itself failed: its test should know
             self.receiver.faults.append(error.__context__ or error)
             self.transport.abort()
-        except httptools.HttpParserUpgrade:
-            self._refuse("an upgrade to another protocol")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_the_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(str(error))
 
     def on_message_begin(self) -> None:
+        if self.upgrading:
+            return  # the same request once more, for a parser that is to read its body
         tls = self.transport.get_extra_info("ssl_object")
-        number = len(self.receiver.arrivals) + 1
         self.headers, self.target, self.body = [], "", bytearray()
         self.receiver.open_requests += 1
         self.arrival = Arrival(
-            number,
+            self.receiver.next_number(),
             self.number,
             time.monotonic(),
             datetime.now(UTC),
@@ -89,13 +93,16 @@ class Connection(asyncio.Protocol):
         self.target += url.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         arrival = self._current
-        arrival.method = self.parser.get_method().decode()
-        arrival.target, arrival.http_version = self.target, self.parser.get_http_version()
-        arrival.headers = tuple(self.headers)
+        if not self.upgrading:
+            arrival.method = self.parser.get_method().decode()
+            arrival.target, arrival.http_version = self.target, self.parser.get_http_version()
+            arrival.sent_headers = tuple(self.headers)
+        if self.parser.should_upgrade():
+            return  # the parser stops here, and `data_received` goes on with another one
         early = self.receiver.choose_early(arrival)
         if early:
             self._begin(early, keep_alive=False)
@@ -108,6 +115,9 @@ class Connection(asyncio.Protocol):
             self._begin(Answer(413), keep_alive=False)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self.upgrading = False
         self._current.body, self._current.complete = bytes(self.body), True
         if self._current.answer is None:
             self._begin(self.receiver.choose(self._current), keep_alive=self.parser.should_keep_alive())
@@ -155,7 +165,27 @@ class Connection(asyncio.Protocol):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() then sends RST, not FIN
         self.transport.abort()
 
+    def _ignore_the_upgrade(self, rest: bytes) -> None:
+        """Read the body as if nothing had been offered, as RFC 9110, 7.8 has it; the headers are kept as they came."""
+        arrival = self._current
+        if arrival.method == "CONNECT":
+            self._refuse("CONNECT asks for a tunnel")
+            return
+        self.upgrading, self.parser = True, httptools.HttpRequestParser(self)
+        kept = [(name, value) for name, value in arrival.sent_headers if name.lower() not in {"upgrade", "connection"}]
+        if "close" in (arrival.header("connection") or "").lower():
+            kept.append(("connection", "close"))
+        lines = [f"{arrival.method} {arrival.target} HTTP/{arrival.http_version}"]
+        lines += [f"{name}: {value}" for name, value in kept]
+        self.data_received(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + rest)
+
     def _refuse(self, why: str) -> None:
+        """What came is not HTTP, so what was read of it is no request either."""
         self.receiver.malformed.append(why)
+        if self.arrival and not self.arrival.complete and self.arrival.answer is None:
+            self.open.remove(self.arrival)
+            self.receiver.arrivals.remove(self.arrival)
+            self.receiver.open_requests -= 1
+            self.arrival = None
         self.transport.write(Answer(400).encoded(keep_alive=False))
         self.transport.close()

@@ -1,5 +1,6 @@
 """One request and its answer, as values: what a recording receiver is told to do, and what it saw."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,6 +8,8 @@ from http import HTTPStatus
 from typing import Literal
 
 from examples.sender.http.message import Message
+
+_MOST_UNPACKED = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Arrival:
     target: str = ""
     http_version: str = ""
     tls: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    sent_headers: tuple[tuple[str, str], ...] = ()
+    """In their order and with their names' case, as they came."""
     body: bytes = b""
     complete: bool = False
     answer: Answer | None = None
@@ -56,14 +60,34 @@ class Arrival:
     together: int = 1
     """How many requests were being answered when this one arrived, itself included."""
 
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The same with lower-case names."""
+        return tuple((name.lower(), value) for name, value in self.sent_headers)
+
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
-        return next((value for key, value in self.headers if key == name.lower()), None)
+        return next((value for key, value in self.sent_headers if key.lower() == name.lower()), None)
+
+    @property
+    def content(self) -> bytes:
+        """The body without its compression; as it came when it cannot be unpacked."""
+        return unpacked(self.body, self.header("content-encoding") or "")
 
     @property
     def type(self) -> str:
-        return Message.raw(self.body).type
+        return Message.raw(self.content).type
 
     @property
     def id(self) -> str | None:
-        return Message.raw(self.body).id
+        return Message.raw(self.content).id
+
+
+def unpacked(body: bytes, encoding: str) -> bytes:
+    """A gzip or deflate body unpacked, up to 16 MiB; any other, or one that is broken, as it is."""
+    if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+        return body
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, _MOST_UNPACKED)
+    except zlib.error:
+        return body

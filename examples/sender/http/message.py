@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from receiver import events
@@ -25,6 +25,10 @@ class Message:
             body=json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(),
             id=events.first_text(payload, events.EVENT_ID_PATHS),
         )
+
+    def having(self, headers: Mapping[str, str]) -> "Message":
+        """The same event with these headers too; names in lower case, a value here wins."""
+        return replace(self, headers={**self.headers, **headers}) if headers else self
 
     @classmethod
     def raw(cls, body: bytes) -> "Message":

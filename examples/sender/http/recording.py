@@ -50,7 +50,7 @@ class RecordingReceiver:
         self._connections: set[Connection] = set()
         self._changed = asyncio.Condition()
         self._news: set[asyncio.Task[None]] = set()
-        self._answered = 0
+        self._answered = self._numbered = 0
         self.connections = 0
         self.open_requests = 0
         self.arrivals: list[Arrival] = []
@@ -96,6 +96,11 @@ class RecordingReceiver:
         except TimeoutError:
             came = ", ".join(arrival.type for arrival in self.of()) or "nothing"
             raise NotArrived(f"expected {expected} within {timeout:g} s; came: {came}") from None
+
+    def next_number(self) -> int:
+        """The number of the next request, from 1."""
+        self._numbered += 1
+        return self._numbered
 
     def joined(self, connection: Connection) -> int:
         """Count a connection in; returns its number."""

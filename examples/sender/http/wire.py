@@ -10,8 +10,10 @@ import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -20,6 +22,8 @@ import httpx2
 
 from examples.sender.terminal import Refusal
 
+_CONTINUE = 1.0  # seconds that a client waits for `100 Continue` before it sends its body anyway, as curl does
+_KEPT = 64 * 1024  # bytes of an answer's body
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -33,8 +37,12 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     head_bytes: int = 0
     body_bytes: int = 0
+    body: bytes = b""
+    """Its first 64 KiB, as they came."""
     keep_alive: bool = False
     """Whether the answer said that the connection can be used again."""
+    continued: bool = False
+    """Whether `100 Continue` came before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,10 @@ class Endpoint:
         authority = parts.netloc.rpartition("@")[2]
         return cls(parts.hostname or "", parts.port or (443 if tls else 80), target, authority, tls)
 
-    def head(self, headers: Mapping[str, str], length: int | None) -> bytes:
+    def head(self, headers: Mapping[str, str], length: int | None, method: str = "POST") -> bytes:
         """The request's head; a length of None announces a chunked body."""
         size = ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
-        lines = [f"POST {self.target} HTTP/1.1", f"host: {self.authority}", f"{size[0]}: {size[1]}"]
+        lines = [f"{method} {self.target} HTTP/1.1", f"host: {self.authority}", f"{size[0]}: {size[1]}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
@@ -86,18 +94,30 @@ class Connection:
         *,
         chunked: bool = False,
         pause: float = 0.0,
+        lead: float | None = 0.0,
+        method: str = "POST",
     ) -> Reply:
-        """POST a body; its pieces go out `pause` seconds apart. Whatever happens ends as a `Reply`."""
+        """POST a body; its pieces go out `pause` seconds apart. Whatever happens ends as a `Reply`.
+
+        `lead` is the pause between head and body; None sends the head in one piece with the body's first.
+        With `expect: 100-continue` among the headers the body waits for that answer, but a second at most.
+        """
         begun = time.perf_counter()
         pieces = [body] if isinstance(body, bytes) else list(body)
-        self.writer.write(self.endpoint.head(headers, None if chunked else sum(map(len, pieces))))
+        head = self.endpoint.head(headers, None if chunked else sum(map(len, pieces)), method)
         if chunked:
             pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b"")]
-        sending = asyncio.create_task(self._send(pieces, pause))
+        if lead is None:
+            pieces[:1] = [head + b"".join(pieces[:1])]
+        else:
+            self.writer.write(head)
+        parsing = _Parsing()
+        asked = parsing.continued if headers.get("expect") else None
+        sending = asyncio.create_task(self._send(pieces, lead or 0.0, pause, asked))
         reply = Reply()
         try:
             async with asyncio.timeout(timeout):
-                reply = await self._read()
+                reply = await self._read(parsing)
         except TimeoutError:
             reply.error = f"no answer within {timeout:g} s"
         except OSError as error:
@@ -108,6 +128,7 @@ class Connection:
             sent = sending.done() and not sending.cancelled() and sending.exception() is None
             sending.cancel()
         reply.seconds = time.perf_counter() - begun
+        reply.continued = parsing.continued.is_set()
         self.usable = reply.error is None and reply.keep_alive and sent
         return reply
 
@@ -135,15 +156,19 @@ class Connection:
         self.usable = False
         self.writer.transport.abort()
 
-    async def _send(self, pieces: Iterable[bytes], pause: float) -> None:
+    async def _send(self, pieces: Iterable[bytes], lead: float, pause: float, asked: asyncio.Event | None) -> None:
+        if lead:
+            await asyncio.sleep(lead)
+        if asked:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asked.wait(), _CONTINUE)
         for number, piece in enumerate(pieces):
             if pause and number:
                 await asyncio.sleep(pause)
             self.writer.write(piece)
             await self.writer.drain()
 
-    async def _read(self) -> Reply:
-        parsing = _Parsing()
+    async def _read(self, parsing: "_Parsing") -> Reply:
         while not parsing.complete:
             data = await self.reader.read(65536)
             if not data:
@@ -161,6 +186,7 @@ async def post(
     *,
     chunked: bool = False,
     pause: float = 0.0,
+    lead: float | None = 0.0,
 ) -> Reply:
     """One POST on a connection of its own; never raises for anything that the other side does."""
     connection = Connection(Endpoint.of(url))
@@ -170,7 +196,7 @@ async def post(
     except (OSError, TimeoutError) as error:
         return Reply(seconds=time.perf_counter() - begun, error=f"cannot connect: {reason(error)}")
     try:
-        reply = await connection.post(body, headers, timeout, chunked=chunked, pause=pause)
+        reply = await connection.post(body, headers, timeout, chunked=chunked, pause=pause, lead=lead)
     finally:
         connection.close()
     reply.seconds = time.perf_counter() - begun  # a receiver that is slow to accept a connection is slow
@@ -208,11 +234,15 @@ class _Parsing:
         self.seen = bytearray()
         self.complete = False
         self.headed = False
+        self.continued = asyncio.Event()
 
     def feed(self, data: bytes) -> None:
         if not self.headed:
             self.seen += data
-        self.parser.feed_data(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # 101: what follows is another protocol
+            self.complete = True
 
     def on_message_begin(self) -> None:
         self.headed = False
@@ -228,11 +258,14 @@ class _Parsing:
 
     def on_body(self, body: bytes) -> None:
         self.reply.body_bytes += len(body)
+        self.reply.body += body[: _KEPT - len(self.reply.body)]
 
     def on_message_complete(self) -> None:
         if self.reply.status is not None and self.reply.status >= 200:  # noqa: PLR2004 - 1xx is not the answer yet
             self.reply.keep_alive = self.parser.should_keep_alive()
             self.complete = True
+        elif self.reply.status == HTTPStatus.CONTINUE:
+            self.continued.set()
 
     def ended(self) -> None:
         """The connection was closed: a body without a length ends here, anything else was cut off."""

@@ -11,11 +11,18 @@ from typing import Any
 from examples.sender.check.bench import Limits
 from examples.sender.http.recording import Answer, Arrival
 from receiver import events
-from tests.examples.sender.check.serving import PATH, Answering, eight_connections_at_a_time, serving
+from tests.examples.sender.check.serving import (
+    PATH,
+    Answering,
+    answering_from_memory,
+    eight_connections_at_a_time,
+    serving,
+)
 
 # Short waits, and patience with a machine that is busy: only flaws that are a matter of time have less of it.
 QUICK = Limits(
     timeout=8, prompt=5.0, burst=50, rate=30, rate_seconds=0.3, max_rate=60, huge=1_100_000, slow_body=0.1,
+    idle=(0.7,), restart_wait=5,
     effects_wait=0.5, effects_settle=0.2,
 )  # fmt: skip
 
@@ -37,7 +44,7 @@ def says(status: int, when: Callable[[Arrival], bool]) -> Answering:
 
 def payload(arrival: Arrival) -> Any:
     try:
-        return json.loads(arrival.body)
+        return json.loads(arrival.content)
     except (ValueError, RecursionError):
         return ...
 
@@ -47,7 +54,7 @@ def is_an_odd_shape(arrival: Arrival) -> bool:
 
 
 def is_no_json(arrival: Arrival) -> bool:
-    return bool(arrival.body) and payload(arrival) is ... and not arrival.body.startswith(b"[[")
+    return bool(arrival.body) and payload(arrival) is ... and not arrival.content.startswith(b"[[")
 
 
 def is_labelled_otherwise(arrival: Arrival) -> bool:
@@ -60,6 +67,14 @@ def is_unknown(arrival: Arrival) -> bool:
 
 def is_chunked(arrival: Arrival) -> bool:
     return arrival.header("transfer-encoding") is not None
+
+
+def is_compressed(arrival: Arrival) -> bool:
+    return arrival.header("content-encoding") is not None
+
+
+def offers_http2(arrival: Arrival) -> bool:
+    return arrival.header("upgrade") == "h2c"
 
 
 def took_long(arrival: Arrival) -> bool:
@@ -133,13 +148,40 @@ def counts_reuse(limit: int, answer_beyond: Callable[[bool], int]) -> Answering:
 
 
 def limits_each_client() -> Answering:
-    """Some events of a client that keeps its connection are taken, then it gets 429."""
-    return counts_reuse(2, lambda again: 429 if again else 200)
+    """What other checks send on kept connections is taken, and a little of a stream; then it gets 429."""
+    return counts_reuse(7, lambda again: 429 if again else 200)
 
 
 def breaks_for_good() -> Answering:
     """More events than one steady stream has break it, for everyone."""
-    return counts_reuse(10, lambda _: 503)
+    return counts_reuse(18, lambda _: 503)
+
+
+def forgets_idle_connections() -> Answering:
+    """A balancer that drops what was idle for half a second without telling the client."""
+    last: dict[int, float] = {}
+
+    def answer(arrival: Arrival) -> Answer:
+        idle = arrival.began - last.get(arrival.connection, arrival.began)
+        last[arrival.connection] = arrival.began
+        return Answer(ending="reset") if idle > 0.5 else good(arrival)
+
+    return answer
+
+
+def falls_asleep() -> Answering:
+    """After half a second without a request it has to start, and takes one connection until then."""
+    last = woke = 0.0
+    seen: set[int] = set()
+
+    def answer(arrival: Arrival) -> Answer:
+        nonlocal last, woke
+        woke, last = (arrival.began if arrival.began - last > 0.5 else woke), arrival.began
+        new = arrival.connection not in seen
+        seen.add(arrival.connection)
+        return Answer(503) if new and arrival.together > 1 and arrival.began - woke < 0.05 else good(arrival)
+
+    return answer
 
 
 @dataclass
@@ -172,10 +214,19 @@ class Flaw:
     check: str
     answers: Callable[[Path], Answering]
     limits: Limits = QUICK
-    serve: Callable[[Answering], AbstractAsyncContextManager[str]] = serving
+    serve: Callable[[Answering, Path], AbstractAsyncContextManager[str]] = serving
+    counted: bool = False
+    """Whether its effects are lines in files named for the events."""
 
 
 FLAWS = {  # the slowest first: they are checked side by side
+    "answers from memory": Flaw(
+        "keeps-what-it-accepted",
+        lambda _: good,
+        replace(QUICK, effects_wait=3),
+        answering_from_memory,
+        counted=True,
+    ),
     "is slow": Flaw("prompt-alone", lambda _: always(delay=0.12), replace(QUICK, prompt=0.1, burst=5)),
     "handles one at a time": Flaw("prompt-under-load", lambda _: one_at_a_time(), replace(QUICK, prompt=1.0)),
     "waits for its consumer": Flaw(
@@ -194,10 +245,24 @@ FLAWS = {  # the slowest first: they are checked side by side
     "expects an object": Flaw("unexpected-shapes", lambda _: says(500, is_an_odd_shape)),
     "knows eleven types": Flaw("unknown-event-type", lambda _: says(400, is_unknown)),
     "stores three bytes of UTF-8": Flaw(
-        "text-in-any-language", lambda _: says(500, lambda arrival: "\U0001f525".encode() in arrival.body)
+        "text-in-any-language", lambda _: says(500, lambda arrival: "\U0001f525".encode() in arrival.content)
     ),
     "wants application/json": Flaw("any-content-type", lambda _: says(415, is_labelled_otherwise)),
-    "chokes on size": Flaw("huge-body", lambda _: says(500, lambda arrival: len(arrival.body) > 1_000_000)),
+    "chokes on size": Flaw("huge-body", lambda _: says(500, lambda arrival: len(arrival.body) > 1_050_000)),
+    "stops at 100 kB": Flaw("large-body", lambda _: says(413, lambda arrival: len(arrival.body) > 100_000)),
+    "cannot unpack": Flaw("compressed-body", lambda _: says(500, is_compressed)),
+    "loses what is compressed": Flaw(
+        "compressed-body", lambda folder: Effects(folder, lost=is_compressed), counted=True
+    ),
+    "refuses to be asked": Flaw("expect-continue", lambda _: says(417, lambda arrival: bool(arrival.header("expect")))),
+    "loses what offers HTTP/2": Flaw(
+        "upgrade-offered", lambda folder: Effects(folder, lost=offers_http2), counted=True
+    ),
+    "does not read what offers HTTP/2": Flaw(
+        "upgrade-offered", lambda _: says(400, lambda arrival: is_no_json(arrival) and not offers_http2(arrival))
+    ),
+    "forgets idle connections": Flaw("idle-connections", lambda _: forgets_idle_connections()),
+    "falls asleep": Flaw("burst-after-a-pause", lambda _: falls_asleep()),
     "wants a length": Flaw("chunked-body", lambda _: says(411, is_chunked)),
     "has no patience": Flaw("slow-body", lambda _: says(408, took_long), replace(QUICK, slow_body=1.2)),
     "closes unannounced": Flaw("keep-alive", lambda _: always(ending="close")),
@@ -205,16 +270,17 @@ FLAWS = {  # the slowest first: they are checked side by side
     "limits each client": Flaw("steady-stream", lambda _: limits_each_client()),
     "breaks for good": Flaw("recovers-from-its-limit", lambda _: breaks_for_good(), replace(QUICK, prompt=2.0)),
     "handles duplicates that come later": Flaw(
-        "effect-once", lambda folder: Effects(folder, again=lambda arrival: arrival.together == 1)
+        "effect-once", lambda folder: Effects(folder, again=lambda arrival: arrival.together == 1), counted=True
     ),
     "handles duplicates that come at once": Flaw(
-        "effect-once-at-once", lambda folder: Effects(folder, again=lambda arrival: arrival.together > 1)
+        "effect-once-at-once", lambda folder: Effects(folder, again=lambda arrival: arrival.together > 1), counted=True
     ),
     "loses what comes at once": Flaw(
-        "effect-of-every-event", lambda folder: Effects(folder, lost=lambda arrival: arrival.together > 5)
+        "effect-of-every-event", lambda folder: Effects(folder, lost=lambda arrival: arrival.together > 5), counted=True
     ),
     "handles first and looks later": Flaw(
         "no-effect-of-what-it-refused",
-        lambda folder: Effects(folder, refused=lambda arrival: len(arrival.body) > 10**6),
+        lambda folder: Effects(folder, refused=lambda arrival: len(arrival.body) > 1_050_000),
+        counted=True,
     ),
 }

@@ -5,9 +5,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from examples.sender.check.bench import Bench
+from examples.sender.check.bench import Bench, Commands
 from examples.sender.check.findings import CHECKS, Finding
-from examples.sender.check.run import findings
+from examples.sender.check.run import checks, findings
 from examples.sender.http.recording import Answer, RecordingReceiver
 from tests.examples.sender.check.flawed import FLAWS, Flaw, good
 from tests.examples.sender.check.serving import PATH, serving
@@ -23,8 +23,9 @@ async def checked(url: str, folder: Path, flaw: Flaw) -> dict[str, Finding]:
         files = [folder / event_id for event_id in event_ids]
         return [len(file.read_text().splitlines()) if file.exists() else 0 for file in files]
 
-    bench = Bench(url, flaw.limits, slow_cmd=f"touch {folder}/slow", restore_cmd=f"rm {folder}/slow")
-    bench.count = count if "effect" in flaw.check else None
+    restart = f"sh {folder}/restart" if (folder / "restart").exists() else None
+    bench = Bench(url, flaw.limits, commands=Commands(f"touch {folder}/slow", f"rm {folder}/slow", restart))
+    bench.count = count if flaw.counted else None
     return {finding.check: finding async for finding in findings(bench)}
 
 
@@ -34,11 +35,11 @@ async def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
 
     A finding that was not expected may be about the others that ran beside it: that receiver is checked again, alone.
     """
-    some = asyncio.Semaphore(10)
+    some = asyncio.Semaphore(20)
 
     async def find(name: str) -> tuple[str, dict[str, Finding]]:
         flaw, folder = FLAWS[name], tmp_path_factory.mktemp("receiver")
-        async with some, flaw.serve(flaw.answers(folder)) as url:
+        async with some, flaw.serve(flaw.answers(folder), folder) as url:
             return name, await checked(url, folder, flaw)
 
     told = dict(await asyncio.gather(*map(find, FLAWS)))
@@ -68,14 +69,14 @@ def test_there_is_a_flawed_receiver_for_every_check() -> None:
 async def test_a_good_receiver_passes_and_the_reports_agree(run: Run, tmp_path: Path) -> None:
     """Exit code 0, and terminal, JSON, JUnit XML and HTML tell the same; the token is in none of them."""
     files = ("--junit", str(tmp_path / "report.xml"), "--html", str(tmp_path / "report.html"))
-    quick = ("--rate-seconds", "0.2", "--max-rate", "60", "--slow-body", "0.1", "--huge", "2000000")
+    quick = ("--rate-seconds", "0.2", "--max-rate", "60", "--slow-body", "0.1", "--huge", "2000000", "--idle", "0.2")
     async with serving(good) as url:
         plain = await run("check", url, *files, *quick)
         report = (await run("check", url, "--json", "--only", "only-200-or-201", "--skip", "not-json")).json()
     assert plain.code == 0, plain.out
     suite = ET.fromstring((tmp_path / "report.xml").read_text())  # noqa: S314 - our own
     html = (tmp_path / "report.html").read_text()
-    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == (str(len(CHECKS)), "0", "5")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == (str(len(CHECKS)), "0", "6")
     for check in CHECKS.values():
         assert check.title.replace("'", "&#x27;") in html
         assert check.title in plain.out or check.name in plain.out  # each reason to skip is told once, with names
@@ -136,4 +137,4 @@ async def test_wrong_usage_is_one_line(run: Run, arguments: tuple[str, ...], exp
 
 async def test_list_names_every_check(run: Run) -> None:
     """`check --list` needs no URL."""
-    assert [row["check"] for row in (await run("check", "--list", "--json")).json()] == list(CHECKS)
+    assert [row["check"] for row in (await run("check", "--list", "--json")).json()] == list(checks())

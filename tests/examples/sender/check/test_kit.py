@@ -1,9 +1,14 @@
 import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Start
+from tests.conftest import ROOT, Start
 from tests.examples.sender.conftest import Run
 
 pytestmark = pytest.mark.anyio
@@ -21,11 +26,24 @@ async def count(event, ctx):
 ROUTES = {"work_order.created": [count]}
 """
 EFFECTS = ("effect-once", "effect-once-at-once", "effect-of-every-event", "no-effect-of-what-it-refused")
-WAITS = ["--effects-settle", "0.2", "--slow-body", "0.2", "--rate-seconds", "0.3", "--max-rate", "100"]
+WAITS = [
+    "--effects-settle",
+    "0.2",
+    "--slow-body",
+    "0.2",
+    "--rate-seconds",
+    "0.3",
+    "--max-rate",
+    "100",
+    "--idle",
+    "0.5",
+    "--json",
+]
 
 
-async def test_the_kit_passes_all_of_its_own_checks(run: Run, start: Start, valkey_url: str, tmp_path: Path) -> None:
-    """Receiver and worker, as processes, on a real Valkey: no check fails and none is skipped for want of effects."""
+@pytest.fixture
+def kit(start: Start, valkey_url: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of receiver and worker, as processes; `sh restart` kills the receiver and starts it again."""
     (tmp_path / "counting.py").write_text(HANDLERS)
     (tmp_path / "effects").mkdir()
     env = {"REDIS_URL": valkey_url, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "HANDLERS": "counting:ROUTES"}
@@ -33,16 +51,32 @@ async def test_the_kit_passes_all_of_its_own_checks(run: Run, start: Start, valk
     worker.wait_for("worker running")
     told = receiver.wait_for("receiver listening")
     address = next(json.loads(line)["address"] for line in told.splitlines() if "receiver listening" in line)
-    kit = ("check", f"http://{address}/webhooks/glartek/{TOKEN}", "--json", *WAITS)
+    again = env | {"PORT": address.rpartition(":")[2], "PYTHONPATH": str(ROOT)}
+    variables = " ".join(shlex.quote(f"{name}={value}") for name, value in again.items())
+    (tmp_path / "pid").write_text(str(receiver.pid))
+    (tmp_path / "restart").write_text(
+        f"cd {tmp_path} && kill -9 $(cat pid)\n"
+        f"env {variables} {sys.executable} -m receiver >again.log 2>&1 &\n"
+        "echo $! >pid\n"
+    )
+    yield f"http://{address}/webhooks/glartek/{TOKEN}"
+    if receiver.has_ended():
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+
+
+async def test_the_kit_passes_all_of_its_own_checks(run: Run, kit: str, valkey_url: str, tmp_path: Path) -> None:
+    """Receiver and worker on a real Valkey, the receiver killed under load: no check fails and none is skipped."""
     finished = await run(
-        *(*kit, "--effects-cmd", f"sh -c 'cat {tmp_path}/effects/{{id}} 2>/dev/null | wc -l'"),
+        *("check", kit, *WAITS),
+        *("--effects-cmd", f"sh -c 'cat {tmp_path}/effects/{{id}} 2>/dev/null | wc -l'"),
         *("--slow-cmd", f"touch {tmp_path}/slow", "--restore-cmd", f"rm {tmp_path}/slow"),
+        *("--restart-cmd", f"sh {tmp_path}/restart"),
     )
     found = {finding["check"]: (finding["status"], finding["seen"]) for finding in finished.json()["findings"]}
     assert {check: seen for check, seen in found.items() if seen[0] != "passed"} == {}
     assert finished.code == 0
     only = [word for name in EFFECTS for word in ("--only", name)]
-    ledger = await run(*kit, *only, "--ledger", REDIS_URL=valkey_url)
+    ledger = await run("check", kit, *WAITS, *only, "--ledger", REDIS_URL=valkey_url)
     assert [finding["status"] for finding in ledger.json()["findings"]] == ["passed"] * len(EFFECTS), ledger.out
-    nowhere = await run(*kit, *only, "--ledger", REDIS_URL="redis://127.0.0.1:9")
+    nowhere = await run("check", kit, *WAITS, *only, "--ledger", REDIS_URL="redis://127.0.0.1:9")
     assert {finding["status"] for finding in nowhere.json()["findings"]} == {"skipped"}

@@ -1,0 +1,66 @@
+"""What helps against an answer, whatever was asked: a check's own advice is for the fault that it was made for."""
+
+from collections.abc import Iterable
+
+from examples.sender.http.wire import Reply
+
+QUEUE = "Store the event in a queue, answer, and let a worker handle it: nothing else belongs in the request."
+_OVERLOADED = "It says that it is overloaded or not ready: see what it waits for, and give it room for more at once."
+_BROKE = "It fails in the request: look for this error in the receiver's log."
+
+_CERTIFICATE = (
+    "Serve a certificate for this host name, from a public authority, with its whole chain. (This tool trusts a "
+    "private one that SSL_CERT_FILE names; nobody can tell Glartek of it.)"
+)
+# The first word that is in the error decides.
+_ERRORS = (
+    ("certificate", _CERTIFICATE),
+    ("refused", "Nothing listens there: start the receiver, or correct host and port of the URL."),
+    ("name or service", "The host name is not known: correct the URL, or publish the name in the DNS."),
+    ("address associated", "The host name has no address: correct the URL, or publish the name in the DNS."),
+    ("ssl", "Host and port do not speak TLS as the URL says: compare http:// and https://."),
+    ("cannot connect", "No connection came about: let the port through the firewall, and accept connections faster."),
+    ("not http", "What listens there does not speak HTTP/1.1, or not without TLS: compare http:// and https://."),
+    ("no answer", QUEUE),
+)  # fmt: skip
+_STATUSES = {
+    401: "Let the event in without a header of its own: the URL is the only place for a secret. If the receiver wants "
+    "a Standard Webhooks signature, pass --secret.",
+    403: "Let the event in: look for who refuses it, the receiver or a proxy in front (an allow list, a bot filter).",
+    404: "Correct the path and the token of the URL, or the receiver's route.",
+    405: "Accept POST at this path.",
+    413: "Raise the limit on bodies, in the receiver and in the proxy in front of it.",
+    429: "Take the rate limit off this endpoint, or raise it far above your busiest hour; a queue evens out the rest.",
+    503: _OVERLOADED,
+}
+
+
+def against(reply: Reply) -> str:
+    """What helps when an ordinary event is answered so."""
+    if reply.status is None:
+        return elsewhere([reply]) or "It broke the connection: look into its log, and that of a proxy in front of it."
+    if reply.status in _STATUSES:
+        return _STATUSES[reply.status]
+    if 300 <= reply.status < 400:  # noqa: PLR2004 - redirects
+        return "Give Glartek the URL that this one redirects to: it is not said to follow redirects."
+    if 400 <= reply.status < 500:  # noqa: PLR2004 - the event is refused
+        return "Accept the event as it is. If it refuses this kit's invented payload, pass your real ones: --samples."
+    if reply.status >= 500:  # noqa: PLR2004 - it broke
+        return _BROKE
+    return "Answer 200 with an empty body as soon as the event is stored, whatever its type."
+
+
+def elsewhere(replies: Iterable[Reply]) -> str:
+    """What helps when something other than the check's own fault is to blame for these answers; empty if not."""
+    for reply in replies:
+        error = (reply.error or "").casefold()
+        if reply.status is None and (found := [told for word, told in _ERRORS if word in error]):
+            return found[0]
+    return ""
+
+
+def under_load(replies: Iterable[Reply], otherwise: str) -> str:
+    """What helps when the answer to many events differs from the answer to one."""
+    listed = list(replies)
+    statuses = [reply.status for reply in listed if reply.status and reply.status >= 400]  # noqa: PLR2004 - refusals
+    return elsewhere(listed) or (against(Reply(max(statuses, key=statuses.count))) if statuses else otherwise)

@@ -1,0 +1,210 @@
+"""What a finding says: what was seen, how likely it is, and advice that can help."""
+
+import asyncio
+import json
+import re
+import ssl
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from examples.sender.check.bench import Bench
+from examples.sender.check.findings import CHECKS, LIKELY, Finding
+from examples.sender.check.run import begin, checks, estimate, findings
+from examples.sender.http.recording import Answer, Arrival, RecordingReceiver
+from tests.examples.sender.check.flawed import QUICK, always, good, is_compressed, refuses_duplicates, says
+from tests.examples.sender.check.serving import Answering, serving
+from tests.examples.sender.conftest import Run
+
+pytestmark = pytest.mark.anyio
+
+
+async def found(answers: Answering, *names: str) -> list[Finding]:
+    async with serving(answers) as url:
+        return [finding async for finding in findings(Bench(url, QUICK), names)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "helps"),
+    [
+        (Answer(404), "Correct the path and the token"),
+        (Answer(403), "look for who refuses it"),
+        (Answer(401), "pass --secret"),
+        (Answer(405), "Accept POST"),
+        (Answer(400), "--samples"),
+        (Answer(429), "rate limit"),
+        (Answer(500), "receiver's log"),
+        (Answer(503), "overloaded or not ready"),
+        (Answer(307, headers={"location": "/there"}), "the URL that this one redirects to"),
+        (Answer(204), "Answer 200 with an empty body"),
+        (Answer(ending="reset"), "broke the connection"),
+    ],
+)
+async def test_advice_fits_the_answer(answer: Answer, helps: str) -> None:
+    """An ordinary event that is refused is told what helps against that answer, and nothing else."""
+    (finding,) = await found(lambda _: answer, "only-200-or-201")
+    assert finding.status == "failed"
+    assert helps in finding.mend
+
+
+async def test_advice_fits_what_kept_the_event_from_arriving(run: Run, tmp_path: Path) -> None:
+    """A closed port, a name that nobody knows, a certificate that nobody trusts, http on an https port."""
+    async with RecordingReceiver() as receiver:
+        closed = receiver.url
+    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1")
+    files = ("-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert"))
+    openssl = await asyncio.create_subprocess_exec("openssl", *made, *files, stderr=asyncio.subprocess.DEVNULL)
+    assert await openssl.wait() == 0
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    async with RecordingReceiver(tls=server) as strange, RecordingReceiver() as plain:
+        helps = {
+            closed: "Nothing listens there",
+            "http://no-such-host.invalid/": "host name",
+            strange.url: "Serve a certificate",
+            plain.url.replace("http", "https"): "compare http:// and https://",
+        }
+        for url, expected in helps.items():
+            report = (await run("check", url, "--only", "only-200-or-201", "--json")).json()
+            assert expected in report["findings"][0]["mend"], (url, report)
+            assert "empty body" not in report["findings"][0]["mend"]
+
+
+async def test_a_stream_that_nobody_took_has_no_latency_and_is_not_told_of_rate_limits() -> None:
+    """Where nothing succeeded there is no "99 % within"; a plain 500 is no rate limit, a 429 is one."""
+    streams = {500: "receiver's log", 429: "rate limit"}
+    for status, helps in streams.items():
+        reused: set[int] = set()
+
+        def answer(arrival: Arrival, status: int = status, reused: set[int] = reused) -> Answer:
+            reused.add(arrival.connection)
+            return Answer(status) if arrival.number > 2 else good(arrival)
+
+        (finding,) = await found(answer, "steady-stream")
+        assert finding.status == "failed"
+        assert "99 %" not in finding.seen
+        assert helps in finding.mend
+
+
+async def test_only_deep_nesting_that_breaks_it_is_a_note(run: Run) -> None:
+    """5 000 brackets answered 500 are no failure when every other shape is taken: exit code 0."""
+    async with serving(says(500, lambda arrival: arrival.body.startswith(b"[["))) as url:
+        report = await run("check", url, "--only", "unexpected-shapes", "--json")
+    (finding,) = report.json()["findings"]
+    assert (report.code, finding["status"]) == (0, "warning")
+    assert "5000 bytes" in finding["seen"]
+    assert finding["likely"].startswith("unlikely")
+
+
+async def test_a_refusal_is_never_told_as_passed() -> None:
+    """A receiver that answers 409 to any duplicate fails one check, and the one that could not tell more is skipped."""
+    one, at_once = await found(refuses_duplicates(), "duplicates-one-after-another", "duplicates-at-once")
+    assert (one.status, at_once.status) == ("failed", "skipped")
+    assert "duplicates-one-after-another" in at_once.seen
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(415, "warning"), (500, "failed"), (200, "passed")])
+async def test_who_says_that_it_does_not_unpack_is_only_warned(status: int, verdict: str) -> None:
+    """415 to a compressed event is honest; a crash is a failure."""
+    (finding,) = await found(says(status, is_compressed), "compressed-body")
+    assert finding.status == verdict
+
+
+def is_longer(limit: int, arrival: Arrival) -> bool:
+    return len(arrival.body) > limit
+
+
+async def test_large_events_are_told_by_size() -> None:
+    """Refusing only 1 MiB is a warning; less than that is too little."""
+    for limit, verdict in ((1_000_000, "warning"), (200_000, "failed")):
+        (finding,) = await found(says(413, partial(is_longer, limit)), "large-body")
+        assert (finding.status, "1024 KiB: 413" in finding.seen) == (verdict, True)
+
+
+async def test_connections_that_are_closed_when_idle_are_a_warning() -> None:
+    """A receiver that closes them properly is right, and still worth a word."""
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            try:
+                async with asyncio.timeout(0.2):
+                    await reader.read(0)
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            except (TimeoutError, asyncio.IncompleteReadError):
+                break
+        writer.close()
+
+    async with await asyncio.start_server(closing, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        bench = Bench(url, replace(QUICK, idle=(0.5,)))
+        (finding,) = [finding async for finding in findings(bench, ["idle-connections"])]
+    assert finding.status == "warning"
+    assert "5 closed by the receiver" in finding.seen
+
+
+async def test_it_takes_what_it_says() -> None:
+    """The estimate, made from how fast an ordinary event is answered, is near the truth, for a slow receiver too."""
+    names = [*checks()][:8]
+    async with serving(always(delay=0.05)) as url:
+        bench = Bench(url, QUICK)
+        first = await begin(bench)
+        expected, begun = estimate(bench, names), time.monotonic()
+        assert all([finding.status != "failed" async for finding in findings(bench, names, first)])
+        took = time.monotonic() - begun
+    assert 0.5 * took < expected < took + 2
+
+
+async def test_a_long_check_says_so_beforehand(run: Run) -> None:
+    """Without a progress bar one line on stderr says how long it will take; a short one says nothing."""
+    async with serving(good) as url:
+        only = ("--only", "only-200-or-201", "--json")
+        assert not (await run("check", url, *only)).err
+        slow = ("--only", "slow-body", "--slow-body", "20", "--timeout", "0.2", "--json")
+        assert re.match(r"checking takes about 20\.\d s\n", (await run("check", url, *slow)).err)
+
+
+async def test_names_and_likelihood_are_in_the_reports(run: Run, tmp_path: Path) -> None:
+    """HTML has each check's name, for --only and --skip; a failure says how likely Glartek is to do it."""
+    async with serving(says(500, lambda arrival: not arrival.body)) as url:
+        files = ("--html", f"{tmp_path}/r.html", "--junit", f"{tmp_path}/r.xml")
+        short = (
+            "--idle",
+            "0.1",
+            "--slow-body",
+            "0.1",
+            "--rate-seconds",
+            "0.1",
+            "--max-rate",
+            "60",
+            "--huge",
+            "2000000",
+        )
+        report = await run("check", url, *files, *short)
+    html = (tmp_path / "r.html").read_text()
+    assert all(name in html for name in checks())
+    for told in (report.out, html, (tmp_path / "r.xml").read_text()):
+        assert LIKELY["unlikely"] in told.replace("\n", " ")
+    assert "white-space: normal" not in html  # numbers do not wrap, on a narrow screen either
+
+
+async def test_headers_of_the_user_are_on_every_request(run: Run) -> None:
+    """`--header` is on ordinary events, on a stream of them, and on kept connections."""
+    async with RecordingReceiver() as receiver:
+        only = [word for name in ("only-200-or-201", "steady-stream", "keep-alive") for word in ("--only", name)]
+        await run("check", receiver.url, *only, "--rate-seconds", "0.1", "--header", "X-Env: test")
+        wrong = await run("check", receiver.url, "--header", "X-Env")
+    assert {arrival.header("x-env") for arrival in receiver.of()} == {"test"}
+    assert (wrong.code, "expected NAME: VALUE" in wrong.err) == (2, True)
+
+
+def test_the_list_says_how_likely_each_is() -> None:
+    """Every check says it."""
+    assert {check.likely for check in CHECKS.values()} <= set(LIKELY)
+    assert json.dumps(LIKELY)
