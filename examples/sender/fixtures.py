@@ -36,7 +36,7 @@ class Glartek:
         payload = self.story.event(event_type, randomness(None)[1])
         for path, value in (changes or {}).items():
             edits.put(payload, path, value)
-        message = Message.of(payload)
+        message = Message.of(payload, self.story.samples.where)
         return await self._deliver(url, Signer(secret).signed(message) if secret else message)
 
     async def send_again(self, url: str) -> Attempt:

@@ -21,9 +21,18 @@ class Refusal(Exception):
     """Wrong usage: its message is one line that says what was expected and what to do. Exit code 2."""
 
 
+def visible(text: str, longest: int = 10_000) -> str:
+    """Text from outside on one line: cut, and with control characters as escapes, so that none reaches a terminal.
+
+    Format characters that turn the direction of writing are made visible, too: they can disguise what a line says.
+    """
+    cut = text if len(text) <= longest else text[: longest - 1] + "…"
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in cut)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on a terminal, aligned plain columns elsewhere; on stdout."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[visible(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         drawn = Table(*columns, header_style="bold", expand=False)
         for row in cells:
@@ -35,9 +44,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def say(line: str) -> None:
-    """One line on stdout."""
-    sys.stdout.write(line + "\n")
+def say(text: str) -> None:
+    """One line on stdout, or several."""
+    sys.stdout.write("\n".join(map(visible_line, text.split("\n"))) + "\n")
+
+
+def visible_line(line: str) -> str:
+    """A line of ours that may hold text from outside: as it is when every character of it can be shown."""
+    return line if line.isprintable() else visible(line, len(line))
 
 
 def verdict(status: str, text: str) -> None:
@@ -45,7 +59,7 @@ def verdict(status: str, text: str) -> None:
     if sys.stdout.isatty():
         beside = Table.grid(padding=(0, 1))
         beside.add_column(width=7)
-        beside.add_row(Text(status, style=_STYLES.get(status, "")), Text(text))
+        beside.add_row(Text(status, style=_STYLES.get(status, "")), Text(visible(text)))
         Console().print(beside)
     else:
         say(f"{status:8} {text}")
@@ -65,12 +79,27 @@ def setting(value: Any) -> str:
 
 def as_json(report: Any) -> None:
     """A report for programs: on stdout, and nothing else there."""
-    say(json.dumps(report, ensure_ascii=False, indent=2))
+    sys.stdout.write(_without_control(json.dumps(report, ensure_ascii=False, indent=2)) + "\n")
+
+
+def json_line(value: Any) -> None:
+    """One value as one line of JSON."""
+    sys.stdout.write(_without_control(json.dumps(value, ensure_ascii=False, separators=(",", ":"))) + "\n")
+    sys.stdout.flush()
+
+
+def _without_control(text: str) -> str:
+    """JSON whose strings have escapes where a terminal would obey: the same values, and safe to look at."""
+    return text if text.replace("\n", "").isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
+    return letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1]
 
 
 def complain(line: str) -> None:
     """One line on stderr."""
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(visible_line(line) + "\n")
 
 
 @contextmanager

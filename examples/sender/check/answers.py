@@ -20,10 +20,10 @@ _LEAN = 1024  # bytes of head, and of body: far more than an empty 200 needs
     glartek="counts any other answer, 202, 204 and redirects included, as a failed request: it may send the event "
     "again, and may disable the endpoint",
     mend="Answer 200 with an empty body as soon as the event is stored, whatever its type.",
-    takes=lambda bench: len(bench.samples.payloads) * bench.alone,
+    takes=lambda bench: len(bench.samples.by_type) * bench.alone,
 )
 async def only_200_or_201(bench: Bench) -> str:
-    replies = {kind: await bench.post(bench.message(kind)) for kind in bench.samples.payloads}
+    replies = {kind: await bench.post(bench.message(kind)) for kind in bench.samples.by_type}
     bad: dict[str, list[str]] = {}
     for kind, reply in replies.items():
         if reply.status not in SUCCESS:

@@ -60,7 +60,7 @@ async def unexpected_shapes(bench: Bench) -> str:
     mend="Answer 200, keep the event, log its type; decide later what to do with it.",
 )
 async def unknown_event_type(bench: Bench) -> str:
-    return await _accepts(bench, "an unknown type", bench.payload() | {"type": "work_order.teleported"})
+    return await _accepts(bench, "an unknown type", bench.retyped("work_order.teleported"))
 
 
 @check(
@@ -167,7 +167,7 @@ async def stalled_bodies(bench: Bench) -> str:
 
 
 async def _accepts(bench: Bench, what: str, payload: dict[str, object]) -> str:
-    reply = await bench.post(Message.of(payload))
+    reply = await bench.post(bench.of(payload))
     if not bench.fine(reply):
         raise Failed(f"{what}: {said([reply])}", reply)
     return f"{what}: {said([reply])}"
@@ -187,8 +187,8 @@ async def _survives(bench: Bench, *bodies: bytes) -> str:
 
 def _sized(bench: Bench, size: int) -> Message:
     payload = bench.payload()
-    room = size - len(Message.of(payload | {"filler": ""}).body)
-    return Message.of(payload | {"filler": "x" * room})
+    room = size - len(bench.of(payload | {"filler": ""}).body)
+    return bench.of(payload | {"filler": "x" * room})
 
 
 def _crash(reply: Reply) -> bool:

@@ -14,7 +14,9 @@ from examples.sender.http.delivery import SUCCESS, TIMEOUT
 from examples.sender.http.message import Message
 from examples.sender.http.signing import Signer
 from examples.sender.http.wire import Reply
+from examples.sender.play import edits
 from examples.sender.play.payloads import Samples, Story
+from receiver import events
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,25 @@ class Bench:
 
     def payload(self, event_type: str | None = None) -> dict[str, Any]:
         """A fresh event that happened now; of the first type of the samples unless said."""
-        chosen = event_type or next(iter(self.samples.payloads))
+        chosen = event_type or next(iter(self.samples.by_type))
         return Story(self.rng, self.samples).event(chosen, datetime.now(UTC))
 
     def message(self, event_type: str | None = None) -> Message:
-        return Message.of(self.payload(event_type))
+        return self.of(self.payload(event_type))
+
+    def of(self, payload: dict[str, Any]) -> Message:
+        """A payload as it goes out."""
+        return Message.of(payload, self.samples.where)
+
+    def retyped(self, words: str | None) -> dict[str, Any]:
+        """A fresh event that names another type, or none."""
+        payload = self.payload()
+        places = [path for path in self.samples.where.type if events.at_path(payload, path) is not None]
+        for path in places:
+            edits.remove(payload, path)
+        if words is not None:
+            edits.put(payload, (places or self.samples.where.type)[0], words)
+        return payload
 
     async def post(
         self,
@@ -104,7 +120,7 @@ class Bench:
 
     async def post_bytes(self, body: bytes) -> Reply:
         """Send any bytes, labelled as JSON."""
-        return await self.post(Message.raw(body))
+        return await self.post(Message.raw(body, self.samples.where))
 
     async def together(self, messages: Iterable[Message]) -> list[Reply]:
         """Send all of them at once, each on a connection of its own."""

@@ -61,9 +61,9 @@ async def duplicates_with_other_bytes(bench: Bench) -> str:
     payload = bench.payload()
     again = {**payload, "sent_again": True}
     pretty = json.dumps(again, indent=1).encode()  # another serialisation too
-    await bench.post(Message.of(payload))
-    same = await bench.post(Message.of(payload))
-    other = await bench.post(Message.raw(pretty))
+    await bench.post(bench.of(payload))
+    same = await bench.post(bench.of(payload))
+    other = await bench.post(Message.raw(pretty, bench.samples.where))
     if not bench.fine(other):
         _unless_refused_anyway(bench, same, [other])
         raise Failed(f"the same id in other bytes: {said([other])}", other)

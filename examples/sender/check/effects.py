@@ -6,7 +6,6 @@ from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.check.ledger import CannotCount, counted
 from examples.sender.http.message import Message
-from receiver import events
 
 _NEEDED = (
     "needs --effects-cmd, a command that prints how many times the event {id} took effect, such as: "
@@ -67,9 +66,8 @@ async def effect_of_every_event(bench: Bench) -> str:
 )
 async def no_effect_of_what_it_refused(bench: Bench) -> str:
     identified(bench)
-    huge, unknown = ({"filler": "x" * bench.limits.huge}, {"type": "work_order.teleported"})
-    typeless = {name: value for name, value in bench.payload().items() if name not in events.EVENT_TYPE_PATHS}
-    odd = [Message.of(payload) for payload in (bench.payload() | huge, bench.payload() | unknown, typeless)]
+    huge = bench.payload() | {"filler": "x" * bench.limits.huge}
+    odd = [bench.of(payload) for payload in (huge, bench.retyped("work_order.teleported"), bench.retyped(None))]
     replies = await bench.together(odd)
     refused = [message for message, reply in zip(odd, replies, strict=True) if not bench.fine(reply) and message.id]
     seen = f"a huge, an unknown and a typeless event: {said(replies)}"

@@ -15,7 +15,7 @@ from examples.sender.check.findings import LIKELY, Check, Finding
 from examples.sender.check.ledger import OF_THE_KIT, Count, by_command
 from examples.sender.check.run import begin, checks, estimate, findings
 from examples.sender.commands import options
-from examples.sender.commands.options import STOPPED, Folder, Headers, Html, Json, Secret, TimeOut
+from examples.sender.commands.options import STOPPED, Folder, Headers, Html, Json, Map, Secret, TimeOut
 from examples.sender.terminal import Refusal
 
 _DEFAULT = Limits()
@@ -38,6 +38,7 @@ def check(
     restore_cmd: Annotated[str | None, typer.Option(help="Undoes --slow-cmd.")] = None,
     restart_cmd: Annotated[str | None, typer.Option(help="Kills the receiver (kill -9) and starts it again.")] = None,
     samples: Folder = None,
+    payload_map: Map = None,
     header: Headers = None,
     secret: Secret = None,
     timeout: TimeOut = _DEFAULT.timeout,
@@ -67,7 +68,7 @@ def check(
     bench = Bench(
         options.endpoint(url),
         limits,
-        options.samples(samples),
+        options.samples(samples, payload_map),
         options.signer(secret),
         options.headers(header),
         _count(effects_cmd, ledger=ledger),

@@ -1,9 +1,10 @@
 """lifecycle: legal stories of Work Orders and Actions, sent to webhooks as they happen."""
 
 import asyncio
+import json as jsonlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,14 +15,15 @@ import typer
 
 from examples.sender import terminal
 from examples.sender.commands import options
-from examples.sender.commands.options import STOPPED, Json, Remove, Secret, Set, TimeOut, To
+from examples.sender.commands.options import STOPPED, Folder, Headers, Json, Map, Remove, Secret, Set, TimeOut, To
 from examples.sender.http import delivery
 from examples.sender.http.message import Message
-from examples.sender.play import payloads, webhooks
+from examples.sender.payload_map import PayloadMap
+from examples.sender.play import webhooks
 from examples.sender.play.disorder import Disorder, Due
 from examples.sender.play.edits import Edits
 from examples.sender.play.endpoints import Endpoint, Policy, endpoints
-from examples.sender.play.life_cycles import Happening, life_cycles
+from examples.sender.play.life_cycles import Happening, life_cycles, told_with
 from examples.sender.play.webhooks import Webhook
 from examples.sender.terminal import Refusal
 from receiver import events
@@ -48,6 +50,9 @@ def lifecycle(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the events, one per line; send nothing.")] = False,
     changes: Set = None,
     remove: Remove = None,
+    samples: Folder = None,
+    payload_map: Map = None,
+    header: Headers = None,
     secret: Secret = None,
     seed: Annotated[int | None, typer.Option(help="Repeat the same stories, bytes and disorder.")] = None,
     timeout: TimeOut = delivery.TIMEOUT,
@@ -58,27 +63,31 @@ def lifecycle(
         raise Refusal(f"--sites times --work-orders: expected at most {_MOST}")
     number = Random().getrandbits(32) if seed is None else seed
     happenings = life_cycles(number, sites, work_orders, datetime.now(UTC) if seed is None else _BEGINS)
+    chosen = options.samples(samples, payload_map)
+    if samples:
+        happenings = told_with(happenings, chosen, number)
     edits = Edits(changes, remove, [happening.payload for happening in happenings])
     for happening in happenings:
         edits.apply(happening.payload)
-    schedule = _schedule(happenings, speed)
+    extra = options.headers(header)
+    schedule = [Due(due, message.having(extra)) for due, message in _schedule(happenings, speed, chosen.where)]
     due, disorder = Disorder(duplicate, delay, drop, shuffle).of(schedule, Random(number))
     if dry_run:
         for one in due:
-            terminal.say(one.message.body.decode())
+            terminal.json_line(jsonlib.loads(one.message.body))
         return 0
     policy = Policy(_waits(retries), not retold, disable_after, timeout)
     targets = endpoints(_webhooks(to, webhook, webhooks_file), policy, options.signer(secret))
     stopped = options.until_stopped(_tell(due, targets, wait=speed > 0))
-    _report(targets, policy, number, disorder, stopped=stopped, json=json)
+    _report(targets, policy, number, disorder, chosen.note, stopped=stopped, json=json)
     return STOPPED if stopped else 1 if any(target.report.failed or target.report.skipped for target in targets) else 0
 
 
-def _schedule(happenings: Sequence[Happening], speed: float) -> list[Due]:
+def _schedule(happenings: Sequence[Happening], speed: float, where: PayloadMap) -> Iterator[tuple[float, Message]]:
+    """When to send, in seconds from the beginning, and what."""
     first = happenings[0].at
-    return [
-        Due((one.at - first).total_seconds() / speed if speed else 0.0, Message.of(one.payload)) for one in happenings
-    ]
+    for one in happenings:
+        yield (one.at - first).total_seconds() / speed if speed else 0.0, Message.of(one.payload, where)
 
 
 async def _tell(due: Sequence[Due], targets: Sequence[Endpoint], *, wait: bool) -> None:
@@ -119,13 +128,20 @@ def _waits(text: str) -> tuple[float, ...]:
 
 
 def _report(
-    targets: Sequence[Endpoint], policy: Policy, seed: int, disorder: Counter[str], *, stopped: bool, json: bool
+    targets: Sequence[Endpoint],
+    policy: Policy,
+    seed: int,
+    disorder: Counter[str],
+    note: str,
+    *,
+    stopped: bool,
+    json: bool,
 ) -> None:
     reports = [target.report for target in targets]
     if json:
         used = {"seed": seed, **asdict(policy), "disorder": dict(disorder)}
         endpoints_told = [report.as_dict() for report in reports]
-        told = {"note": payloads.INVENTED, "stopped": stopped, "settings": used, "endpoints": endpoints_told}
+        told = {"note": note, "stopped": stopped, "settings": used, "endpoints": endpoints_told}
         terminal.as_json(told)
         return
     rows = [

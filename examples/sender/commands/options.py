@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from examples.sender import payload_map
 from examples.sender.http.signing import Signer
+from examples.sender.payload_map import OURS, PayloadMap
 from examples.sender.play import webhooks
 from examples.sender.play.payloads import Samples
 from examples.sender.terminal import Refusal
@@ -21,6 +23,13 @@ Folder = Annotated[Path | None, typer.Option("--samples", help="A folder of real
 Headers = Annotated[
     list[str] | None, typer.Option("--header", metavar="NAME: VALUE", help="A header of each request; again for more.")
 ]
+Map = Annotated[
+    Path | None,
+    typer.Option(
+        "--payload-map", envvar="PAYLOAD_MAP", help="payload.toml: where the payloads' fields are.", show_default=False
+    ),
+]
+Curl = Annotated[bool, typer.Option("--curl", help="Print each request as a curl line, token and all; send nothing.")]
 Secret = Annotated[
     str | None,
     typer.Option(envvar="SENDER_SECRET", help="Sign with this whsec_… secret (Standard Webhooks).", show_default=False),
@@ -44,8 +53,13 @@ def endpoint(to: str | None) -> str:
     return webhooks.endpoint(to)
 
 
-def samples(folder: Path | None) -> Samples:
-    return Samples.from_folder(folder) if folder else Samples.ours()
+def samples(folder: Path | None, file: Path | None = None) -> Samples:
+    """The payloads to send, and where their fields are. Raises `Refusal`."""
+    return Samples.from_folder(folder, where(file)) if folder else Samples.ours(where(file))
+
+
+def where(file: Path | None) -> PayloadMap:
+    return payload_map.from_file(file) if file else OURS
 
 
 def headers(lines: Sequence[str] | None) -> dict[str, str]:

@@ -1,26 +1,36 @@
 """list, send and all: one event of each type that is named."""
 
-import asyncio
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from examples.sender import terminal
 from examples.sender.commands import options
-from examples.sender.commands.options import STOPPED, Duplicates, Folder, Json, Remove, Secret, Seed, Set, TimeOut, To
+from examples.sender.commands.options import (
+    Curl,
+    Duplicates,
+    Folder,
+    Headers,
+    Json,
+    Map,
+    Remove,
+    Secret,
+    Seed,
+    Set,
+    TimeOut,
+    To,
+)
+from examples.sender.commands.sending import Sending
 from examples.sender.http import delivery
-from examples.sender.http.delivery import Attempt
 from examples.sender.http.message import Message
-from examples.sender.http.signing import Signer
+from examples.sender.payload_map import PayloadMap
 from examples.sender.play import payloads
 from examples.sender.play.edits import Edits, pretty
 from examples.sender.play.payloads import Samples, Story
@@ -51,22 +61,28 @@ def send(
     edit: Edit = False,
     raw: Annotated[Path | None, typer.Option(help="Send this file's bytes as they are; - is stdin.")] = None,
     samples: Folder = None,
+    payload_map: Map = None,
+    header: Headers = None,
     secret: Secret = None,
     seed: Seed = None,
     timeout: TimeOut = delivery.TIMEOUT,
+    curl: Curl = False,
     json: Json = False,
 ) -> int:
-    """Send one event of each TYPE, or the bytes of a file."""
-    sending = Sending(options.endpoint(to), duplicates, timeout, options.signer(secret), json)
+    """Send an event of each TYPE, one for every sample that it has, or the bytes of a file."""
+    chosen = options.samples(samples, payload_map)
+    url, signer = options.endpoint(to), options.signer(secret)
+    sending = Sending(url, duplicates, timeout, signer, json, curl, chosen.note if raw is None else "")
     if raw is not None:
         if types or changes or remove or samples:
             raise Refusal("--raw sends a file as it is: leave out TYPE, --set, --remove and --samples")
-        messages = [Message.raw(_bytes(raw))]
+        messages = [Message.raw(_bytes(raw), chosen.where)]
     elif types:
-        messages = _messages(types, seed, options.samples(samples), changes, remove)
+        messages = _messages(types, seed, chosen, changes, remove)
     else:
         raise Refusal(f"which event? Expected one or more of: {', '.join(events.BY_NAME)}; or --raw FILE; or: all")
-    return sending.run([_edited(message) for message in messages] if edit else messages)
+    made = [_edited(message, chosen.where) for message in messages] if edit else messages
+    return sending.run([message.having(options.headers(header)) for message in made])
 
 
 def send_all(
@@ -76,75 +92,19 @@ def send_all(
     changes: Set = None,
     remove: Remove = None,
     samples: Folder = None,
+    payload_map: Map = None,
+    header: Headers = None,
     secret: Secret = None,
     seed: Seed = None,
     timeout: TimeOut = delivery.TIMEOUT,
+    curl: Curl = False,
     json: Json = False,
 ) -> int:
-    """Send one event of every type, all about the same Work Order and Action."""
-    sending = Sending(options.endpoint(to), duplicates, timeout, options.signer(secret), json)
-    chosen = options.samples(samples)
-    return sending.run(_messages(list(chosen.payloads), seed, chosen, changes, remove))
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """Where to, how often, and how to report it."""
-
-    url: str
-    duplicates: int
-    timeout: float
-    signer: Signer | None
-    json: bool
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        return {"timeout": self.timeout, "duplicates": self.duplicates, "signed": "yes" if self.signer else "no"}
-
-    def run(self, messages: Sequence[Message]) -> int:
-        """Send all of them in order, print the report; the exit code is 1 when any delivery failed."""
-        planned = [message for message in messages for _ in range(1 + self.duplicates)]
-        attempts: list[Attempt] = []
-        stopped = options.until_stopped(self._deliver(planned, attempts))
-        if self.json:
-            terminal.as_json(self._report(planned, attempts))
-        else:
-            self._print(planned, attempts)
-        return STOPPED if stopped else int(not all(attempt.ok for attempt in attempts))
-
-    async def _deliver(self, messages: Sequence[Message], attempts: list[Attempt]) -> None:
-        with terminal.progress() as bar:
-            task = bar.add_task("sending", total=len(messages))
-            async with delivery.client() as client:
-                for message in messages:
-                    signed = self.signer.signed(message) if self.signer else message
-                    begun = time.perf_counter()
-                    try:
-                        attempts.append(await delivery.deliver(client, self.url, signed, self.timeout))
-                    except asyncio.CancelledError:
-                        attempts.append(Attempt(None, time.perf_counter() - begun, delivery.STOPPED))
-                        raise
-                    bar.advance(task)
-
-    def _print(self, messages: Sequence[Message], attempts: Sequence[Attempt]) -> None:
-        rows = [_row(message, attempt) for message, attempt in zip(messages, attempts, strict=False)]
-        failed = sum(not attempt.ok for attempt in attempts)
-        unsent = f", {len(messages) - len(attempts)} not sent" if len(attempts) < len(messages) else ""
-        terminal.table(("EVENT", "ID", "ANSWER", "TIME", "RESULT"), rows)
-        to = terminal.without_secrets(self.url)
-        terminal.say(f"{len(attempts) - failed} delivered, {failed} failed{unsent}, to {to}")
-        terminal.settings(self._settings)
-
-    def _report(self, messages: Sequence[Message], attempts: Sequence[Attempt]) -> dict[str, Any]:
-        pairs = zip(messages, attempts, strict=False)  # a run that was stopped has fewer attempts
-        rows = [{"type": message.type, "id": message.id, **attempt.as_dict()} for message, attempt in pairs]
-        return {
-            "to": terminal.without_secrets(self.url),
-            "note": payloads.INVENTED,
-            "settings": self._settings,
-            "not_sent": len(messages) - len(rows),
-            "deliveries": rows,
-        }
+    """Send one event of every type and sample, all about the same Work Order and Action."""
+    chosen = options.samples(samples, payload_map)
+    sending = Sending(options.endpoint(to), duplicates, timeout, options.signer(secret), json, curl, chosen.note)
+    messages = _messages(list(chosen.by_type), seed, chosen, changes, remove)
+    return sending.run([message.having(options.headers(header)) for message in messages])
 
 
 def _messages(
@@ -156,11 +116,13 @@ def _messages(
 ) -> list[Message]:
     rng, now = payloads.randomness(seed)
     story = Story(rng, samples)
-    made = [story.event(words, now) for words in types]
+    made = [
+        story.event(words, now, turn) for words in types for turn in range(len(samples.by_type[samples.named(words)]))
+    ]
     edits = Edits(changes, removals, made)
     for payload in made:
         edits.apply(payload)
-    return [Message.of(payload) for payload in made]
+    return [Message.of(payload, samples.where) for payload in made]
 
 
 def _bytes(file: Path) -> bytes:
@@ -170,7 +132,7 @@ def _bytes(file: Path) -> bytes:
         raise Refusal(f"--raw {file}: cannot be read: {error.strerror}") from None
 
 
-def _edited(message: Message) -> Message:
+def _edited(message: Message, where: PayloadMap) -> Message:
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
         raise Refusal("--edit: set EDITOR to the command of your editor, such as EDITOR=nano")
@@ -183,15 +145,4 @@ def _edited(message: Message) -> Message:
             raise Refusal(f"--edit: EDITOR={editor} cannot be run: {error.strerror}") from None
         if ended:
             raise Refusal(f"--edit: EDITOR={editor} ended with exit code {ended}, so nothing was sent")
-        return Message.raw(file.read_bytes())
-
-
-def _row(message: Message, attempt: Attempt) -> tuple[str, ...]:
-    answer = str(attempt.status or "none")
-    return message.type, message.id or "", answer, f"{attempt.seconds * 1000:.0f} ms", _result(attempt)
-
-
-def _result(attempt: Attempt) -> str:
-    if attempt.ok:
-        return "delivered"
-    return f"failed: {attempt.error or f'{attempt.status} is not 200 or 201'}"
+        return Message.raw(file.read_bytes(), where)

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import typer
 
 from examples.sender import terminal
 from examples.sender.commands import options
-from examples.sender.commands.options import STOPPED, Folder, Json, Remove, Secret, Seed, Set, TimeOut, To
+from examples.sender.commands.options import STOPPED, Folder, Headers, Json, Map, Remove, Secret, Seed, Set, TimeOut, To
 from examples.sender.http import delivery
 from examples.sender.http.message import Message
 from examples.sender.play import payloads
@@ -36,6 +36,8 @@ def storm(
     changes: Set = None,
     remove: Remove = None,
     samples: Folder = None,
+    payload_map: Map = None,
+    header: Headers = None,
     secret: Secret = None,
     seed: Seed = None,
     timeout: TimeOut = delivery.TIMEOUT,
@@ -44,9 +46,8 @@ def storm(
     """Send many events, and report rate, percentiles, failures and duplicates."""
     if (rate is None) == (clients is None):
         raise Refusal("expected either --rate (events per second, whatever the answers) or --clients (each waits)")
-    make = _maker(
-        types, options.samples(samples), Edits(changes, remove, options.samples(samples).payloads.values()), seed
-    )
+    chosen, extra = options.samples(samples, payload_map), options.headers(header)
+    make = _maker(types, chosen, Edits(changes, remove, chosen.payloads), seed, extra)
     if count <= _PREPARED:  # made beforehand, so that making them does not slow the sending down
         make = iter([make() for _ in range(count)]).__next__
     sending = Storm(
@@ -58,22 +59,26 @@ def storm(
     used = {"rate": rate, "clients": clients, "timeout": timeout, "duplicates_every": duplicates_every, "seed": seed}
     if json:
         shown = terminal.without_secrets(to or "")
-        terminal.as_json({"to": shown, "note": payloads.INVENTED, "settings": used, **figures.as_dict()})
+        terminal.as_json({"to": shown, "note": chosen.note, "settings": used, **figures.as_dict()})
     else:
         _print(figures)
         terminal.settings({name: value for name, value in used.items() if value is not None})
     return STOPPED if stopped else int(figures.failed > 0)
 
 
-def _maker(types: Sequence[str] | None, samples: Samples, edits: Edits, seed: int | None) -> Callable[[], Message]:
-    """Fresh events of these types in turn, each about a Work Order or an Action of its own."""
+def _maker(
+    types: Sequence[str] | None, samples: Samples, edits: Edits, seed: int | None, extra: Mapping[str, str]
+) -> Callable[[], Message]:
+    """Fresh events of these types, and of the samples of each, in turn; each about a Work Order of its own."""
     rng, _ = payloads.randomness(seed)
-    turn = itertools.cycle([samples.named(words) for words in types] if types else samples.payloads)
+    named = [samples.named(words) for words in types] if types else list(samples.by_type)
+    turns = ((name, round_) for round_ in itertools.count() for name in named)
 
     def make() -> Message:
-        payload = Story(rng, samples).event(next(turn), None if seed is not None else datetime.now(UTC))
+        name, round_ = next(turns)
+        payload = Story(rng, samples).event(name, None if seed is not None else datetime.now(UTC), round_)
         edits.apply(payload)
-        return Message.of(payload)
+        return Message.of(payload, samples.where).having(extra)
 
     return make
 

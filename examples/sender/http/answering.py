@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import httptools
 
 from examples.sender.http.arrivals import Answer, Arrival
+from examples.sender.payload_map import PayloadMap
 
 _MAX_BODY = 16 * 1024 * 1024
 
@@ -21,6 +22,7 @@ class Recorder(Protocol):
     malformed: list[str]
     faults: list[BaseException]
     open_requests: int
+    where: PayloadMap
 
     def next_number(self) -> int: ...
     def joined(self, connection: "Connection") -> int: ...
@@ -84,6 +86,7 @@ class Connection(asyncio.Protocol):
             time.monotonic(),
             datetime.now(UTC),
             tls=tls.version() if tls else None,
+            where=self.receiver.where,
             together=self.receiver.open_requests,
         )
         self.receiver.arrivals.append(self.arrival)

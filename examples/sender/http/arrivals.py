@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Literal
 
 from examples.sender.http.message import Message
+from examples.sender.payload_map import OURS, PayloadMap
 
 _MOST_UNPACKED = 16 * 1024 * 1024
 
@@ -57,6 +58,8 @@ class Arrival:
     """Seconds on the monotonic clock when it was answered, or its sender gave up."""
     abandoned: bool = False
     """Whether the sender closed the connection before it was answered."""
+    where: PayloadMap = OURS
+    """Where the payload's fields are."""
     together: int = 1
     """How many requests were being answered when this one arrived, itself included."""
 
@@ -76,11 +79,16 @@ class Arrival:
 
     @property
     def type(self) -> str:
-        return Message.raw(self.content).type
+        return self.message.type
 
     @property
     def id(self) -> str | None:
-        return Message.raw(self.content).id
+        return self.message.id
+
+    @property
+    def message(self) -> Message:
+        """What the body says: type and id, as `where` finds them."""
+        return Message.raw(self.content, self.where)
 
 
 def unpacked(body: bytes, encoding: str) -> bytes:

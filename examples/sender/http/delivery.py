@@ -1,7 +1,7 @@
 """One POST as Glartek makes it: 10 s, only 200 or 201 is success, redirects are not followed.
 
-Source: Glartek's webhook page. It neither reads nor stores the answer's headers or body, so neither does this; the
-body is only drained, up to a bound, so that the connection can serve again.
+Source: Glartek's webhook page. It neither reads nor stores the answer's headers or body; here the body is drained, up
+to a bound, so that the connection can serve again, and its first words are kept for whoever looks for a fault.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import httpx2
 
 from examples.sender.http.message import Message
 from examples.sender.http.wire import reason, trusted
+from examples.sender.terminal import visible
 
 STOPPED = "stopped before an answer came; the receiver may have taken it"
 """What came of a request that was open when the sender was told to stop."""
@@ -21,6 +22,7 @@ TIMEOUT = 10.0
 SUCCESS = frozenset({200, 201})
 """The only success: 202, 204 and redirects are failures."""
 _DRAINED = 64 * 1024
+_SHOWN = 200  # characters of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Attempt:
     status: int | None
     seconds: float
     error: str | None = None
+    answer: str = ""
+    """The first words of the answer's body, when it was no success."""
 
     @property
     def ok(self) -> bool:
@@ -47,16 +51,17 @@ class Attempt:
             "seconds": round(self.seconds, 4),
             "error": self.error,
             "ambiguous": self.ambiguous,
+            "answer": self.answer,
         }
 
 
 async def deliver(client: httpx2.AsyncClient, url: str, message: Message, timeout: float = TIMEOUT) -> Attempt:
     """POST a message and say what came of it; never raises for anything that the network or the receiver does."""
     begun = time.perf_counter()
-    status, error = None, None
+    status, error, body = None, None, b""
     try:
         async with asyncio.timeout(timeout):
-            status = await _post(client, url, message)
+            status, body = await _post(client, url, message)
     except TimeoutError:
         error = f"no answer within {timeout:g} s; the receiver may have taken it"
     except httpx2.ConnectError as failure:
@@ -65,7 +70,12 @@ async def deliver(client: httpx2.AsyncClient, url: str, message: Message, timeou
         error = f"{type(failure).__name__}: {failure}".rstrip(": ")
     except httpx2.InvalidURL as failure:
         error = f"cannot connect: {failure}"
-    return Attempt(status if error is None else None, time.perf_counter() - begun, error)
+    seconds = time.perf_counter() - begun
+    if error is not None:
+        return Attempt(None, seconds, error)
+    return Attempt(
+        status, seconds, answer="" if status in SUCCESS else visible(body.decode("utf-8", "replace"), _SHOWN)
+    )
 
 
 def client() -> httpx2.AsyncClient:
@@ -79,11 +89,12 @@ def _root(error: Exception) -> Exception:
     return _root(cause) if isinstance(cause, Exception) else error
 
 
-async def _post(client: httpx2.AsyncClient, url: str, message: Message) -> int:
+async def _post(client: httpx2.AsyncClient, url: str, message: Message) -> tuple[int, bytes]:
+    """The status, and as much of the body as is worth reading."""
     async with client.stream("POST", url, content=message.body, headers=dict(message.headers)) as response:
-        drained = 0
+        body = bytearray()
         async for chunk in response.aiter_raw():
-            drained += len(chunk)
-            if drained > _DRAINED:
+            body += chunk
+            if len(body) > _DRAINED:
                 break
-        return response.status_code
+        return response.status_code, bytes(body[:_DRAINED])

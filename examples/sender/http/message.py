@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from receiver import events
+from examples.sender.payload_map import OURS, PayloadMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,12 @@ class Message:
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
 
     @classmethod
-    def of(cls, payload: Mapping[str, Any]) -> "Message":
-        """The message of a payload; type and id are read where the kit's own receiver would look for them."""
+    def of(cls, payload: Mapping[str, Any], where: PayloadMap = OURS) -> "Message":
+        """The message of a payload; `where` says where its type and id are."""
         return cls(
-            type=events.canonical(events.first_text(payload, events.EVENT_TYPE_PATHS) or "(no type)"),
-            body=json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(),
-            id=events.first_text(payload, events.EVENT_ID_PATHS),
+            type=where.type_of(payload) or "(no type)",
+            body=json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"),
+            id=where.id_of(payload),
         )
 
     def having(self, headers: Mapping[str, str]) -> "Message":
@@ -31,11 +31,12 @@ class Message:
         return replace(self, headers={**self.headers, **headers}) if headers else self
 
     @classmethod
-    def raw(cls, body: bytes) -> "Message":
+    def raw(cls, body: bytes, where: PayloadMap = OURS) -> "Message":
         """Any bytes at all, just as they are."""
         try:
             payload = json.loads(body)
         except (ValueError, RecursionError):
             return cls("(raw)", body)
-        described = cls.of(payload) if isinstance(payload, dict) else cls("(raw)", body)
-        return cls(described.type, body, described.id)
+        if not isinstance(payload, dict):
+            return cls("(raw)", body)
+        return cls(where.type_of(payload) or "(no type)", body, where.id_of(payload))

@@ -15,7 +15,7 @@ from typing import Self
 
 from examples.sender.http.answering import Connection
 from examples.sender.http.arrivals import Answer, Arrival
-from receiver import events
+from examples.sender.payload_map import OURS, PayloadMap
 
 __all__ = ["Answer", "Arrival", "NotArrived", "RecordingReceiver"]
 
@@ -31,7 +31,8 @@ class RecordingReceiver:
     """Listens on `host:port` (any free port by default) for as long as its `async with` block lasts.
 
     `answers` are given one per request and then 200 for ever, or are chosen by a function from the whole request;
-    `at_headers` may answer before the body is read. Raises OSError when the port is taken.
+    `at_headers` may answer before the body is read; `where` says where an arrival's type and id are. Raises OSError
+    when the port is taken.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class RecordingReceiver:
         port: int = 0,
         path: str = "/webhooks",
         tls: ssl.SSLContext | None = None,
+        where: PayloadMap = OURS,
     ) -> None:
         self._answers = answers
         self._at_headers = at_headers
         self._host, self._port, self._path, self._tls = host, port, path, tls
+        self.where = where
         self._connections: set[Connection] = set()
         self._changed = asyncio.Condition()
         self._news: set[asyncio.Task[None]] = set()
@@ -80,7 +83,7 @@ class RecordingReceiver:
 
     def of(self, event_type: str | None = None) -> list[Arrival]:
         """The whole requests so far, of one type or of all; Glartek's titles are understood."""
-        wanted = event_type and events.canonical(event_type)
+        wanted = event_type and self.where.named(event_type)
         return [arrival for arrival in self.arrivals if arrival.complete and wanted in (None, arrival.type)]
 
     async def wait_for(self, event_type: str | None = None, n: int = 1, timeout: float = 10.0) -> list[Arrival]:

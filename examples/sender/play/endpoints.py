@@ -114,4 +114,4 @@ def endpoints(webhooks: Sequence[Webhook], policy: Policy, signer: Signer | None
 
 def _retold(message: Message, number: int) -> Message:
     payload = {**json.loads(message.body), "attempt": number + 1}
-    return dataclasses.replace(message, body=Message.of(payload).body)
+    return dataclasses.replace(message, body=Message.of(payload).body)  # type and id stay what they are

@@ -5,12 +5,16 @@ Ids, times and people are consistent: an event shows its Work Order as it was at
 """
 
 import copy
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
 from examples.sender.play import invention
+from examples.sender.play.payloads import Samples, Story
+from examples.sender.terminal import Refusal
 from receiver import events
 
 # What may happen in which state, and how often compared with the others.
@@ -46,6 +50,29 @@ def life_cycles(seed: int, sites: int, work_orders: int, begins: datetime) -> li
         for happening in LifeCycle(Random(f"{seed}/{site}/{number}"), site, number, begins).told()
     ]
     return sorted(told, key=lambda happening: happening.at)
+
+
+def told_with(happenings: Iterable[Happening], samples: Samples, seed: int) -> list[Happening]:
+    """The same stories in a customer's payloads: their samples, with ids of the story's own and its times.
+
+    A type that has no sample is left out. Raises `Refusal` when none has.
+    """
+    orders: dict[str, Story] = {}
+    actions: dict[str, Story] = {}
+    turns: Counter[str] = Counter()
+    told = []
+    for one in happenings:
+        kind = one.payload["type"]
+        order = one.payload.get("work_order") or one.payload["action"]["work_order"]
+        story = orders.setdefault(order["id"], Story(Random(f"{seed}/{order['id']}"), samples))
+        if action := one.payload.get("action"):
+            story = actions.setdefault(action["id"], story.beside(Random(f"{seed}/{action['id']}")))
+        if kind in samples.by_type:
+            told.append(Happening(one.at, story.event(kind, one.at, turns[kind])))
+            turns[kind] += 1
+    if not told:
+        raise Refusal(f"--samples: no type of a life cycle is among them; found {', '.join(samples.by_type)}")
+    return told
 
 
 class LifeCycle:

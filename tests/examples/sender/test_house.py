@@ -13,7 +13,7 @@ HOUSE = ROOT / "examples/sender"
 MODULES = sorted(str(file.relative_to(ROOT).with_suffix("")).replace("/", ".") for file in HOUSE.rglob("*.py"))
 # A room imports those below it, and itself; what stands beside the rooms is at both ends.
 ROOMS = ("commands", "profile", "check", "play", "http")
-ALONE = {"terminal", "pages"}
+ALONE = {"terminal", "pages", "payload_map"}
 
 
 def imports(file: Path) -> set[str]:

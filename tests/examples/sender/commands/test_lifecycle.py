@@ -50,6 +50,28 @@ async def test_each_webhook_gets_its_types_and_a_report(run: Run, tmp_path: Path
     assert "disabling: off" in plain.out
 
 
+async def test_life_cycles_are_told_in_a_customer_s_payloads(run: Run, tmp_path: Path) -> None:
+    """`--samples`: the story's order and times, the customer's fields; one id for each Work Order and Action."""
+    for kind in ("work_order.created", "work_order.completed", "action.created"):
+        part = {"id": "a_000001", "workOrder": "w_000001"} if kind.startswith("a") else {"id": "w_000001"}
+        sample = {"webhookType": kind, "eventId": "e_000001", "timestamp": "2026-01-01 10:00:00", "data": part}
+        (tmp_path / f"{kind}.json").write_text(json.dumps(sample))
+    dry = await run("lifecycle", "--dry-run", "--samples", str(tmp_path), "--seed", "5", "--work-orders", "3")
+    ours = await run("lifecycle", "--dry-run", "--seed", "5", "--work-orders", "3")
+    told = [json.loads(line) for line in dry.out.splitlines()]
+    told_ours = [json.loads(line) for line in ours.out.splitlines()]
+    there = {"work_order.created", "work_order.completed", "action.created"}
+    expected = [one for one in told_ours if one["type"] in there]
+    assert [one["webhookType"] for one in told] == [one["type"] for one in expected]
+    assert [one["timestamp"] for one in told] == [one["occurred_at"][:19].replace("T", " ") for one in expected]
+    ids: dict[str, str] = {}
+    for one, ours_ in zip(told, expected, strict=True):
+        subject = ours_.get("work_order") or ours_["action"]
+        assert ids.setdefault(subject["id"], one["data"]["id"]) == one["data"]["id"]
+    assert len(set(ids.values())) == len(ids)
+    assert len({one["eventId"] for one in told}) == len(told)
+
+
 async def test_disorder_is_done_and_reported(run: Run, recording_receiver: RecordingReceiver) -> None:
     """Dropped events never come, duplicates come twice with the same bytes, and the report counts both."""
     to = ("--to", recording_receiver.url, "--speed", "0", "--seed", "6", "--json")

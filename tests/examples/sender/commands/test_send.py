@@ -1,3 +1,4 @@
+import asyncio
 import json
 from pathlib import Path
 
@@ -99,6 +100,65 @@ async def test_a_body_can_be_edited_and_is_signed_as_it_goes_out(
     assert "set EDITOR" in missing.err
 
 
+async def test_what_a_refusal_said_is_shown(run: Run) -> None:
+    """The body of an answer that is no success is in the table, harmless to a terminal, and in the JSON."""
+    async with RecordingReceiver([Answer(422, body=b"no field \x1b[31m'id'\n")] * 2) as receiver:
+        plain = await run("send", "action.created", "--to", receiver.url)
+        report = await run("send", "action.created", "--to", receiver.url, "--json")
+    assert "422 is not 200 or 201: no field \\x1b[31m'id'\\n" in plain.out
+    assert "no field" in report.json()["deliveries"][0]["answer"]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"id": "it\\\'s"}', b"@file", b"\x00\xff\xfe", '{"name": "\u202e"}'.encode(), b"y" * 200_000]
+)
+async def test_a_curl_line_sends_the_same_request(
+    run: Run, recording_receiver: RecordingReceiver, tmp_path: Path, body: bytes
+) -> None:
+    """`--curl` prints a line that a shell runs to the same effect, whatever the body is."""
+    (tmp_path / "body").write_bytes(body)
+    to = (
+        "send",
+        "--raw",
+        str(tmp_path / "body"),
+        "--to",
+        recording_receiver.url,
+        "--header",
+        "X-A: b c",
+        "--secret",
+        SECRET,
+    )
+    printed = await run(*to, "--curl")
+    assert not recording_receiver.arrivals
+    shell = await asyncio.create_subprocess_exec("sh", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL)
+    await shell.communicate(printed.out.encode())
+    await run(*to)
+    by_curl, ours = recording_receiver.of()
+    assert by_curl.body == ours.body == body
+    for name in ("content-type", "x-a", "webhook-id"):
+        assert by_curl.header(name) == ours.header(name)
+
+
+async def test_every_sample_of_a_type_is_sent_with_the_customer_s_map(
+    run: Run, recording_receiver: RecordingReceiver, tmp_path: Path
+) -> None:
+    """Two samples of one type are two events; id and type are found where payload.toml says."""
+    (tmp_path / "payload.toml").write_text('[event]\nid = "guid"\ntype = "kind"\n')
+    (tmp_path / "s").mkdir()
+    for number in (1, 2):
+        sample = {"kind": "Action Created", "guid": f"g-00000{number}", "number": number}
+        (tmp_path / f"s/{number}.json").write_text(json.dumps(sample))
+    where = {"PAYLOAD_MAP": str(tmp_path / "payload.toml")}
+    finished = await run(
+        "send", "Action Created", "--samples", f"{tmp_path}/s", "--to", recording_receiver.url, "--json", **where
+    )
+    rows = finished.json()["deliveries"]
+    assert [row["type"] for row in rows] == ["action.created"] * 2
+    assert all(row["id"].startswith("g-") for row in rows)
+    assert [json.loads(arrival.body)["number"] for arrival in recording_receiver.of()] == [1, 2]
+    assert finished.json()["note"] == ""
+
+
 @pytest.mark.parametrize("status", [202, 204, 302, 404, 500])
 async def test_anything_but_200_or_201_is_a_failure(run: Run, status: int) -> None:
     """A status other than 200 or 201 ends with exit code 1 and says why, in the table and in the JSON."""
@@ -133,6 +193,8 @@ async def test_a_late_answer_is_a_failure_that_may_have_been_taken(run: Run) -> 
         (("send", "--raw", "/nowhere", "--to", "http://127.0.0.1:9/"), "cannot be read"),
         (("all", "--duplicates", "many", "--to", "http://127.0.0.1:9/"), "--duplicates"),
         (("sned",), "No such command"),
+        (("all", "--header", "Host: x", "--to", "http://127.0.0.1:9/"), "HTTP's own"),
+        (("all", "--payload-map", "/nowhere", "--to", "http://127.0.0.1:9/"), "/nowhere: cannot be read"),
         (("send", "--raw", "x", "--set", "a=1", "--to", "http://127.0.0.1:9/"), "leave out TYPE"),
         (("all", "--remove", "work_order.nmae", "--to", "http://127.0.0.1:9/"), "it has id, code, name"),
     ],

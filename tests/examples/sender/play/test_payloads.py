@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from examples.sender.http.message import Message
+from examples.sender.payload_map import PayloadMap, Subject
 from examples.sender.play import edits
 from examples.sender.play.payloads import Samples, Story, fresh, like
 from examples.sender.terminal import Refusal
@@ -62,10 +63,44 @@ def test_a_folder_of_real_samples_takes_the_place_of_ours(tmp_path: Path) -> Non
     (tmp_path / "a.json").write_text('{"webhookType": "Action Created", "eventId": 17, "data": {"id": "5"}}')
     (tmp_path / "work_order.archived.json").write_text('{"hello": "5"}')
     samples = Samples.from_folder(tmp_path)
-    assert set(samples.payloads) == {"action.created", "work_order.archived"}
+    assert set(samples.by_type) == {"action.created", "work_order.archived"}
     event = Story(Random(5), samples).event("Action Created")
     assert event["eventId"] != 17
     assert Story(Random(5), samples).event("work_order.archived") == {"hello": "5"}
+
+
+def test_several_samples_of_a_type_come_in_turn(tmp_path: Path) -> None:
+    """None of a type's samples is left out; after the last one the first comes again."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"type": "action.created", "id": "e_000001", "note": name}))
+    samples = Samples.from_folder(tmp_path)
+    assert [Story(Random(1), samples).event("action.created", turn=turn)["note"] for turn in range(3)] == [
+        "a",
+        "b",
+        "a",
+    ]
+
+
+def test_a_customer_s_payload_gets_new_ids_and_times_where_their_map_says(tmp_path: Path) -> None:
+    """Numbers as ids, times without an offset or as Unix time: all are renewed in the form that they had."""
+    where = PayloadMap(
+        id=["guid"], type=["kind"], time=["at"], time_zone=UTC, subjects={"work_order": Subject(["data"], ["orderId"])}
+    )
+    sample = {
+        "kind": "Work Order Completed",
+        "guid": "G-000001",
+        "at": "2026-11-20 14:03:11",
+        "data": {"orderId": 991, "n": 991},
+    }
+    (tmp_path / "done.json").write_text(json.dumps(sample))
+    (tmp_path / "new.json").write_text(json.dumps(sample | {"kind": "Work Order Created", "at": 1_700_000_000_000}))
+    story = Story(Random(3), Samples.from_folder(tmp_path, where))
+    now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    done, new = story.event("work_order.completed", now), story.event("work_order.created", now)
+    assert done["guid"] != new["guid"] != "G-000001"
+    assert done["data"]["orderId"] == new["data"]["orderId"] != 991
+    assert done["data"]["n"] == 991  # the same number elsewhere means something else
+    assert (done["at"], new["at"]) == ("2030-01-02 03:04:05", int(now.timestamp() * 1000))
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
