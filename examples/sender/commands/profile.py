@@ -44,6 +44,7 @@ def profile(
     late: Annotated[float, typer.Option(min=0.1, max=120, help="Seconds of the late answer.")] = 11.0,
     idle: Annotated[float, typer.Option(min=0.1, help="End after all was seen and so many quiet seconds.")] = 60.0,
     seconds: Annotated[float, typer.Option(min=0.1, help="End after so many seconds in any case.")] = 86400.0,
+    write: Annotated[Path | None, typer.Option(help="Write payload.toml and proposed.env to this folder.")] = None,
     html: Html = None,
     json: Json = False,
 ) -> int:
@@ -56,9 +57,10 @@ def profile(
         script.answer, at_headers=script.at_headers, host=host, port=port, path=path, tls=_tls(tls_cert, tls_key)
     )
     options.writable(html)
+    to_write = _new_files(write)
     asyncio.run(Watch(receiver, script, idle, seconds).run())
-    found = concluded(receiver.arrivals, script.given, path, len(receiver.malformed))
-    proposal = propose(sightings(receiver.arrivals))
+    found = concluded(receiver.arrivals, script.given, path, receiver.malformed, time.monotonic())
+    proposal = propose(sightings(receiver.arrivals, by_sender=False))
     used = {"answers": [scene.name for scene in played], "tries": tries, "late": late, "path": path}
     if json:
         terminal.as_json(reports.as_dict(found, proposal, used))
@@ -67,6 +69,9 @@ def profile(
         terminal.settings(used)
     else:
         terminal.say("nothing arrived, so there is nothing to report")
+    if found.events:
+        for file, text in zip(to_write, (proposal.payload_toml, proposal.env() + "\n"), strict=False):
+            options.write(file, text)
     if html:
         options.write(html, reports.html(found, proposal, used))
     return 0 if found.requests else 1
@@ -134,6 +139,19 @@ async def _stopping(stop: asyncio.Event) -> AsyncIterator[None]:
                 loop.remove_signal_handler(number)
 
 
+def _new_files(folder: Path | None) -> list[Path]:
+    """The files that a proposal is written to; raises `Refusal` when one is there already or cannot be made."""
+    files = [folder / name for name in ("payload.toml", "proposed.env")] if folder else []
+    for file in files:
+        if file.exists():
+            raise Refusal(f"--write {folder}: {file.name} is there already; choose another folder")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refusal(f"--write {folder}: cannot be made: {error.strerror}") from None
+    return files
+
+
 def _chosen(known: dict[str, Scene], only: Sequence[str] | None) -> list[Scene]:
     for name in only or ():
         if name not in known:
@@ -156,12 +174,15 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
 
 
 def _print(found: Profile, proposal: Proposal) -> None:
+    for doubt in found.doubts:
+        terminal.say(f"{doubt}\n")
+    if not found.events:
+        return
     terminal.table(reports.REACTIONS, reports.reactions(found))
     terminal.say("")
     terminal.table(("QUESTION", "SEEN"), reports.facts(found))
-    terminal.say("\nsettings for the kit:\n")
-    terminal.say(proposal.lines())
-    terminal.say("")
+    terminal.say(f"\nsettings for the kit, in .env:\n\n{proposal.env()}\n")
+    terminal.say(f"and where the fields are, as payload.toml:\n\n{proposal.payload_toml}")
     for reason in [*proposal.reasons, *reports.never(proposal), proposal.replayed]:
         if reason:
             terminal.say(f"- {reason}")

@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_the_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(str(error))
+            self._refuse(_other_protocol(data) or str(error))
 
     def on_message_begin(self) -> None:
         if self.upgrading:
@@ -192,3 +192,10 @@ class Connection(asyncio.Protocol):
             self.arrival = None
         self.transport.write(Answer(400).encoded(keep_alive=False))
         self.transport.close()
+
+
+def _other_protocol(data: bytes) -> str:
+    """What is spoken instead of HTTP/1.1, where that can be told."""
+    if data.startswith(b"PRI * HTTP/2"):
+        return "HTTP/2 without TLS"
+    return "TLS, on a port that speaks plain HTTP" if data.startswith(b"\x16\x03") else ""

@@ -1,41 +1,21 @@
 """What a sender did, from its requests and the answers that they got."""
 
 import itertools
+import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
 from examples.sender.http.arrivals import Arrival
 from examples.sender.profile.fields import event_type, out_of_order, type_path
+from examples.sender.profile.reactions import GOOD, Reaction, Watched, gap, reactions, tries
 from examples.sender.profile.script import RETRY_AFTER
-from examples.sender.profile.sightings import MOVED, Sighting, leaves, sightings
+from examples.sender.profile.sightings import MOVED, PLUMBING, Sighting, leaves, sightings
 from examples.sender.terminal import span
 from receiver import events
-
-_GOOD = {"200", "201", "then 200"}
-# Headers that differ from request to request for reasons of HTTP, not of the event.
-_PLUMBING = {"content-length", "host", "connection", "date"}
-
-
-@dataclass(slots=True)
-class Reaction:
-    """What followed one way of answering: how often it was given, how often the event was sent again, and when."""
-
-    answer: str
-    given: int = 0
-    sent_again: int = 0
-    unread: int = 0
-    """Given to requests whose body never came, so that nobody knows which event they were."""
-    gaps: list[float] = field(default_factory=list)
-
-    @property
-    def meaning(self) -> str:
-        if self.sent_again:
-            return "sent again: taken for a failure" if self.answer not in _GOOD else "sent again: a duplicate"
-        return "not sent again" if self.given > self.unread else "cannot be told: the body had not come yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +28,7 @@ class Try:
 
     @property
     def good(self) -> bool:
-        return self.answer in _GOOD
+        return self.answer in GOOD
 
 
 @dataclass(slots=True)
@@ -62,6 +42,7 @@ class Profile:
     types_unknown: list[str]
     reactions: list[Reaction]
     most_tries: int
+    tries: str
     schedule: list[float]
     """The median wait before the second try, the third, …"""
     retry_after: str
@@ -82,95 +63,100 @@ class Profile:
     http: dict[str, int]
     tls: list[str]
     endpoint: str
-    malformed: int
-    """Requests that are not HTTP; a URL with raw accents or spaces makes them so."""
+    malformed: list[str]
+    """What was received that is not HTTP/1.1, in words; a URL with raw accents or spaces makes it so."""
+    doubts: list[str]
+    """Why less can be concluded than it seems, or nothing."""
     timeline: list[tuple[str, list[Try]]]
     """Every event's type and tries, in the order of arrival."""
 
 
-def profile(arrivals: Sequence[Arrival], given: Mapping[int, str], path: str, malformed: int = 0) -> Profile:
-    """The profile of the sender of these requests; `path` is the percent-encoded one that it was told to use."""
+def profile(
+    arrivals: Sequence[Arrival],
+    given: Mapping[int, str],
+    path: str,
+    malformed: Sequence[str] = (),
+    until: float = math.inf,
+) -> Profile:
+    """The profile of the sender of these requests; `path` is the percent-encoded one that it was told to use.
+
+    `malformed` is what else came, `until` when the watch ended, on the monotonic clock.
+    """
     whole = [arrival for arrival in arrivals if arrival.complete and not arrival.target.endswith(MOVED)]
-    seen = sightings(whole)
+    watched = Watched(sightings(whole), given, until)
+    seen = watched.seen
     path_of_type = type_path(seen)
     types = list(dict.fromkeys(event_type(sighting, path_of_type) for sighting in seen))
-    repeats = [pair for sighting in seen for pair in _pairs(sighting)]
-    changing = _changed(repeats, lambda arrival: dict(arrival.headers)) - _PLUMBING
+    repeats = [pair for sighting in seen for pair in itertools.pairwise(sighting.arrivals)]
+    changing = _changed(repeats, lambda arrival: dict(arrival.headers)) - PLUMBING
     names = {name for arrival in whole for name, _ in arrival.headers}
-    reactions = _reactions(seen, [arrival for arrival in arrivals if not arrival.complete], given)
+    found = reactions(watched, [arrival for arrival in arrivals if not arrival.complete])
     return Profile(
         requests=len(arrivals),
         events=len(seen),
         types=[name for name in types if name in events.BY_NAME],
         types_missing=[name for name in events.BY_NAME if name not in types],
         types_unknown=[name for name in types if name not in events.BY_NAME],
-        reactions=reactions,
-        most_tries=max((len(sighting.arrivals) for sighting in seen), default=0),
+        reactions=found,
+        most_tries=watched.most_tries,
+        tries=tries(watched),
         schedule=_schedule(seen),
-        retry_after=_retry_after(reactions),
+        retry_after=_retry_after(found),
         timeout=_timeout(whole, given),
         redirects=_redirects(arrivals, given),
         repeats=len(repeats),
         byte_identical=sum(before.body == after.body for before, after in repeats),
-        fields_changing=sorted(_changed(repeats, lambda arrival: leaves(arrival.body))),
+        fields_changing=sorted(_changed(repeats, lambda arrival: leaves(arrival.content))),
         headers_changing=sorted(changing),
-        headers_constant=sorted(names - changing - _PLUMBING) if repeats else [],
+        headers_constant=sorted(names - changing - PLUMBING) if repeats else [],
         out_of_order=out_of_order(seen),
         most_at_once=max((arrival.together for arrival in whole), default=0),
         connections=len({arrival.connection for arrival in arrivals}),
         content_types=dict(Counter(arrival.header("content-type") or "(none)" for arrival in whole)),
         user_agents=sorted({arrival.header("user-agent") or "(none)" for arrival in whole}),
-        http=dict(Counter(f"{arrival.method} HTTP/{arrival.http_version}" for arrival in whole)),
+        http=dict(Counter(_http(arrival) for arrival in whole)),
         tls=sorted({arrival.tls for arrival in whole if arrival.tls}),
         endpoint=_endpoint({arrival.target for arrival in whole}, path),
-        malformed=malformed,
-        timeline=[(event_type(sighting, path_of_type), _tries(sighting, whole[0].began, given)) for sighting in seen],
+        malformed=list(malformed),
+        doubts=_doubts(whole, malformed),
+        timeline=[(event_type(one, path_of_type), _tries(one, whole[0].began, watched)) for one in seen],
     )
 
 
-def _tries(sighting: Sighting, begin: float, given: Mapping[int, str]) -> list[Try]:
+def _doubts(whole: Sequence[Arrival], malformed: Sequence[str]) -> list[str]:
+    doubts = []
+    why = "; ".join(f"{reason} ({count} times)" for reason, count in Counter(malformed).most_common(3))
+    if malformed and len(malformed) >= len(whole):
+        doubts.append(f"nothing can be concluded: most of what came is not HTTP/1.1 that a receiver understands: {why}")
+    elif malformed:
+        doubts.append(f"{len(malformed)} requests are not HTTP/1.1, so their events are missing below: {why}")
+    senders = sorted({arrival.header("user-agent") or "(none)" for arrival in whole})
+    if len(senders) > 1:
+        doubts.append(
+            f"several senders at once ({', '.join(senders[:5])}): tries are told apart by their user agent, all else "
+            "is told together; profile one at a time"
+        )
+    return doubts
+
+
+def _http(arrival: Arrival) -> str:
+    upgrade = arrival.header("upgrade")
+    return f"{arrival.method} HTTP/{arrival.http_version}" + (f", offers an upgrade to {upgrade}" if upgrade else "")
+
+
+def _tries(sighting: Sighting, begin: float, watched: Watched) -> list[Try]:
     return [
-        Try(round(one.began - begin, 3), round((one.ended or one.began) - one.began, 3), _answer(one, given))
+        Try(round(one.began - begin, 3), round((one.ended or one.began) - one.began, 3), watched.answer(one))
         for one in sighting.arrivals
     ]
-
-
-def _answer(arrival: Arrival, given: Mapping[int, str]) -> str:
-    return given.get(arrival.number, "not answered")
-
-
-def _pairs(sighting: Sighting) -> Iterable[tuple[Arrival, Arrival]]:
-    return itertools.pairwise(sighting.arrivals)
-
-
-def _reactions(seen: Sequence[Sighting], unread: Sequence[Arrival], given: Mapping[int, str]) -> list[Reaction]:
-    reactions: dict[str, Reaction] = {}
-    for answer in (given[arrival.number] for arrival in unread if arrival.number in given):
-        reaction = reactions.setdefault(answer, Reaction(answer))
-        reaction.given += 1
-        reaction.unread += 1
-    for sighting in seen:
-        following = [*sighting.arrivals[1:], None]
-        for arrival, after in zip(sighting.arrivals, following, strict=True):
-            answer = _answer(arrival, given)
-            reaction = reactions.setdefault(answer, Reaction(answer))
-            reaction.given += 1
-            if after:
-                reaction.sent_again += 1
-                reaction.gaps.append(round(_gap(arrival, after), 3))
-    return sorted(reactions.values(), key=lambda reaction: reaction.answer == "then 200")  # what ends them all, last
-
-
-def _gap(before: Arrival, after: Arrival) -> float:
-    return max(after.began - (before.ended or before.began), 0.0)
 
 
 def _schedule(seen: Sequence[Sighting]) -> list[float]:
     waits: list[list[float]] = []
     for sighting in seen:
-        for number, (before, after) in enumerate(_pairs(sighting)):
+        for number, (before, after) in enumerate(itertools.pairwise(sighting.arrivals)):
             waits += [[]] if number == len(waits) else []
-            waits[number].append(_gap(before, after))
+            waits[number].append(gap(before, after))
     return [round(statistics.median(wait), 3) for wait in waits]
 
 
@@ -188,17 +174,27 @@ def _retry_after(reactions: Sequence[Reaction]) -> str:
 
 def _timeout(whole: Sequence[Arrival], given: Mapping[int, str]) -> str:
     late = [arrival for arrival in whole if given.get(arrival.number) == "late" and arrival.ended]
-    gave_up = [(arrival.ended or 0) - arrival.began for arrival in late if arrival.abandoned]
+    gave_up = sorted((arrival.ended or 0) - arrival.began for arrival in late if arrival.abandoned)
     waited = [(arrival.ended or 0) - arrival.began for arrival in late if not arrival.abandoned]
     if gave_up:
-        return f"gives up after {statistics.median(gave_up):.1f} s"
+        spread = f" (up to {span(gave_up[-1])}, {len(gave_up)} times)" if len(gave_up) > 1 else ""
+        return f"gives up after {span(gave_up[0])}{spread}"
     return f"waits for at least {max(waited):.1f} s" if waited else "not seen"
 
 
 def _redirects(arrivals: Sequence[Arrival], given: Mapping[int, str]) -> str:
-    if "301" not in given.values():
+    asked = [arrival for arrival in arrivals if given.get(arrival.number) == "301"]
+    followed = [arrival for arrival in arrivals if arrival.target.endswith(MOVED)]
+    if not asked:
         return "not seen"
-    return "followed" if any(arrival.target.endswith(MOVED) for arrival in arrivals) else "not followed"
+    if not followed:
+        return "not followed"
+    changed = next((one for one in followed if one.method != asked[0].method), None)
+    if changed and not changed.body:
+        return f"followed as {changed.method}, and the body is lost: the event never arrives at the new place"
+    if changed:
+        return f"followed as {changed.method}"
+    return "followed" if all(one.body for one in followed) else "followed, but without the body: the event is lost"
 
 
 def _changed(repeats: Sequence[tuple[Arrival, Arrival]], parts: Callable[[Arrival], Mapping[str, Any]]) -> set[str]:

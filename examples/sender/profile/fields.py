@@ -26,7 +26,7 @@ def type_path(seen: Sequence[Sighting]) -> str | None:
 def event_type(sighting: Sighting, path: str | None) -> str:
     """The event's type, by the catalog's name where that knows it, else in the sender's own words."""
     first = sighting.arrivals[0]
-    return events.canonical(leaves(first.body).get(path, first.type)) if path else first.type
+    return events.canonical(leaves(first.content).get(path, first.type)) if path else first.type
 
 
 def time_path(seen: Sequence[Sighting]) -> str | None:
@@ -46,7 +46,7 @@ def time_path(seen: Sequence[Sighting]) -> str | None:
 def out_of_order(seen: Sequence[Sighting]) -> int | None:
     """How many events came after one that had happened later; None when their bodies do not say when."""
     paths = [path for path in (time_path(seen), *events.OCCURRED_AT_PATHS) if path]
-    moments = [_moment(leaves(sighting.arrivals[0].body), paths) for sighting in seen]
+    moments = [_moment(leaves(sighting.arrivals[0].content), paths) for sighting in seen]
     known = [moment for moment in moments if moment is not None]
     if len(known) < 2:  # noqa: PLR2004 - two make an order
         return None
@@ -54,7 +54,7 @@ def out_of_order(seen: Sequence[Sighting]) -> int | None:
 
 
 def _told(seen: Sequence[Sighting]) -> list[Mapping[str, Any]]:
-    return [fields for sighting in seen if (fields := leaves(sighting.arrivals[0].body))]
+    return [fields for sighting in seen if (fields := leaves(sighting.arrivals[0].content))]
 
 
 def _moment(fields: Mapping[str, Any], paths: Sequence[str]) -> float | None:
@@ -75,4 +75,4 @@ def _is_time(value: Any) -> bool:
 
 
 def _changes(seen: Sequence[Sighting], name: str) -> bool:
-    return any(len({leaves(arrival.body).get(name) for arrival in sighting.arrivals}) > 1 for sighting in seen)
+    return any(len({leaves(arrival.content).get(name) for arrival in sighting.arrivals}) > 1 for sighting in seen)

@@ -5,13 +5,15 @@ and the whole proposal is replayed through the receiver's own rule before it is 
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from examples.sender.http.arrivals import Arrival
-from examples.sender.profile.fields import time_path, type_path
-from examples.sender.profile.sightings import Sighting, leaves
+from examples.sender.payload_map import Subject, as_toml
+from examples.sender.profile.fields import event_type, time_path, type_path
+from examples.sender.profile.sightings import PLUMBING, Sighting, leaves
 from examples.sender.terminal import span
 from receiver import events
 from receiver.delivery import BODY, CHANGING_HEADERS, Sources
@@ -20,11 +22,35 @@ from receiver.settings import ReceiverSettings
 _DAY, _HOUR = 86400.0, 3600.0
 _ID_NAME = re.compile(r"(^|[._-])id$|[a-z]Id$|uid$|uuid|guid|key|ulid|reference|delivery$|^id", re.IGNORECASE)
 _NOT_AN_ID = re.compile(r"time|date|_at$|At$|attempt|signature|nonce|request-?id|correlation|trace", re.IGNORECASE)
+_ABSENT = object()
 _LIST_ITEM = re.compile(r"(^|\.)\d+(\.|$)")  # the kit's paths go through objects only
 _LONGEST_ID = 200
+_HEADER = re.compile(r"[a-z0-9-]+")  # the names that IDEMPOTENCY_SOURCES takes
 _WORDS = {"webhook-id": "webhook-id", "idempotency-key": "idempotency-key", "ce-id": "cloudevents"}
 
 Fields = Callable[[Arrival], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What the receiver's own rule makes of the requests that arrived."""
+
+    requests: int
+    events: int
+    recognised: int
+    """Repeats that were dropped, as they should be."""
+    missed: int
+    """Repeats that were taken for new events: they would be handled twice."""
+    lost: int
+    """Events that were taken for a repeat of another one: they would be lost."""
+
+    @property
+    def told(self) -> str:
+        return (
+            f"replayed through the kit with these settings: {self.requests} requests for {self.events} events; "
+            f"{self.recognised} repeats recognised, {self.missed} missed (handled twice), "
+            f"{self.lost} events taken for a repeat (lost)"
+        )
 
 
 @dataclass(slots=True)
@@ -34,12 +60,19 @@ class Proposal:
     settings: dict[str, str] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     never: list[str] = field(default_factory=list)
-    """Fields and headers that look like an id and must not be used as one."""
-    replayed: str = ""
+    """Fields and headers that must not be used as an id."""
+    payload_toml: str = ""
+    """The same places, as a customer's payload.toml says them."""
+    replay: Replay | None = None
 
-    def lines(self) -> str:
-        """The settings as they go into `.env`."""
-        return "\n".join(f"{name}={value}" for name, value in self.settings.items())
+    @property
+    def replayed(self) -> str:
+        """What came of trying it out, in words."""
+        return self.replay.told if self.replay else ""
+
+    def env(self) -> str:
+        """The settings as they go into `.env`, quoted: nothing in them is a variable or an escape."""
+        return "\n".join(f"{name}={_quoted(value)}" for name, value in self.settings.items())
 
 
 def propose(seen: Sequence[Sighting]) -> Proposal:
@@ -48,10 +81,10 @@ def propose(seen: Sequence[Sighting]) -> Proposal:
     if not seen:
         proposal.reasons.append("nothing arrived, so there is nothing to propose")
         return proposal
-    body_ids = _kept_apart(seen, lambda arrival: leaves(arrival.body))
+    body_ids = _kept_apart(seen, lambda arrival: leaves(arrival.content))
     good = [path for path in body_ids if not _is_of_the_subject(path)]
     found = _kept_apart(seen, lambda arrival: dict(arrival.headers))
-    headers = [name for name in found if name not in CHANGING_HEADERS]
+    headers = [name for name in found if name not in CHANGING_HEADERS and _HEADER.fullmatch(name)]
     words = [_WORDS.get(name, f"header:{name}") for name in headers]
     proposal.never = _misleading(seen, [*body_ids, *found])
     if good:
@@ -64,7 +97,8 @@ def propose(seen: Sequence[Sighting]) -> Proposal:
     _explain(proposal, seen, found=bool(words))
     _windows(proposal, seen, by_body=not words)
     _paths(proposal, seen)
-    proposal.replayed = _replayed(proposal, seen)
+    proposal.payload_toml = _payload_toml(proposal, seen)
+    proposal.replay = _replay(proposal, seen)
     return proposal
 
 
@@ -114,12 +148,26 @@ def _is_of_the_subject(path: str) -> bool:
 
 
 def _misleading(seen: Sequence[Sighting], kept: Sequence[str]) -> list[str]:
-    """What looks like an id and is none: it changes from try to try, is shared by events, or names their subject."""
+    """What is no id: new on each try, shared by events though it looks like one, or the name of their subject."""
     names: dict[str, None] = {}
     for arrival in (arrival for sighting in seen for arrival in sighting.arrivals):
-        names |= dict.fromkeys(name for name in leaves(arrival.body) if name in events.EVENT_ID_PATHS)
+        names |= dict.fromkeys(name for name in leaves(arrival.content) if name in events.EVENT_ID_PATHS)
         names |= dict.fromkeys(name for name, _ in arrival.headers if name.endswith(("-id", "-key")))
-    return [*(name for name in names if name not in kept), *filter(_is_of_the_subject, kept)]
+    looks_like_one = [name for name in names if name not in kept]
+    new = [*_new_on_each_try(seen, lambda arrival: leaves(arrival.content))]
+    new += [name for name in _new_on_each_try(seen, lambda arrival: dict(arrival.headers)) if name not in PLUMBING]
+    return list(dict.fromkeys([*looks_like_one, *new, *filter(_is_of_the_subject, kept)]))
+
+
+def _new_on_each_try(seen: Sequence[Sighting], fields: Fields) -> list[str]:
+    """What every repeated event has another value of on each of its tries."""
+    every = [[fields(arrival) for arrival in one.arrivals] for one in seen if len(one.arrivals) > 1]
+    names = every[0][-1] if every else {}
+    return sorted(
+        name
+        for name in names
+        if all(len({repr(part.get(name, _ABSENT)) for part in parts}) == len(parts) for parts in every)
+    )
 
 
 def _windows(proposal: Proposal, seen: Sequence[Sighting], *, by_body: bool) -> None:
@@ -149,13 +197,53 @@ def _paths(proposal: Proposal, seen: Sequence[Sighting]) -> None:
             proposal.reasons.append(f"{variable}: nothing found; set it if the body has such a field")
 
 
-def _replayed(proposal: Proposal, seen: Sequence[Sighting]) -> str:
-    """What the receiver makes of the same requests with these settings."""
+def _payload_toml(proposal: Proposal, seen: Sequence[Sighting]) -> str:
+    """The places that were found, and the object and id of each subject where the kit's own places have them."""
+    names = {"id": "EVENT_ID_PATHS", "type": "EVENT_TYPE_PATHS", "time": "OCCURRED_AT_PATHS"}
+    event = {
+        name: proposal.settings[setting].split(",") for name, setting in names.items() if setting in proposal.settings
+    }
+    if not event:
+        return ""
+    subjects: dict[str, Subject] = {}
+    path = type_path(seen)
+    for sighting in seen:
+        fields, kind = leaves(sighting.arrivals[0].content), events.subject_kind(event_type(sighting, path))
+        for at in events.SUBJECT_FIELDS.get(kind or "", ()):
+            ids = [
+                name
+                for name in fields
+                if name.startswith(f"{at}.") and _is_subject_id(name.removeprefix(f"{at}."), kind or "")
+            ]
+            if ids and kind and kind not in subjects:
+                subjects[kind] = Subject([at], [min(ids, key=len).removeprefix(f"{at}.")])
+    return as_toml(event, subjects)
+
+
+def _is_subject_id(name: str, kind: str) -> bool:
+    """`id`, `workOrderId`, `work_order_id`, `actionId`."""
+    return events.normalised(name) in {"id", events.normalised(kind) + "id"} and "." not in name
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _replay(proposal: Proposal, seen: Sequence[Sighting]) -> Replay:
+    """Every request in the order of its arrival, keyed as the receiver would with these settings."""
     settings = proposal.settings
     id_paths = settings.get("EVENT_ID_PATHS", "").split(",") if "EVENT_ID_PATHS" in settings else ()
     sources = Sources(settings["IDEMPOTENCY_SOURCES"].split(","), id_paths, events.EVENT_TYPE_PATHS)
-    kept = [{sources.delivery(dict(a.headers), a.body, 0).id for a in sighting.arrivals} for sighting in seen]
-    requests = sum(len(sighting.arrivals) for sighting in seen)
-    distinct = len(set.union(*kept))
-    verdict = "as many as there were" if distinct == len(seen) == sum(map(len, kept)) else f"there were {len(seen)}"
-    return f"replayed through the kit with these settings: {requests} requests became {distinct} events, {verdict}"
+    requests = [(arrival, number) for number, sighting in enumerate(seen) for arrival in sighting.arrivals]
+    keys: dict[str, int] = {}
+    met: set[int] = set()
+    outcomes = Counter[str]()
+    for arrival, event in sorted(requests, key=lambda request: request[0].number):
+        key = sources.delivery(dict(arrival.headers), arrival.body, 0).id
+        if event in met:
+            outcomes["recognised" if key in keys else "missed"] += 1
+        elif key in keys:
+            outcomes["lost"] += 1
+        keys.setdefault(key, event)
+        met.add(event)
+    return Replay(len(requests), len(seen), outcomes["recognised"], outcomes["missed"], outcomes["lost"])

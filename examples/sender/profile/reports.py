@@ -5,8 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from examples.sender import pages
-from examples.sender.profile.conclusions import Profile, Reaction, Try
+from examples.sender.profile.conclusions import Profile, Try
 from examples.sender.profile.proposal import Proposal
+from examples.sender.profile.reactions import Reaction
 from examples.sender.terminal import span
 
 _NOT_HTTP = " (is the URL percent-encoded?)"
@@ -36,7 +37,7 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
         ("types seen", _words(profile.types)),
         ("types not seen", _words(profile.types_missing)),
         ("types that the catalog does not know", _words(profile.types_unknown)),
-        ("tries", f"at most {profile.most_tries} for one event"),
+        ("tries", profile.tries),
         ("waits between tries", ", ".join(map(span, profile.schedule)) or "no event was sent again"),
         ("Retry-After", profile.retry_after),
         ("time-out", profile.timeout),
@@ -53,7 +54,7 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
         ("HTTP", _counted(profile.http)),
         ("TLS", ", ".join(profile.tls) or "none: plain HTTP"),
         ("endpoint's URL", profile.endpoint),
-        ("requests that are not HTTP", f"{profile.malformed}{_NOT_HTTP if profile.malformed else ''}"),
+        ("requests that are not HTTP", f"{len(profile.malformed)}{_NOT_HTTP if profile.malformed else ''}"),
     ]
 
 
@@ -72,7 +73,9 @@ def html(profile: Profile, proposal: Proposal, settings: dict[str, Any]) -> str:
         "Webhook sender profile",
         proposal.replayed or "nothing arrived",
         pages.tiles(tiles),
-        pages.listing("Settings for the kit", proposal.lines()) if proposal.settings else "",
+        *(pages.card("failed", doubt, ()) for doubt in profile.doubts),
+        pages.listing("Settings for the kit (.env)", proposal.env()) if proposal.settings else "",
+        pages.listing("payload.toml", proposal.payload_toml) if proposal.payload_toml else "",
         pages.points(proposal.reasons),
         *(pages.card("warning", reason, ()) for reason in never(proposal)),
         pages.table(columns, reactions(profile), "How it takes each answer"),
@@ -84,7 +87,7 @@ def html(profile: Profile, proposal: Proposal, settings: dict[str, Any]) -> str:
 
 def never(proposal: Proposal) -> list[str]:
     what = ", ".join(proposal.never)
-    return [f"never use {what} as an id: new on every try, or shared by several events"] if what else []
+    return [f"never use as an id: {what}: new on every try, or shared by several events"] if what else []
 
 
 def _waits(reaction: Reaction) -> str:

@@ -15,6 +15,8 @@ _CHANGING = re.compile(r"attempt|retr|tries|sent|deliver|nonce|signature|time|da
 _ID = re.compile(r"id$|uuid|guid|key", re.IGNORECASE)
 MOVED = "-moved"
 """Where the script redirects to; what arrives there follows a request that is counted already."""
+PLUMBING = frozenset({"content-length", "host", "connection", "date"})
+"""Headers that differ from request to request for reasons of HTTP, not of the event."""
 _ENOUGH = 3  # equal fields: fewer say nothing
 
 
@@ -25,18 +27,24 @@ class Sighting:
     arrivals: list[Arrival] = field(default_factory=list)
 
 
-def sightings(arrivals: Iterable[Arrival]) -> list[Sighting]:
-    """The events among these requests; one whose body was never read belongs to none."""
+def sightings(arrivals: Iterable[Arrival], *, by_sender: bool = True) -> list[Sighting]:
+    """The events among these requests; one whose body was never read belongs to none.
+
+    `by_sender`: what two senders, by their user agent, tell of one event are two sightings, each with its own tries.
+    """
     found: list[Sighting] = []
     for arrival in arrivals:
         if arrival.complete and not arrival.target.endswith(MOVED):
-            place(found, arrival)
+            place(found, arrival, by_sender=by_sender)
     return found
 
 
-def place(found: list[Sighting], arrival: Arrival) -> Sighting:
+def place(found: list[Sighting], arrival: Arrival, *, by_sender: bool = True) -> Sighting:
     """Add a request to the event it carries, or to a new one at the end of the list."""
+    sender = arrival.header("user-agent")
     for sighting in reversed(found):
+        if by_sender and sighting.arrivals[0].header("user-agent") != sender:
+            continue
         if any(same_event(earlier, arrival) for earlier in (sighting.arrivals[-1], sighting.arrivals[0])):
             sighting.arrivals.append(arrival)
             return sighting
@@ -53,8 +61,8 @@ def same_event(earlier: Arrival, later: Arrival) -> bool:
     for name in _ID_HEADERS:
         if (theirs := earlier.header(name)) and (ours := later.header(name)):
             return theirs == ours and earlier.header("ce-source") == later.header("ce-source")
-    if earlier.body == later.body:
-        return bool(later.body)
+    if earlier.content == later.content:
+        return bool(later.content)
     return _retold(earlier, later)
 
 
@@ -81,7 +89,7 @@ def _walk(value: Any, path: str) -> Iterable[tuple[str, Any]]:
 
 
 def _retold(earlier: Arrival, later: Arrival) -> bool:
-    before, after = leaves(earlier.body), leaves(later.body)
+    before, after = leaves(earlier.content), leaves(later.content)
     same, odd = 0, ""
     for path in before.keys() | after.keys():
         if path in before and path in after and before[path] == after[path]:
