@@ -56,7 +56,7 @@ def same_event(earlier: Arrival, later: Arrival) -> bool:
     """Whether two requests carry one event: the same bytes, the same id header, or a retold body.
 
     A retold body differs in fields such as `sent_at` or `attempt` only; after a failure also in one field that is
-    named like an id, because some senders make a new one for each attempt.
+    named like an id, because some senders make a new one for each attempt; then another id or a time is the same.
     """
     for name in _ID_HEADERS:
         if (theirs := earlier.header(name)) and (ours := later.header(name)):
@@ -90,15 +90,16 @@ def _walk(value: Any, path: str) -> Iterable[tuple[str, Any]]:
 
 def _retold(earlier: Arrival, later: Arrival) -> bool:
     before, after = leaves(earlier.content), leaves(later.content)
-    same, odd = 0, ""
+    same, odd, told = 0, "", False
     for path in before.keys() | after.keys():
         if path in before and path in after and before[path] == after[path]:
             same += 1
+            told = told or _may_change(path) or _ID.search(path) is not None
         elif not _may_change(path):
             if odd or not (_failed(earlier) and _ID.search(path)):
                 return False
             odd = path
-    return same >= _ENOUGH
+    return same >= _ENOUGH and (told or not odd)  # two events may well differ in their ids alone
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ from examples.sender import payload_map
 from examples.sender.http import wire
 from examples.sender.http.arrivals import Arrival
 from examples.sender.http.message import Message
-from examples.sender.http.recording import RecordingReceiver
+from examples.sender.http.recording import Answer, RecordingReceiver
 from examples.sender.profile.conclusions import profile
 from examples.sender.profile.proposal import propose
 from examples.sender.profile.reactions import Watched, reactions, tries
@@ -108,6 +108,16 @@ def test_what_is_proposed_survives_quoting(tmp_path: Path) -> None:
     (tmp_path / "payload.toml").write_text(proposal.payload_toml)
     assert dotenv_values(tmp_path / "env")["EVENT_ID_PATHS"] == name
     assert payload_map.from_file(tmp_path / "payload.toml").id == [name]
+
+
+def test_events_that_differ_in_nothing_but_their_id_are_two() -> None:
+    """After a failure, too: only what also has another id, or a time, in common is one event with a new id."""
+    arrivals = [arrival(1, "a", 0.0), arrival(2, "b", 1.0)]
+    arrivals[0].abandoned, arrivals[0].answer = True, Answer(500)
+    assert len(sightings(arrivals)) == 2
+    for one in arrivals:
+        one.body = one.body.replace(b"{", b'{"occurred_at": "2026-11-24T10:00:00Z", ')
+    assert len(sightings(arrivals)) == 1
 
 
 async def test_a_sender_that_offers_http2_is_profiled_like_any_other() -> None:
