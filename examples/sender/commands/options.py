@@ -1,14 +1,20 @@
 """The options that several commands share, and what they mean."""
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Coroutine, Sequence
+import signal
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from examples.sender import payload_map
+from examples.sender import payload_map, terminal
+from examples.sender.http.arrivals import Arrival
+from examples.sender.http.recordings import Recording
+from examples.sender.http.redaction import Redaction
 from examples.sender.http.signing import Signer
 from examples.sender.payload_map import OURS, PayloadMap
 from examples.sender.play import webhooks
@@ -40,6 +46,12 @@ _OF_HTTP = {"content-length", "transfer-encoding", "host", "connection"}
 STOPPED = 130
 """The exit code of a run that was ended with Ctrl-C, as shells have it."""
 Json = Annotated[bool, typer.Option("--json", help="The report as JSON.")]
+Save = Annotated[Path | None, typer.Option("--save", help="Write each request that arrives to this folder.")]
+Redact = Annotated[bool, typer.Option("--redact", help="With stand-ins for people, e-mails, tokens and free text.")]
+Certificate = Annotated[Path | None, typer.Option("--tls-cert", help="Certificate (PEM), to listen with TLS.")]
+Key = Annotated[Path | None, typer.Option("--tls-key", help="Its private key.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for a sender elsewhere.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any.")]
 TimeOut = Annotated[float, typer.Option("--timeout", min=0.05, max=60, help="Seconds to wait; Glartek waits 10.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
 
@@ -75,6 +87,24 @@ def headers(lines: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
+def saving(folder: Path | None, where: PayloadMap, *, redact: bool) -> Callable[[Arrival], None]:
+    """What writes each whole request to the folder, if there is one. Raises `Refusal`."""
+    if folder is None:
+        if redact:
+            raise Refusal("--redact is for what is written: expected --save FOLDER too")
+        return lambda _: None
+    recording = Recording(folder, Redaction(where) if redact else None)
+
+    def save(arrival: Arrival) -> None:
+        try:
+            if arrival.complete:
+                recording.save(arrival)
+        except OSError as error:  # the sender is answered all the same
+            terminal.complain(f"--save {folder}: cannot be written: {error.strerror}")
+
+    return save
+
+
 def signer(secret: str | None) -> Signer | None:
     return Signer(secret) if secret else None
 
@@ -86,6 +116,36 @@ def until_stopped(work: Coroutine[Any, Any, object]) -> bool:
     except KeyboardInterrupt:
         return True
     return False
+
+
+@contextlib.asynccontextmanager
+async def stopping(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Ctrl-C and SIGTERM end the watch, not the report; a thread that is not the main one has no signals."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
+        for number in numbers:
+            loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+
+def tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """What to listen with; raises `Refusal` when it cannot be used."""
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise Refusal("expected both --tls-cert and --tls-key")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise Refusal(f"--tls-cert {certificate}, --tls-key {key}: cannot be used: {error.strerror or error}") from None
+    return context
 
 
 def writable(*files: Path | None) -> None:

@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import difflib
-import signal
-import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +16,7 @@ from rich.table import Table
 
 from examples.sender import terminal
 from examples.sender.commands import options
-from examples.sender.commands.options import Html, Json
+from examples.sender.commands.options import Certificate, Host, Html, Json, Key, Map, Port, Redact, Save
 from examples.sender.http.recording import RecordingReceiver
 from examples.sender.profile import reports
 from examples.sender.profile.conclusions import Profile
@@ -34,16 +32,19 @@ _PATH = "/webhooks/caf%C3%A9%20a%2Fb"
 
 def profile(
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for a sender elsewhere.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any.")] = 8080,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
     path: Annotated[str, typer.Option(help="Path of the endpoint, percent-encoded.")] = _PATH,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM), to be profiled over TLS.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    tls_cert: Certificate = None,
+    tls_key: Key = None,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="ANSWER", help="Give only these answers.")] = None,
     tries: Annotated[int, typer.Option(min=1, help="Requests of an event that get its answer; then 200.")] = 3,
     late: Annotated[float, typer.Option(min=0.1, max=120, help="Seconds of the late answer.")] = 11.0,
     idle: Annotated[float, typer.Option(min=0.1, help="End after all was seen and so many quiet seconds.")] = 60.0,
     seconds: Annotated[float, typer.Option(min=0.1, help="End after so many seconds in any case.")] = 86400.0,
+    save: Save = None,
+    redact: Redact = False,
+    payload_map: Map = None,
     write: Annotated[Path | None, typer.Option(help="Write payload.toml and proposed.env to this folder.")] = None,
     html: Html = None,
     json: Json = False,
@@ -54,7 +55,14 @@ def profile(
         raise Refusal(f"--path {path}: expected a path that begins with /")
     script = Script(played, tries)
     receiver = RecordingReceiver(
-        script.answer, at_headers=script.at_headers, host=host, port=port, path=path, tls=_tls(tls_cert, tls_key)
+        script.answer,
+        at_headers=script.at_headers,
+        host=host,
+        port=port,
+        path=path,
+        tls=options.tls(tls_cert, tls_key),
+        where=options.where(payload_map),
+        on_end=options.saving(save, options.where(payload_map), redact=redact),
     )
     options.writable(html)
     to_write = _new_files(write)
@@ -92,7 +100,7 @@ class Watch:
         try:
             async with self.receiver:
                 terminal.complain(f"send events to {self.receiver.url} and stop with Ctrl-C")
-                async with _stopping(stop):
+                async with options.stopping(stop):
                     await self._watch(stop)
         except OSError as error:
             raise Refusal(f"cannot listen: {error.strerror}; choose another --host or --port") from None
@@ -123,22 +131,6 @@ class Watch:
         return shown
 
 
-@contextlib.asynccontextmanager
-async def _stopping(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Ctrl-C and SIGTERM end the watch, not the report; a thread that is not the main one has no signals."""
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
-        for number in numbers:
-            loop.add_signal_handler(number, stop.set)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
-            for number in numbers:
-                loop.remove_signal_handler(number)
-
-
 def _new_files(folder: Path | None) -> list[Path]:
     """The files that a proposal is written to; raises `Refusal` when one is there already or cannot be made."""
     files = [folder / name for name in ("payload.toml", "proposed.env")] if folder else []
@@ -158,19 +150,6 @@ def _chosen(known: dict[str, Scene], only: Sequence[str] | None) -> list[Scene]:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)
             raise Refusal(f"there is no answer {name!r}; did you mean {' or '.join(near)}?")
     return [known[name] for name in (only or known)]
-
-
-def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if not certificate and not key:
-        return None
-    if not certificate or not key:
-        raise Refusal("expected both --tls-cert and --tls-key")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise Refusal(f"--tls-cert {certificate}, --tls-key {key}: cannot be used: {error.strerror or error}") from None
-    return context
 
 
 def _print(found: Profile, proposal: Proposal) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 import time
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -27,7 +28,8 @@ class Recorder(Protocol):
     def next_number(self) -> int: ...
     def joined(self, connection: "Connection") -> int: ...
     def left(self, connection: "Connection") -> None: ...
-    def choose(self, arrival: Arrival) -> Answer: ...
+    def choose(self, arrival: Arrival) -> Answer | Awaitable[Answer]: ...
+    def ended(self, arrival: Arrival) -> None: ...
     def choose_early(self, arrival: Arrival) -> Answer | None: ...
     def tell(self) -> None: ...
 
@@ -136,18 +138,28 @@ class Connection(asyncio.Protocol):
             raise RuntimeError("a request has no part before its beginning")
         return self.arrival
 
-    def _begin(self, answer: Answer, *, keep_alive: bool) -> None:
+    def _begin(self, answer: Answer | Awaitable[Answer], *, keep_alive: bool) -> None:
         arrival, before = self._current, self.answering
-        arrival.answer = answer
+        arrival.answer = answer if isinstance(answer, Answer) else None
 
         async def respond() -> None:
             if before:  # HTTP/1.1: pipelined requests are answered in their order
                 await before
-            await asyncio.sleep(answer.delay)
+            arrival.answer = chosen = await self._chosen(answer)
+            await asyncio.sleep(chosen.delay)
             self._ended(arrival)
-            self._write(answer, keep_alive=keep_alive)
+            self._write(chosen, keep_alive=keep_alive)
 
         self.answering = asyncio.get_running_loop().create_task(respond())
+
+    async def _chosen(self, answer: Answer | Awaitable[Answer]) -> Answer:
+        if isinstance(answer, Answer):
+            return answer
+        try:
+            return await answer
+        except Exception as error:  # noqa: BLE001 - whatever the script raises is told at the end of its test
+            self.receiver.faults.append(error)
+            return Answer(ending="reset")
 
     def _write(self, answer: Answer, *, keep_alive: bool) -> None:
         if answer.ending == "reset":
@@ -161,6 +173,7 @@ class Connection(asyncio.Protocol):
         arrival.ended = time.monotonic()
         self.open.remove(arrival)
         self.receiver.open_requests -= 1
+        self.receiver.ended(arrival)
         self.receiver.tell()
 
     def _reset(self) -> None:

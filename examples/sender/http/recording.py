@@ -10,11 +10,14 @@ It can also do what no framework lets a server do: answer by halves, reset the c
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Self
 
 from examples.sender.http.answering import Connection
 from examples.sender.http.arrivals import Answer, Arrival
+from examples.sender.http.recordings import Recording
+from examples.sender.http.redaction import Redaction
 from examples.sender.payload_map import OURS, PayloadMap
 
 __all__ = ["Answer", "Arrival", "NotArrived", "RecordingReceiver"]
@@ -24,15 +27,15 @@ class NotArrived(AssertionError):
     """What was waited for did not come in time; says what did."""
 
 
-Answers = Sequence[Answer] | Callable[[Arrival], Answer]
+Answers = Sequence[Answer] | Callable[[Arrival], Answer | Awaitable[Answer]]
 
 
 class RecordingReceiver:
     """Listens on `host:port` (any free port by default) for as long as its `async with` block lasts.
 
     `answers` are given one per request and then 200 for ever, or are chosen by a function from the whole request;
-    `at_headers` may answer before the body is read; `where` says where an arrival's type and id are. Raises OSError
-    when the port is taken.
+    `at_headers` may answer before the body is read; `where` says where an arrival's type and id are; `on_end` is told
+    of each request when it was answered, or its sender gave up. Raises OSError when the port is taken.
     """
 
     def __init__(
@@ -45,11 +48,12 @@ class RecordingReceiver:
         path: str = "/webhooks",
         tls: ssl.SSLContext | None = None,
         where: PayloadMap = OURS,
+        on_end: Callable[[Arrival], None] = lambda _: None,
     ) -> None:
         self._answers = answers
         self._at_headers = at_headers
         self._host, self._port, self._path, self._tls = host, port, path, tls
-        self.where = where
+        self.where, self._on_end = where, on_end
         self._connections: set[Connection] = set()
         self._changed = asyncio.Condition()
         self._news: set[asyncio.Task[None]] = set()
@@ -86,6 +90,14 @@ class RecordingReceiver:
         wanted = event_type and self.where.named(event_type)
         return [arrival for arrival in self.arrivals if arrival.complete and wanted in (None, arrival.type)]
 
+    def save(self, folder: Path, *, redact: bool = False) -> list[Path]:
+        """Write the whole requests so far to a folder; the files of their bodies. Raises `Refusal` and OSError.
+
+        `redact` puts stable stand-ins in the place of people, e-mails, tokens and free text.
+        """
+        recording = Recording(folder, Redaction(self.where) if redact else None)
+        return [recording.save(arrival) for arrival in self.of()]
+
     async def wait_for(self, event_type: str | None = None, n: int = 1, timeout: float = 10.0) -> list[Arrival]:
         """At least `n` requests of this type, or of any; raises `NotArrived` after `timeout` seconds."""
         await self.until(lambda: len(self.of(event_type)) >= n, f"{n} of {event_type or 'any type'}", timeout)
@@ -118,7 +130,11 @@ class RecordingReceiver:
         """The answer to a request whose body has not been read; None to read it first."""
         return self._at_headers(arrival) if self._at_headers else None
 
-    def choose(self, arrival: Arrival) -> Answer:
+    def ended(self, arrival: Arrival) -> None:
+        """It was answered, or its sender gave up."""
+        self._on_end(arrival)
+
+    def choose(self, arrival: Arrival) -> Answer | Awaitable[Answer]:
         """The answer to a whole request."""
         if callable(self._answers):
             return self._answers(arrival)

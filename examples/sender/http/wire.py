@@ -27,6 +27,10 @@ _KEPT = 64 * 1024  # bytes of an answer's body
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
+Headers = Mapping[str, str] | Sequence[tuple[str, str]]
+"""By name, or as pairs where order, case or a repeated name matters."""
+
+
 @dataclass(slots=True)
 class Reply:
     """What came back: `status` is None when nothing did, and `error` then says why."""
@@ -63,11 +67,11 @@ class Endpoint:
         authority = parts.netloc.rpartition("@")[2]
         return cls(parts.hostname or "", parts.port or (443 if tls else 80), target, authority, tls)
 
-    def head(self, headers: Mapping[str, str], length: int | None, method: str = "POST") -> bytes:
+    def head(self, headers: Headers, length: int | None, method: str = "POST") -> bytes:
         """The request's head; a length of None announces a chunked body."""
         size = ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
         lines = [f"{method} {self.target} HTTP/1.1", f"host: {self.authority}", f"{size[0]}: {size[1]}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"{name}: {value}" for name, value in _pairs(headers)]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
@@ -89,7 +93,7 @@ class Connection:
     async def post(
         self,
         body: bytes | Sequence[bytes],
-        headers: Mapping[str, str],
+        headers: Headers,
         timeout: float,
         *,
         chunked: bool = False,
@@ -112,7 +116,7 @@ class Connection:
         else:
             self.writer.write(head)
         parsing = _Parsing()
-        asked = parsing.continued if headers.get("expect") else None
+        asked = parsing.continued if "expect" in dict(_pairs(headers)) else None
         sending = asyncio.create_task(self._send(pieces, lead or 0.0, pause, asked))
         reply = Reply()
         try:
@@ -132,7 +136,7 @@ class Connection:
         self.usable = reply.error is None and reply.keep_alive and sent
         return reply
 
-    async def stall(self, headers: Mapping[str, str], announced: int, sent: bytes) -> None:
+    async def stall(self, headers: Headers, announced: int, sent: bytes) -> None:
         """Begin a request whose body never comes to its end."""
         self.writer.write(self.endpoint.head(headers, announced) + sent)
         await self.writer.drain()
@@ -181,12 +185,13 @@ class Connection:
 async def post(
     url: str,
     body: bytes | Sequence[bytes],
-    headers: Mapping[str, str],
+    headers: Headers,
     timeout: float = 10.0,
     *,
     chunked: bool = False,
     pause: float = 0.0,
     lead: float | None = 0.0,
+    method: str = "POST",
 ) -> Reply:
     """One POST on a connection of its own; never raises for anything that the other side does."""
     connection = Connection(Endpoint.of(url))
@@ -196,11 +201,15 @@ async def post(
     except (OSError, TimeoutError) as error:
         return Reply(seconds=time.perf_counter() - begun, error=f"cannot connect: {reason(error)}")
     try:
-        reply = await connection.post(body, headers, timeout, chunked=chunked, pause=pause, lead=lead)
+        reply = await connection.post(body, headers, timeout, chunked=chunked, pause=pause, lead=lead, method=method)
     finally:
         connection.close()
     reply.seconds = time.perf_counter() - begun  # a receiver that is slow to accept a connection is slow
     return reply
+
+
+def _pairs(headers: Headers) -> Iterable[tuple[str, str]]:
+    return headers.items() if isinstance(headers, Mapping) else headers
 
 
 @cache
