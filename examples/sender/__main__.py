@@ -1,4 +1,4 @@
-"""python -m examples.sender: list | send | all | lifecycle | storm | listen | replay | check | profile."""
+"""python -m examples.sender: list | send | all | lifecycle | storm | listen | replay | scenario | check | profile."""
 
 import signal
 import sys
@@ -6,7 +6,7 @@ import sys
 import typer
 
 from examples.sender import terminal
-from examples.sender.commands import check, lifecycle, listen, profile, replay, send, storm
+from examples.sender.commands import check, lifecycle, listen, profile, replay, scenario, send, storm
 from examples.sender.commands.options import STOPPED
 from examples.sender.terminal import Refusal
 
@@ -18,6 +18,7 @@ app.command("lifecycle")(lifecycle.lifecycle)
 app.command("storm")(storm.storm)
 app.command("listen")(listen.listen)
 app.command("replay")(replay.replay)
+app.command("scenario")(scenario.scenario_command)
 app.command("check")(check.check)
 app.command("profile")(profile.profile)
 

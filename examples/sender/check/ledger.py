@@ -7,6 +7,8 @@ import time
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Sequence
 
+from examples.sender.terminal import Refusal
+
 Count = Callable[[Sequence[str]], Awaitable[list[int]]]
 """From the ids of events to how many times each took effect so far."""
 OF_THE_KIT = f"{shlex.quote(sys.executable)} -m examples.ledger {{ids}}"
@@ -34,6 +36,14 @@ def by_command(command: str) -> Count:
         return await _numbers(words, len(event_ids))
 
     return count
+
+
+def effects_command(command: str | None, *, ledger: bool) -> Count | None:
+    """What `--effects-cmd` or `--ledger` asks for, if either does; raises `Refusal` when both do."""
+    if command and ledger:
+        raise Refusal("expected either --effects-cmd or --ledger")
+    chosen = OF_THE_KIT if ledger else command
+    return by_command(chosen) if chosen else None
 
 
 def _filled(word: str, event_ids: Sequence[str]) -> Sequence[str]:

@@ -46,8 +46,7 @@ def junit(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> st
         case = ET.SubElement(suite, "testcase", classname="check", name=finding.check, time=f"{finding.seconds:.3f}")
         if finding.status == "failed":
             failure = ET.SubElement(case, "failure", message=_printable(finding.seen))
-            told = f"Glartek {finding.glartek}.\nHow likely: {finding.likely}.\nTo mend it: {finding.mend}"
-            failure.text = _printable(told)
+            failure.text = _printable("\n".join(f"{about} {text}".strip() for about, text in _told(finding)))
         elif finding.status == "skipped":
             ET.SubElement(case, "skipped", message=_printable(finding.seen))
         else:
@@ -75,13 +74,13 @@ def html(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> str
 
 
 def _told(finding: Finding) -> list[tuple[str, str]]:
-    return [
-        ("", finding.seen),
+    advice = [
         ("Glartek", f"{finding.glartek}."),
         ("How likely:", f"{finding.likely}."),
         ("To mend it:", finding.mend),
         ("Name:", finding.check),
     ]
+    return [("", finding.seen), *(advice if finding.mend else [])]
 
 
 def _printable(text: str) -> str:

@@ -12,10 +12,24 @@ from examples.sender import terminal
 from examples.sender.check import reports
 from examples.sender.check.bench import Bench, Commands, Limits
 from examples.sender.check.findings import LIKELY, Check, Finding
-from examples.sender.check.ledger import OF_THE_KIT, Count, by_command
+from examples.sender.check.ledger import effects_command
 from examples.sender.check.run import begin, checks, estimate, findings
 from examples.sender.commands import options
-from examples.sender.commands.options import STOPPED, Folder, Headers, Html, Json, Map, Secret, TimeOut
+from examples.sender.commands.options import (
+    STOPPED,
+    Effects,
+    EffectsSettle,
+    EffectsWait,
+    Folder,
+    Headers,
+    Html,
+    Json,
+    Junit,
+    Ledger,
+    Map,
+    Secret,
+    TimeOut,
+)
 from examples.sender.terminal import Refusal
 
 _DEFAULT = Limits()
@@ -32,8 +46,8 @@ def check(
     list_checks: Annotated[bool, typer.Option("--list", help="Name all the checks and end.")] = False,
     only: Names = None,
     skip: Skips = None,
-    effects_cmd: Annotated[str | None, typer.Option(help="Prints how often event {id} took effect.")] = None,
-    ledger: Annotated[bool, typer.Option("--ledger", help="Effects are in this kit's own Redis, REDIS_URL.")] = False,
+    effects_cmd: Effects = None,
+    ledger: Ledger = False,
     slow_cmd: Annotated[str | None, typer.Option(help="Makes the consumer behind the endpoint slow.")] = None,
     restore_cmd: Annotated[str | None, typer.Option(help="Undoes --slow-cmd.")] = None,
     restart_cmd: Annotated[str | None, typer.Option(help="Kills the receiver (kill -9) and starts it again.")] = None,
@@ -50,9 +64,9 @@ def check(
     huge: Annotated[int, typer.Option(min=1, max=2**30, help="Bytes of the huge body.")] = _DEFAULT.huge,
     slow_body: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds of a slow body.")] = _DEFAULT.slow_body,
     idle: Annotated[str, typer.Option(metavar="SECONDS,…", help="Pauses before connections are used again.")] = "4",
-    effects_wait: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for effects.")] = _DEFAULT.effects_wait,
-    effects_settle: Annotated[float, typer.Option(min=0.1, help="And for a second one.")] = _DEFAULT.effects_settle,
-    junit: Annotated[Path | None, typer.Option(help="Write the report as JUnit XML to this file.")] = None,
+    effects_wait: EffectsWait = _DEFAULT.effects_wait,
+    effects_settle: EffectsSettle = _DEFAULT.effects_settle,
+    junit: Junit = None,
     html: Html = None,
     json: Json = False,
 ) -> int:
@@ -71,7 +85,7 @@ def check(
         options.samples(samples, payload_map),
         options.signer(secret),
         options.headers(header),
-        _count(effects_cmd, ledger=ledger),
+        effects_command(effects_cmd, ledger=ledger),
         Commands(slow_cmd, restore_cmd, restart_cmd),
     )
     names, found = _chosen(only, skip), list[Finding]()
@@ -95,13 +109,6 @@ def _report(
         options.write(junit, reports.junit(url, found, used))
     if html:
         options.write(html, reports.html(url, found, used))
-
-
-def _count(effects_cmd: str | None, *, ledger: bool) -> Count | None:
-    if effects_cmd and ledger:
-        raise Refusal("expected either --effects-cmd or --ledger")
-    command = OF_THE_KIT if ledger else effects_cmd
-    return by_command(command) if command else None
 
 
 async def _make(bench: Bench, names: Sequence[str], found: list[Finding], *, quiet: bool) -> None:

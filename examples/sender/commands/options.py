@@ -52,6 +52,14 @@ Certificate = Annotated[Path | None, typer.Option("--tls-cert", help="Certificat
 Key = Annotated[Path | None, typer.Option("--tls-key", help="Its private key.")]
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for a sender elsewhere.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any.")]
+Effects = Annotated[
+    str | None,
+    typer.Option("--effects-cmd", help="Prints how often event {id} took effect, or a number for all {ids}."),
+]
+Ledger = Annotated[bool, typer.Option("--ledger", help="Effects are in this kit's own Redis, REDIS_URL.")]
+EffectsWait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for effects.")]
+EffectsSettle = Annotated[float, typer.Option(min=0.1, help="And for a second one.")]
+Junit = Annotated[Path | None, typer.Option("--junit", help="Write the report as JUnit XML to this file.")]
 TimeOut = Annotated[float, typer.Option("--timeout", min=0.05, max=60, help="Seconds to wait; Glartek waits 10.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
 
