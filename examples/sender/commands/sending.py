@@ -92,9 +92,4 @@ def row(message: Message, attempt: Attempt) -> tuple[str, ...]:
 
 def result(attempt: Attempt) -> str:
     """What came of it, in words."""
-    if attempt.ok:
-        return "delivered"
-    if attempt.error:
-        return f"failed: {attempt.error}"
-    said = f": {attempt.answer}" if attempt.answer else ""
-    return f"failed: {attempt.status} is not 200 or 201{said}"
+    return "delivered" if attempt.ok else f"failed: {attempt.failure}"

@@ -44,6 +44,14 @@ class Attempt:
         """Whether the receiver may have taken the event all the same: it was sent and no answer came."""
         return self.status is None and self.error is not None and not self.error.startswith("cannot connect")
 
+    @property
+    def failure(self) -> str:
+        """Why it failed, with what the answer said; empty when it did not."""
+        if self.ok:
+            return ""
+        said = f": {self.answer}" if self.answer else ""
+        return self.error or f"{self.status} is not 200 or 201{said}"
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "ok": self.ok,

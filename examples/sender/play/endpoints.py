@@ -84,7 +84,7 @@ class Endpoint:
                 report.delivered += 1
                 report.in_a_row = 0
                 return
-            report.last_failure = attempt.error or f"{attempt.status} is not 200 or 201"
+            report.last_failure = attempt.failure
             if wait is not None:
                 await asyncio.sleep(wait)
         report.failed += 1

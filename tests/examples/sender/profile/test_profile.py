@@ -12,7 +12,7 @@ import pytest
 from dotenv import dotenv_values
 
 from examples.sender import payload_map
-from examples.sender.http import delivery, wire
+from examples.sender.http import delivery, recordings, wire
 from examples.sender.http.message import Message
 from examples.sender.http.recording import RecordingReceiver
 from examples.sender.play.endpoints import Endpoint, Policy
@@ -193,6 +193,7 @@ async def test_profile_is_a_command_that_ends_on_sigint(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", "-m", "examples.sender", "profile", "--port", "0", "--only", "500"),
         *("--html", f"{tmp_path}/profile.html", "--write", f"{tmp_path}/out"),
+        *("--save", f"{tmp_path}/in"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
@@ -211,6 +212,7 @@ async def test_profile_is_a_command_that_ends_on_sigint(tmp_path: Path) -> None:
     assert "IDEMPOTENCY_SOURCES=&#x27;event-id,body&#x27;" in (tmp_path / "profile.html").read_text()
     assert "at least 4 for one event: it was answered with success then" in out.decode()
     assert payload_map.from_file(tmp_path / "out/payload.toml").id == ["id"]
+    assert [request.answered for request in recordings.read(tmp_path / "in")] == [500, 500, 500, 200, 500]
     proposed = dotenv_values(tmp_path / "out/proposed.env")
     assert proposed["IDEMPOTENCY_SOURCES"] == "event-id,body"
 
