@@ -29,8 +29,8 @@ table { border-collapse: collapse; width: 100% } tr { break-inside: avoid }
 th, td { padding: .45rem .75rem .45rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
 th { color: var(--skipped); font-size: .85rem; font-weight: 600 }
 td { overflow-wrap: anywhere; min-width: 6rem } td:first-child { min-width: 9rem } td.number { min-width: 3rem }
-.number, code { white-space: nowrap }
-.number { text-align: right; padding-right: 1.5rem; font-variant-numeric: tabular-nums }
+small { display: block; color: var(--skipped) }
+.number { text-align: right; padding-right: 1.5rem; font-variant-numeric: tabular-nums; white-space: nowrap }
 pre { padding: 1rem; border-radius: .6rem; background: var(--faint); overflow-x: auto }
 @media (max-width: 40rem) {
   th, td, td:first-child { min-width: 0; padding-right: .6rem; font-size: .9rem } }
@@ -68,7 +68,10 @@ def card(status: str, title: str, paragraphs: Iterable[tuple[str, str]]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
-    """A table of text under a heading; columns whose name ends with `#` hold numbers. Nothing without a row."""
+    """A table of text under a heading; columns whose name ends with `#` hold numbers. Nothing without a row.
+
+    A second line of a cell stands beneath it, small.
+    """
     numbers = [column.endswith("#") for column in columns]
     head = "".join(
         _cell("th", column.rstrip("#"), is_number) for column, is_number in zip(columns, numbers, strict=True)
@@ -133,4 +136,6 @@ def _heading(title: str) -> str:
 
 def _cell(kind: str, text: str, is_number: bool) -> str:  # noqa: FBT001 - a column is one or is not
     mark = ' class="number"' if is_number else ""
-    return f"<{kind}{mark}>{escape(text)}</{kind}>"
+    first, _, second = text.partition("\n")
+    beneath = f"<small>{escape(second)}</small>" if second else ""
+    return f"<{kind}{mark}>{escape(first)}{beneath}</{kind}>"

@@ -59,16 +59,16 @@ def html(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> str
     by_status = {status: [one for one in findings if one.status == status] for status in ORDER}
     tiles = [(len(found), status, status if found else "skipped") for status, found in by_status.items()]
     to_mend = [*by_status["failed"], *by_status["warning"]]
-    passed = [(one.title, one.seen, one.check, terminal.span(one.seconds)) for one in by_status["passed"]]
-    skipped = [(finding.title, finding.seen, finding.check) for finding in by_status["skipped"]]
+    passed = [(f"{one.title}\n{one.check}", one.seen, terminal.span(one.seconds)) for one in by_status["passed"]]
+    skipped = [(f"{one.title}\n{one.check}", one.seen) for one in by_status["skipped"]]
     used = [(name.replace("_", " "), terminal.setting(value)) for name, value in settings.items()]
     return pages.page(
         "Webhook receiver check",
         url,
         pages.tiles(tiles),
         *(pages.card(finding.status, finding.title, _told(finding)) for finding in to_mend),
-        pages.table(("Check", "Seen", "Name", "Took#"), passed, "Passed"),
-        pages.table(("Check", "Why not", "Name"), skipped, "Not checked"),
+        pages.table(("Check", "Seen", "Took#"), passed, "Passed"),
+        pages.table(("Check", "Why not"), skipped, "Not checked"),
         pages.folded("Settings of this check", pages.table(("Setting", "Used#"), used)),
     )
 
