@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 
 QUEUE = "Store the event in a queue, answer, and let a worker handle it: nothing else belongs in the request."
 _OVERLOADED = "It says that it is overloaded or not ready: see what it waits for, and give it room for more at once."

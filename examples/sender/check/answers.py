@@ -9,7 +9,7 @@ from examples.sender.check.advice import QUEUE
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.http.delivery import SUCCESS
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 
 _LEAN = 1024  # bytes of head, and of body: far more than an empty 200 needs
 

@@ -9,7 +9,7 @@ from examples.sender.check.bench import Bench, said
 from examples.sender.check.effects import kept
 from examples.sender.check.findings import Failed, Warned, check
 from examples.sender.http.message import Message
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 
 _CRASH = "takes a 5xx or a broken connection for a failure and sends the same again, to the same end"
 _SHAPES = (b"[]", b'"text"', b"null", b"7", b'{"type": 5, "id": {}}', b'{"id": null, "type": ["x"]}')

@@ -12,8 +12,8 @@ from examples.sender.check.ledger import Count
 from examples.sender.http import wire
 from examples.sender.http.delivery import SUCCESS, TIMEOUT
 from examples.sender.http.message import Message
+from examples.sender.http.reply import Reply
 from examples.sender.http.signing import Signer
-from examples.sender.http.wire import Reply
 from examples.sender.play import edits
 from examples.sender.play.payloads import Samples, Story
 from receiver import events

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.http.message import Message
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 
 _AGAIN = "takes it for a failure, although the event was handled: it sends it yet again, and may disable the endpoint"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from examples.sender.check.bench import Bench
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 
 Status = Literal["passed", "failed", "warning", "skipped"]
 Likely = Literal["certain", "likely", "possible", "unlikely"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from examples.sender.check.answers import at_once
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import Failed, Warned, check
-from examples.sender.http.wire import Connection, Reply
+from examples.sender.http.reply import Reply
+from examples.sender.http.wire import Connection
 
 _KEPT, _FRESH = 5, 20  # connections
 

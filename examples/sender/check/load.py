@@ -7,7 +7,7 @@ from examples.sender.check import advice
 from examples.sender.check.advice import QUEUE
 from examples.sender.check.bench import Bench, in_words, said
 from examples.sender.check.findings import Failed, check
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 from examples.sender.play.storm import Figures, Storm
 
 _BROAD = "puts no limit to its requests, and a refused event (429, 503) may never be sent again"

@@ -8,7 +8,7 @@ from examples.sender.check.bench import Bench, said
 from examples.sender.check.effects import counts, identified
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.http.message import Message
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 
 _RATE = 60.0  # events per second
 _BEFORE = 1.0  # seconds of them before it is killed

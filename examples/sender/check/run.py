@@ -16,7 +16,8 @@ from examples.sender.check import (
 )
 from examples.sender.check.bench import Bench, said
 from examples.sender.check.findings import CHECKS, LIKELY, Check, Failed, Finding, Skipped, Status, Warned
-from examples.sender.http.wire import Reply, reason
+from examples.sender.http.reply import Reply
+from examples.sender.http.wire import reason
 
 # Importing them fills CHECKS. The order of the checks is this one: what is expected of every event first, a kill last.
 STAGES = (answers, duplicates, bad_input, connections, idle, load, effects, restart)

@@ -15,7 +15,7 @@ from examples.sender.http import delivery
 from examples.sender.http.arrivals import Answer, Arrival
 from examples.sender.http.recording import RecordingReceiver
 from examples.sender.http.recordings import Recorded
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 from examples.sender.play.replay import Again, ok
 from examples.sender.terminal import Refusal
 

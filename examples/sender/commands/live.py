@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.sender.http.arrivals import Arrival
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 from examples.sender.play.edits import pretty
 from examples.sender.terminal import visible
 

@@ -13,7 +13,7 @@ from examples.sender.http import curl as curl_line
 from examples.sender.http import delivery, recordings
 from examples.sender.http.message import Message
 from examples.sender.http.recordings import Recorded
-from examples.sender.http.wire import Reply
+from examples.sender.http.reply import Reply
 from examples.sender.payload_map import PayloadMap
 from examples.sender.play.replay import Again, edited, ok
 from examples.sender.play.replay import replay as sent_again

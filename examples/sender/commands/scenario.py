@@ -10,7 +10,8 @@ from examples.sender import terminal
 from examples.sender.check import reports, scenario
 from examples.sender.check.findings import Finding
 from examples.sender.check.ledger import effects_command
-from examples.sender.check.scenario import Maker, Step, Target
+from examples.sender.check.scenario import Target
+from examples.sender.check.steps import Maker, Step
 from examples.sender.commands import options
 from examples.sender.commands.options import (
     STOPPED,

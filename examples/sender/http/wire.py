@@ -11,42 +11,23 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from http import HTTPStatus
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import httptools
 import httpx2
 
+from examples.sender.http.reply import Parsing, Reply
 from examples.sender.terminal import Refusal
 
 _CONTINUE = 1.0  # seconds that a client waits for `100 Continue` before it sends its body anyway, as curl does
-_KEPT = 64 * 1024  # bytes of an answer's body
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 """By name, or as pairs where order, case or a repeated name matters."""
-
-
-@dataclass(slots=True)
-class Reply:
-    """What came back: `status` is None when nothing did, and `error` then says why."""
-
-    status: int | None = None
-    seconds: float = 0.0
-    error: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    head_bytes: int = 0
-    body_bytes: int = 0
-    body: bytes = b""
-    """Its first 64 KiB, as they came."""
-    keep_alive: bool = False
-    """Whether the answer said that the connection can be used again."""
-    continued: bool = False
-    """Whether `100 Continue` came before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +96,7 @@ class Connection:
             pieces[:1] = [head + b"".join(pieces[:1])]
         else:
             self.writer.write(head)
-        parsing = _Parsing()
+        parsing = Parsing()
         asked = parsing.continued if "expect" in dict(_pairs(headers)) else None
         sending = asyncio.create_task(self._send(pieces, lead or 0.0, pause, asked))
         reply = Reply()
@@ -172,7 +153,7 @@ class Connection:
             self.writer.write(piece)
             await self.writer.drain()
 
-    async def _read(self, parsing: "_Parsing") -> Reply:
+    async def _read(self, parsing: Parsing) -> Reply:
         while not parsing.complete:
             data = await self.reader.read(65536)
             if not data:
@@ -232,53 +213,3 @@ def reason(error: Exception) -> str:
     if not isinstance(error, ssl.SSLError) and (number := _ERRNO.search(str(error))):
         return os.strerror(int(number[1]))  # asyncio's own words repeat the address, once for each that it tried
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
-
-
-class _Parsing:
-    """An answer as it comes in; counts what the parser does not: the bytes of head and body."""
-
-    def __init__(self) -> None:
-        self.parser: Any = httptools.HttpResponseParser(self)
-        self.reply = Reply()
-        self.seen = bytearray()
-        self.complete = False
-        self.headed = False
-        self.continued = asyncio.Event()
-
-    def feed(self, data: bytes) -> None:
-        if not self.headed:
-            self.seen += data
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # 101: what follows is another protocol
-            self.complete = True
-
-    def on_message_begin(self) -> None:
-        self.headed = False
-        self.reply = Reply()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.reply.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        self.headed = True
-        self.reply.head_bytes = self.seen.find(b"\r\n\r\n") + 4
-        self.reply.status = self.parser.get_status_code()
-
-    def on_body(self, body: bytes) -> None:
-        self.reply.body_bytes += len(body)
-        self.reply.body += body[: _KEPT - len(self.reply.body)]
-
-    def on_message_complete(self) -> None:
-        if self.reply.status is not None and self.reply.status >= 200:  # noqa: PLR2004 - 1xx is not the answer yet
-            self.reply.keep_alive = self.parser.should_keep_alive()
-            self.complete = True
-        elif self.reply.status == HTTPStatus.CONTINUE:
-            self.continued.set()
-
-    def ended(self) -> None:
-        """The connection was closed: a body without a length ends here, anything else was cut off."""
-        unbounded = self.headed and not {"content-length", "transfer-encoding"} & self.reply.headers.keys()
-        if not (unbounded and self.reply.status):
-            what = "in the middle of its answer" if self.seen else "without an answer"
-            self.reply = Reply(error=f"the connection was closed {what}")

@@ -13,8 +13,8 @@ from examples.sender.http.delivery import SUCCESS, TIMEOUT
 from examples.sender.http.forwarding import sent_on
 from examples.sender.http.message import Message
 from examples.sender.http.recordings import Recorded
+from examples.sender.http.reply import Reply
 from examples.sender.http.signing import Signer
-from examples.sender.http.wire import Reply
 from examples.sender.payload_map import OURS, PayloadMap
 from examples.sender.play.edits import Edits
 from examples.sender.terminal import Refusal

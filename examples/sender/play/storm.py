@@ -15,8 +15,9 @@ from typing import Any
 
 from examples.sender.http.delivery import STOPPED, SUCCESS, TIMEOUT
 from examples.sender.http.message import Message
+from examples.sender.http.reply import Reply
 from examples.sender.http.signing import Signer
-from examples.sender.http.wire import Connection, Endpoint, Reply, reason
+from examples.sender.http.wire import Connection, Endpoint, reason
 
 _MOST_OPEN = 1000  # connections: beyond this an event is reported as not sent, and this machine stays usable
 _EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, math.inf)

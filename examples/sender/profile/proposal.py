@@ -5,7 +5,6 @@ and the whole proposal is replayed through the receiver's own rule before it is 
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 from examples.sender.http.arrivals import Arrival
 from examples.sender.payload_map import Subject, as_toml
 from examples.sender.profile.fields import event_type, time_path, type_path
+from examples.sender.profile.replay import Replay, replay
 from examples.sender.profile.sightings import PLUMBING, Sighting, leaves
 from examples.sender.terminal import span
 from receiver import events
-from receiver.delivery import BODY, CHANGING_HEADERS, Sources
+from receiver.delivery import BODY, CHANGING_HEADERS
 from receiver.settings import ReceiverSettings
 
 _DAY, _HOUR = 86400.0, 3600.0
@@ -29,28 +29,6 @@ _HEADER = re.compile(r"[a-z0-9-]+")  # the names that IDEMPOTENCY_SOURCES takes
 _WORDS = {"webhook-id": "webhook-id", "idempotency-key": "idempotency-key", "ce-id": "cloudevents"}
 
 Fields = Callable[[Arrival], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """What the receiver's own rule makes of the requests that arrived."""
-
-    requests: int
-    events: int
-    recognised: int
-    """Repeats that were dropped, as they should be."""
-    missed: int
-    """Repeats that were taken for new events: they would be handled twice."""
-    lost: int
-    """Events that were taken for a repeat of another one: they would be lost."""
-
-    @property
-    def told(self) -> str:
-        return (
-            f"replayed through the kit with these settings: {self.requests} requests for {self.events} events; "
-            f"{self.recognised} repeats recognised, {self.missed} missed (handled twice), "
-            f"{self.lost} events taken for a repeat (lost)"
-        )
 
 
 @dataclass(slots=True)
@@ -98,7 +76,7 @@ def propose(seen: Sequence[Sighting]) -> Proposal:
     _windows(proposal, seen, by_body=not words)
     _paths(proposal, seen)
     proposal.payload_toml = _payload_toml(proposal, seen)
-    proposal.replay = _replay(proposal, seen)
+    proposal.replay = replay(proposal.settings, seen)
     return proposal
 
 
@@ -227,23 +205,3 @@ def _is_subject_id(name: str, kind: str) -> bool:
 
 def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _replay(proposal: Proposal, seen: Sequence[Sighting]) -> Replay:
-    """Every request in the order of its arrival, keyed as the receiver would with these settings."""
-    settings = proposal.settings
-    id_paths = settings.get("EVENT_ID_PATHS", "").split(",") if "EVENT_ID_PATHS" in settings else ()
-    sources = Sources(settings["IDEMPOTENCY_SOURCES"].split(","), id_paths, events.EVENT_TYPE_PATHS)
-    requests = [(arrival, number) for number, sighting in enumerate(seen) for arrival in sighting.arrivals]
-    keys: dict[str, int] = {}
-    met: set[int] = set()
-    outcomes = Counter[str]()
-    for arrival, event in sorted(requests, key=lambda request: request[0].number):
-        key = sources.delivery(dict(arrival.headers), arrival.body, 0).id
-        if event in met:
-            outcomes["recognised" if key in keys else "missed"] += 1
-        elif key in keys:
-            outcomes["lost"] += 1
-        keys.setdefault(key, event)
-        met.add(event)
-    return Replay(len(requests), len(seen), outcomes["recognised"], outcomes["missed"], outcomes["lost"])

@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from examples.sender.http import wire
+from examples.sender.http.reply import Reply
 from receiver import events
 
 EVENTS = 13  # one more than there are ways to answer
@@ -68,7 +69,7 @@ class Sender:
             asked = float(reply.headers.get("retry-after", 0)) if self.keeps_retry_after else 0
             await asyncio.sleep(max(wait, asked))
 
-    async def post(self, url: str, number: int, attempt: int) -> wire.Reply:
+    async def post(self, url: str, number: int, attempt: int) -> Reply:
         body = json.dumps(self.body(number, attempt)).encode()
         return await wire.post(url, body, self.headers(number, attempt), self.timeout)
 

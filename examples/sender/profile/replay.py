@@ -1,0 +1,50 @@
+"""What arrived, keyed as the kit's receiver would with the proposed settings: how many repeats it would see."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from examples.sender.profile.sightings import Sighting
+from receiver import events
+from receiver.delivery import Sources
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What the receiver's own rule makes of the requests that arrived."""
+
+    requests: int
+    events: int
+    recognised: int
+    """Repeats that were dropped, as they should be."""
+    missed: int
+    """Repeats that were taken for new events: they would be handled twice."""
+    lost: int
+    """Events that were taken for a repeat of another one: they would be lost."""
+
+    @property
+    def told(self) -> str:
+        return (
+            f"replayed through the kit with these settings: {self.requests} requests for {self.events} events; "
+            f"{self.recognised} repeats recognised, {self.missed} missed (handled twice), "
+            f"{self.lost} events taken for a repeat (lost)"
+        )
+
+
+def replay(settings: Mapping[str, str], seen: Sequence[Sighting]) -> Replay:
+    """Every request in the order of its arrival, keyed as the receiver would with these settings."""
+    id_paths = settings.get("EVENT_ID_PATHS", "").split(",") if "EVENT_ID_PATHS" in settings else ()
+    sources = Sources(settings["IDEMPOTENCY_SOURCES"].split(","), id_paths, events.EVENT_TYPE_PATHS)
+    requests = [(arrival, number) for number, sighting in enumerate(seen) for arrival in sighting.arrivals]
+    keys: dict[str, int] = {}
+    met: set[int] = set()
+    outcomes = Counter[str]()
+    for arrival, event in sorted(requests, key=lambda request: request[0].number):
+        key = sources.delivery(dict(arrival.headers), arrival.body, 0).id
+        if event in met:
+            outcomes["recognised" if key in keys else "missed"] += 1
+        elif key in keys:
+            outcomes["lost"] += 1
+        keys.setdefault(key, event)
+        met.add(event)
+    return Replay(len(requests), len(seen), outcomes["recognised"], outcomes["missed"], outcomes["lost"])
