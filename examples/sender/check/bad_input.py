@@ -152,7 +152,7 @@ async def huge_body(bench: Bench) -> str:
 )
 async def stalled_bodies(bench: Bench) -> str:
     message = bench.message()
-    stalled = [await bench.connect() for _ in range(20)]
+    stalled = [await bench.connect() for _ in range(bench.limits.several)]
     try:
         for connection in stalled:
             with suppress(OSError):

@@ -47,6 +47,11 @@ class Limits:
     effects_settle: float = 1.0
     """Seconds in which a second effect would show."""
 
+    @property
+    def several(self) -> int:
+        """Deliveries at once where a crowd is not the point: 20, unless `burst` is less."""
+        return min(20, self.burst)
+
 
 @dataclass(slots=True)
 class Commands:

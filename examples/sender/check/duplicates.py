@@ -35,7 +35,7 @@ async def duplicates_one_after_another(bench: Bench) -> str:
 )
 async def duplicates_at_once(bench: Bench) -> str:
     message = bench.message()
-    replies = await bench.together([message] * 20)
+    replies = await bench.together([message] * bench.limits.several)
     seen = f"the same bytes {len(replies)} times at once: {said(replies)}"
     if all(map(bench.fine, replies)):
         return seen

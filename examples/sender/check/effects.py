@@ -36,8 +36,8 @@ async def effect_once(bench: Bench) -> str:
 )
 async def effect_once_at_once(bench: Bench) -> str:
     message = identified(bench)
-    await bench.together([message] * 20)
-    return await _once(bench, [message], "sent 20 times at once")
+    await bench.together([message] * bench.limits.several)
+    return await _once(bench, [message], f"sent {bench.limits.several} times at once")
 
 
 @check(

@@ -9,7 +9,7 @@ from examples.sender.check.findings import Failed, Warned, check
 from examples.sender.http.reply import Reply
 from examples.sender.http.wire import Connection
 
-_KEPT, _FRESH = 5, 20  # connections
+_KEPT = 5  # connections
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ async def _made(bench: Bench) -> list[Pause]:
         pause = Pause(seconds)
         open_ones = [connection for connection in connections if not connection.closed]
         pause.closed = len(connections) - len(open_ones)
-        pause.fresh = await bench.together(bench.message() for _ in range(_FRESH))
+        pause.fresh = await bench.together(bench.message() for _ in range(bench.limits.several))
         pause.reused = await asyncio.gather(*map(bench.post_on, open_ones))
         for connection in connections:
             connection.close()

@@ -23,6 +23,8 @@ async def serve(port: int, folder: Path) -> None:
         if "expect: 100" in head:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await reader.readexactly(length)
+        if "chunked" in head:
+            await reader.readuntil(b"\r\n0\r\n\r\n")
         body = gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
         try:
             event_id = json.loads(body).get("id")
