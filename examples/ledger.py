@@ -1,7 +1,8 @@
-"""python -m examples.ledger ID…: how often the worker ran each event's handlers, as it recorded it in Redis.
+"""python -m examples.ledger ID…: how often the worker handled each event, as it recorded it in Redis.
 
-One number a line, in the order of the event ids: 0 while work is open, else the runs of the handler that ran most
-often. It is what `python -m examples.sender check --ledger` counts effects with.
+One number a line, in the order of the event ids: 0 while work is open, else how often the handler that was run most
+often came to its end; tries that failed or had to wait their turn do not count. It is what
+`python -m examples.sender check --ledger` counts effects with.
 """
 
 import asyncio
@@ -17,27 +18,29 @@ from receiver.settings import ReceiverSettings, Settings, SettingsError
 from worker.dead_letters import Desk, find
 
 
-async def runs(event_ids: list[str]) -> list[int]:
+async def handled(event_ids: list[str]) -> list[int]:
     """The number for each event. Raises `SettingsError`, and what redis-py raises when Redis does not answer."""
     config = settings.load(Settings)
     sources = settings.load(ReceiverSettings, webhook_token=("not-needed-to-look-0123456789",)).sources()
     redis = connect(config.redis_url.get_secret_value())
     try:
         desk = Desk(redis, Keys(config.key_prefix))
-        return [_runs(await find(desk, sources, event_id)) for event_id in event_ids]
+        return [times(await find(desk, sources, event_id)) for event_id in event_ids]
     finally:
         await redis.aclose()
 
 
-def _runs(story: dict[str, Any] | None) -> int:
+def times(story: dict[str, Any] | None) -> int:
+    """How often the event of this story was handled."""
     handlers = story["handlers"].values() if story and not story["open"] else ()
-    return max((told["attempts"] for told in handlers if told["state"] == "done"), default=0)
+    ended = (told["attempts"] - len(told["failures"]) for told in handlers if told["state"] == "done")
+    return max(ended, default=0)
 
 
 def main(event_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Event ids.")]) -> None:
-    """How often the worker ran each event's handlers, one number a line."""
+    """How often the worker handled each event, one number a line."""
     try:
-        counts = asyncio.run(runs(event_ids))
+        counts = asyncio.run(handled(event_ids))
     except SettingsError as error:
         sys.exit(f"{error.lines[0]}")
     except TROUBLE as error:
