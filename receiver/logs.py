@@ -9,6 +9,8 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from receiver import visible
+
 _LOUD = {
     "httpx2": logging.WARNING,  # logs every URL, and a Teams URL is a credential
     "httpcore2": logging.WARNING,
@@ -27,10 +29,13 @@ def configure(log_format: str, log_level: str, process: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        visible.in_log,
     ]
-    last: Processor = structlog.dev.ConsoleRenderer(pad_event_to=28) if pretty else structlog.processors.JSONRenderer()
+    # A plain traceback: the one that structlog draws on a terminal shows local variables, which hold payloads.
+    console = structlog.dev.ConsoleRenderer(pad_event_to=28, exception_formatter=structlog.dev.plain_traceback)
+    last: Processor = console if pretty else structlog.processors.JSONRenderer()
     structlog.configure(
-        processors=[*shared[:-1], *(() if pretty else shared[-1:]), last],
+        processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,

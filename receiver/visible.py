@@ -1,0 +1,79 @@
+"""Text from outside on its way to a person: cut first, then every character that does more than show itself escaped.
+
+A sender's words can hold an escape sequence that writes to the clipboard (OSC 52), a C1 control that terminals obey,
+an override that reverses what is read, or a megabyte. Whatever a person reads (a log line, a table, an error) passes
+through here; what programs read is JSON with the same characters escaped. The standard library is all that it needs.
+"""
+
+import json
+import re
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+LONGEST = 500
+"""Characters of one value in a log line or a table."""
+_LONGEST_TEXT = 20_000  # characters of a text with lines of its own: a traceback, a payload
+_MOST_ITEMS = 20  # of a list or an object in a log line; a longer one is shown as one text
+_NUMBERS = {int, float, bool}
+# C0, DEL and C1 controls, bidirectional embeddings, overrides and isolates, line separators, halves of surrogate pairs
+_UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # json escapes C0 itself
+
+
+def visible(text: str, limit: int = LONGEST) -> str:
+    r"""A text in one line: its first `limit` characters, then `…`, and an escape such as `\x1b` for each control."""
+    if len(text) > limit:
+        text = text[: max(limit - 1, 0)] + "…"
+    return text if text.isprintable() else _UNSAFE.sub(_escaped, text)
+
+
+def visible_lines(text: str, limit: int = _LONGEST_TEXT) -> str:
+    """The same for a text that has lines: they stay lines."""
+    if len(text) > limit:
+        text = text[: max(limit - 1, 0)] + "…"
+    return "\n".join([visible(line, limit) for line in text.split("\n")])
+
+
+def to_json(value: Any, indent: int | None = 2) -> str:
+    """JSON for programs, as every command writes it: letters as they are, what a terminal would obey escaped.
+
+    A value that JSON does not know is written as Python shows it.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=repr)
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def in_log(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor, to follow the one that formats exceptions: names and values are visible, and not long."""
+    for name, value in line.items():
+        if not (_is_clean(name) and (_is_clean(value) if type(value) is str else type(value) in _NUMBERS)):
+            return {visible(name): _logged(name, value) for name, value in line.items()}
+    return line  # nearly always
+
+
+def _is_clean(text: str) -> bool:
+    return len(text) <= LONGEST and text.isprintable()
+
+
+def _logged(name: str, value: Any) -> Any:
+    if name == "exception":
+        return visible_lines(str(value))
+    if name.startswith("_"):  # structlog's own, for its formatter
+        return value
+    return _shown(value)
+
+
+def _shown(value: Any, *, nested: bool = False) -> Any:
+    if isinstance(value, str):
+        return visible(value)
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, Mapping) and not nested and len(value) <= _MOST_ITEMS:
+        return {visible(str(name)): _shown(part, nested=True) for name, part in value.items()}
+    if isinstance(value, list | tuple) and not nested and len(value) <= _MOST_ITEMS:
+        return [_shown(part, nested=True) for part in value]
+    return visible(repr(value))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
