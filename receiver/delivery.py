@@ -5,21 +5,19 @@ list tries the usual places and ends with the body's own SHA-256, which is alway
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgpack
-from pydantic_core import from_json
 
-from receiver import events
+from receiver import content, events
 from receiver.keys import JOB
 
 FUNCTION = "deliver"
 """The arq function that a delivery's job names."""
 BODY = "body"
-"""The source of a key that is the body's own SHA-256: byte-identical events look alike, so its window is short."""
+"""The source of a key that is the content's own SHA-256: events that read alike share it, so its window is short."""
 KEPT_HEADERS = frozenset(
     {"content-type", "content-encoding", "user-agent", "idempotency-key", "webhook-id", "webhook-timestamp"}
 )
@@ -34,9 +32,11 @@ class Delivery(NamedTuple):
     """One request that was let in.
 
     `id` is 24 hexadecimal digits made from `source` and `key`, so that equal keys are equal ids; it names the
-    delivery in logs and commands. `digest` is the SHA-256 of the raw body. `received_us` is Unix time in
-    microseconds and tells one acceptance from another. `event_type` and `subject` are what the door could read
-    ("" when it could not); the worker reads for itself.
+    delivery in logs and commands. `body` is what was received, byte for byte. `digest` is the SHA-256 of its content:
+    the text once unpacked, in UTF-8 without a byte order mark, so that one event is one event however it was packed;
+    of the raw body where `receiver.content` cannot read it. `received_us` is Unix time in microseconds and tells one
+    acceptance from another. `event_type` and `subject` are what the receiver could read ("" when it could not); the
+    worker reads for itself.
 
     While a new release is rolled out two versions share the queue, so a field once written stays, and one that is added
     has a default: older jobs lack it. What a newer version added is kept in `more` and handed on with every retry.
@@ -113,18 +113,6 @@ def unpack(data: bytes) -> Any:
     return msgpack.unpackb(data, strict_map_key=False)
 
 
-def parse_json(text: bytes | str) -> Any:
-    """What `json.loads` makes of it, and raises, in a third of its time.
-
-    pydantic's parser reads alike what it reads at all; it takes no byte order mark, no lone surrogate and less depth,
-    so what it refuses is left to `json`.
-    """
-    try:
-        return from_json(text)
-    except ValueError:
-        return json.loads(text)
-
-
 def delivery_id(source: str, key: str) -> str:
     """24 hexadecimal digits that stand for a source and a key of it: short, safe anywhere, equal for equals."""
     return hashlib.sha256(f"{source}\0{key}".encode()).hexdigest()[:24]
@@ -143,43 +131,46 @@ class Sources:
     | `webhook-id` | the Standard Webhooks header |
     | `cloudevents` | `ce-source` and `ce-id` together: only the pair is unique |
     | `idempotency-key` | the header |
-    | `body` | SHA-256 of the raw body |
+    | `body` | SHA-256 of the content (`Delivery.digest`) |
     | `body:meta.eventId` | any other field of the body, as a dotted path |
     | `header:x-event-id` | any other header |
     """
 
-    def __init__(self, words: Iterable[str], id_paths: Iterable[str], type_paths: Iterable[str]) -> None:
-        self.id_paths, self.type_paths = tuple(id_paths), tuple(type_paths)
+    def __init__(
+        self, words: Iterable[str], id_paths: Iterable[str], type_paths: Iterable[str], max_body_bytes: int = 1 << 20
+    ) -> None:
+        self.id_paths, self.type_paths, self.max_body_bytes = tuple(id_paths), tuple(type_paths), max_body_bytes
         self.words = tuple(words)
         self._sources = [(word, self._find(word)) for word in self.words]
 
     def delivery(self, headers: Mapping[str, str], body: bytes, received_us: int) -> Delivery:
         """The value of one request; `headers` by lower-case name. Total: every body makes a delivery."""
-        payload = _payload(headers, body)
-        digest = hashlib.sha256(body).digest()
+        payload, text = self._read(headers, body)
+        digest = hashlib.sha256(text).digest()
         source, key = self._key(headers, payload) or (BODY, digest.hex())
-        event_type = events.canonical(events.first_text(payload, self.type_paths) or "")
-        return Delivery(
-            id=delivery_id(source, key),
-            source=source,
-            key=key[:200],  # enough to recognise it by; the id was made from all of it
-            digest=digest,
-            received_us=received_us,
-            event_type=event_type[:100],
-            subject=_subject(payload, event_type),
-            headers={
-                name: value
-                for name, value in headers.items()
-                if name in KEPT_HEADERS or name.startswith(KEPT_HEADER_PREFIXES)
-            },
-            body=body,
-        )
+        event_type = events.type_of(payload, self.type_paths)
+        kind, subject_id = events.subject_of(payload, event_type)
+        subject = f"{kind}:{subject_id}" if subject_id else ""
+        kept = {
+            name: value
+            for name, value in headers.items()
+            if name in KEPT_HEADERS or name.startswith(KEPT_HEADER_PREFIXES)
+        }
+        shown = key[:200]  # enough to recognise it by; the id is made from all of it
+        return Delivery(delivery_id(source, key), source, shown, digest, received_us, event_type, subject, kept, body)
 
     def all_keys(self, headers: Mapping[str, str], body: bytes) -> list[tuple[str, str | None]]:
         """(source, key or None) for every configured source, for `explain`."""
-        payload = _payload(headers, body)
+        payload, text = self._read(headers, body)
         found = [(word, find(headers, payload)) for word, find in self._sources if find]
-        return [*found, (BODY, hashlib.sha256(body).hexdigest())]
+        return [*found, (BODY, hashlib.sha256(text).hexdigest())]
+
+    def _read(self, headers: Mapping[str, str], body: bytes) -> tuple[Any, bytes]:
+        """The body's object and text; None and the body as it came where nothing can be read in it."""
+        try:
+            return content.read(headers, body, self.max_body_bytes)
+        except content.Unreadable:
+            return None, body
 
     def _key(self, headers: Mapping[str, str], payload: Any) -> tuple[str, str] | None:
         for word, find in self._sources:
@@ -212,16 +203,6 @@ class Sources:
         )
 
 
-def _payload(headers: Mapping[str, str], body: bytes) -> Any:
-    """The body's JSON; None when there is none, or when it came compressed: the worker unpacks."""
-    if headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
-        return None
-    try:
-        return parse_json(body)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _text(value: str | None) -> str | None:
     return (value or "").strip() or None
 
@@ -231,9 +212,3 @@ def _cloudevents(headers: Mapping[str, str], payload: Any) -> str | None:
     if not (source and event_id) and headers.get("content-type", "").startswith("application/cloudevents+json"):
         source, event_id = events.first_text(payload, ("source",)), events.first_text(payload, ("id",))
     return f"{source}|{event_id}" if source and event_id else None
-
-
-def _subject(payload: Any, event_type: str) -> str:
-    kind = events.subject_kind(event_type)
-    subject_id = events.first_text(events.subject_fields(payload, kind), ("id",)) if kind else None
-    return f"{kind}:{subject_id}"[:200] if subject_id else ""

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from receiver import auth, events
 from receiver.delivery import Sources
+from receiver.visible import visible
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _PLACEHOLDERS = (
@@ -42,8 +43,8 @@ class SettingsError(Exception):
     """One line for each wrong setting: its name, what was expected, what to do. Stops the start with exit code 2."""
 
     def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
+        self.lines = tuple(visible(line, 1000) for line in lines)  # they quote what was given, whatever that is
+        super().__init__("\n".join(self.lines))
 
 
 def duration(value: Any) -> Any:
@@ -215,7 +216,7 @@ class ReceiverSettings(Settings):
 
     def sources(self) -> Sources:
         """The idempotency rule that these settings describe."""
-        return Sources(self.idempotency_sources, self.event_id_paths, self.event_type_paths)
+        return Sources(self.idempotency_sources, self.event_id_paths, self.event_type_paths, self.max_body_bytes)
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -6,8 +6,8 @@ It killed its workers, was started too often, or is none of the kit's; whatever 
 from collections.abc import Sequence
 from typing import Any
 
+from receiver.content import Unreadable
 from receiver.delivery import FUNCTION, Delivery, unpack
-from worker.event import Unreadable
 from worker.job import Kit, check_retry, dead, read, unread
 from worker.outcomes import RETRY_FUNCTION
 from worker.routes import name_of
@@ -47,7 +47,7 @@ def _handlers_of(kit: Kit, function: str, delivery: Delivery, arguments: Sequenc
     if function != FUNCTION:
         raise LookupError(function)
     try:
-        event = read(delivery, kit.settings)  # for itself: the receiver does not unpack
+        event = read(delivery, kit.settings)  # for itself: a receiver of an older version may not have found the type
     except Unreadable:
         return {}
     return {name_of(handler): 1 for handler in kit.routes.handlers(event.type)}

@@ -1,10 +1,11 @@
 """What a handler is given: the event, parsed tolerantly from a payload whose schema nobody has documented.
 
 Every field of the typed views is optional and unknown ones are kept. A value of an unexpected type is None in the
-view and untouched in `payload`: a handler decides what it needs, the parser never turns an event away.
+view and untouched in `payload`: a handler decides what it needs, the parser never turns an event away. Texts and lists
+of a view have a length that any handler can afford to walk through; `payload` has all of them, too.
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,13 +21,13 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from receiver import events
-from receiver.delivery import parse_json
+from receiver import content, events
 from receiver.settings import Settings
 
-
-class Unreadable(Exception):
-    """The body is not an event: its message says why, in one line without any of its content."""
+LONGEST_TEXT = 20_000
+"""Characters of a text in a view; what is longer is cut, and ends in `…`."""
+LONGEST_LIST = 5_000
+"""Items of a list in a view: more tasks than a Work Order of 1 MB has."""
 
 
 class View(BaseModel):
@@ -43,16 +44,16 @@ class View(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _name(cls, fields: Any) -> Any:
-        """A field may be called anything; half a character has no UTF-8 form, which pydantic insists on."""
+        """A field may be called anything; pydantic wants names that have a UTF-8 form."""
         if not isinstance(fields, dict):
             return fields
-        return {name.encode("utf-8", "backslashreplace").decode(): value for name, value in fields.items()}
+        return {events.storable(name): value for name, value in fields.items()}
 
     @field_validator("*", mode="wrap")
     @classmethod
     def _tolerate(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
-            return handler(value)
+            return handler(_affordable(value))
         except ValidationError:
             return None
 
@@ -150,7 +151,8 @@ class Event:
 
     `type` is our name for the eleven and the sender's own words otherwise (`known` tells which; an event that names
     no type has `type == ""`). `occurred_at` is aware, in the sender's offset, None when absent or unreadable.
-    `payload` is the whole JSON, untouched; `raw` the exact text received.
+    `payload` is the whole JSON, untouched; `raw` the exact text received, unpacked and without a byte order mark. `id`
+    and `subject.id` are `events.identifier`s: one of more than 180 characters is shortened, and still its own.
     """
 
     id: str | None
@@ -183,44 +185,33 @@ class Event:
         return events.subject_fields(self.payload, kind)
 
 
-def parse(body: bytes, settings: Settings) -> Event:
-    """The event in a body.
-
-    Raises `Unreadable` when the body is not UTF-8 JSON text of an object; nothing else makes an event unreadable.
-    """
-    try:
-        raw = body.decode("utf-8-sig")
-        payload = parse_json(raw)
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"the body is not UTF-8 text (byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise Unreadable(f"the body is not JSON ({where})" if body.strip() else "the body is empty") from None
-    except ValueError:  # Python's limit on the digits of one number
-        raise Unreadable("the body is JSON with a number too long to read") from None
-    except RecursionError:
-        raise Unreadable("the body is JSON nested too deeply") from None
-    if not isinstance(payload, dict):
-        raise Unreadable(f"the body is JSON but not an object: {_json_kind(payload)}")
-    event_type = events.canonical(events.first_text(payload, settings.event_type_paths) or "")
+def parse(body: bytes, settings: Settings, headers: Mapping[str, str] | None = None) -> Event:
+    """The event in a body, `headers` by lower-case name. Raises `receiver.content.Unreadable`, and nothing else."""
+    payload, text = content.read(headers or {}, body, settings.max_body_bytes)
+    event_id = events.first_text(payload, settings.event_id_paths)
+    event_type = events.type_of(payload, settings.event_type_paths)
+    kind, subject_id = events.subject_of(payload, event_type)
     return Event(
-        id=events.first_text(payload, settings.event_id_paths),
+        id=events.identifier(event_id) if event_id else None,
         type=event_type,
         occurred_at=_time(events.first_text(payload, settings.occurred_at_paths)),
-        subject=_subject(payload, event_type),
+        subject=Subject(kind, subject_id) if kind and subject_id else None,
         payload=payload,
-        raw=raw,
+        raw=text.decode(),
     )
 
 
-def _subject(payload: dict[str, Any], event_type: str) -> Subject | None:
-    kind = events.subject_kind(event_type)
-    subject_id = events.first_text(events.subject_fields(payload, kind), ("id",)) if kind else None
-    return Subject(kind, subject_id) if kind and subject_id else None
+def _affordable(value: Any) -> Any:
+    """A field of a view: texts that have a UTF-8 form and are not too long, lists that are not too long."""
+    if isinstance(value, str):
+        return events.storable(value if len(value) <= LONGEST_TEXT else value[: LONGEST_TEXT - 1] + "…")
+    if isinstance(value, list):
+        return [_affordable(item) if isinstance(item, str) else item for item in value[:LONGEST_LIST]]
+    return value
 
 
 def _time(text: str | None) -> datetime | None:
-    if text is None:
+    if text is None or len(text) > _LONGEST_TIME:
         return None
     try:
         if text.isdecimal():  # Unix time, in seconds or milliseconds
@@ -232,7 +223,4 @@ def _time(text: str | None) -> datetime | None:
     return time if time.tzinfo else None  # a time without an offset could be any of 26 hours
 
 
-def _json_kind(value: Any) -> str:
-    if isinstance(value, list):
-        return "an array"
-    return {str: "a string", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+_LONGEST_TIME = 64  # characters

@@ -7,7 +7,6 @@ soon as it is known, so that a crash repeats only what it interrupted; one that 
 import asyncio
 import random
 import time
-import zlib
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,9 +17,10 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Retry
 
+from receiver.content import Unreadable
 from receiver.delivery import Delivery
 from receiver.settings import Settings
-from worker.event import Event, Unreadable, parse
+from worker.event import Event, parse
 from worker.outcomes import PARSE, Outcomes, Transition, retry_job
 from worker.retries import Again, Policy, decide
 from worker.routes import Context, Handler, RetryLater, RouteTable, name_of
@@ -211,26 +211,8 @@ async def _cancelled(tasks: set[asyncio.Task[Transition]]) -> list[Transition]:
 
 
 def read(delivery: Delivery, settings: Settings) -> Event:
-    """The event in a delivery, unpacked if it came compressed. Raises `Unreadable`."""
-    encoding = delivery.headers.get("content-encoding", "identity").strip().lower()
-    return parse(_unpacked(delivery.body, encoding, settings.max_body_bytes), settings)
-
-
-def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
-    if encoding in {"identity", ""}:
-        return body
-    if encoding not in {"gzip", "x-gzip", "deflate"}:
-        raise Unreadable(f"the body is compressed with {encoding[:20]!r}; expected gzip, deflate or none")
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, told apart by the header
-    try:
-        unpacked = unpacker.decompress(body, limit + 1)
-    except zlib.error:
-        raise Unreadable(f"the body says {encoding} and is not") from None
-    if len(unpacked) > limit:
-        raise Unreadable(f"the body unpacks to more than MAX_BODY_BYTES ({limit})")
-    if not unpacker.eof:
-        raise Unreadable(f"the body's {encoding} data is cut off")
-    return unpacked
+    """The event in a delivery. Raises `Unreadable`."""
+    return parse(delivery.body, settings, delivery.headers)
 
 
 def check_retry(handler: Any, attempt: Any) -> None:

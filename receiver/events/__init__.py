@@ -8,6 +8,7 @@ An event's type stays a string: webhooks are "under active development", more ty
 is accepted, kept and given to the handlers that asked for every event.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -97,6 +98,11 @@ def _canonical(words: str) -> str:
     return _NAMES.get(normalised(words), words)
 
 
+def type_of(payload: Any, paths: Iterable[str]) -> str:
+    """The event type that a payload names, ours or in the sender's own words; "" when it names none."""
+    return canonical(first_text(payload, paths) or "")[:_LONGEST_NAME]
+
+
 def subject_kind(event_type: str) -> str | None:
     """`work_order` or `action`: what an event of this type is about; None when its name does not say."""
     kind = event_type.partition(".")[0]
@@ -121,9 +127,10 @@ def first_text(payload: Any, paths: Iterable[str]) -> str | None:
     """
     for path in paths:
         value = at_path(payload, path)
+        if value is None:
+            continue
         if isinstance(value, str) and (text := value.strip()):
-            # a lone surrogate (JSON can escape one) has no UTF-8 form, and these texts go to Redis and to logs
-            return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+            return text if text.isascii() else storable(text)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
     return None
@@ -136,3 +143,25 @@ def subject_fields(payload: Any, kind: str) -> dict[str, Any] | None:
         if isinstance(value, dict):
             return value
     return None
+
+
+def subject_of(payload: Any, event_type: str) -> tuple[str, str] | tuple[None, None]:
+    """Kind and id of the Work Order or Action that an event is about."""
+    kind = subject_kind(event_type)
+    subject_id = first_text(subject_fields(payload, kind), ("id",)) if kind else None
+    return (kind, identifier(subject_id)) if kind and subject_id else (None, None)
+
+
+def identifier(text: str) -> str:
+    """An id as it is kept and shown: one that is too long keeps its beginning, and its hash tells it from others."""
+    if len(text) <= _LONGEST_ID:
+        return text
+    return f"{text[: _LONGEST_ID - 17]}…{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+_LONGEST_ID = 180  # characters
+
+
+def storable(text: str) -> str:
+    """The text with a UTF-8 form, which Redis and databases need: half of a surrogate pair, which has none, escaped."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -146,3 +146,26 @@ def test_every_text_found_has_a_utf8_form(text: str) -> None:
     found = events.first_text({"id": text}, ["id"])
     assert found
     assert found.encode()
+
+
+@pytest.mark.parametrize("text", ["a", "é" * 180, "\N{WRENCH}"])
+def test_an_id_is_kept_as_it_is(text: str) -> None:
+    """Nearly every id is short."""
+    assert events.identifier(text) == text
+
+
+@given(st.text(min_size=181), st.text(min_size=181))
+def test_a_long_id_is_shortened_and_stays_its_own(one: str, other: str) -> None:
+    """Equal ids stay equal and different ones different, so that a line or a record is never shared."""
+    short = events.identifier(one)
+    assert len(short) <= 180
+    assert short.startswith(one[:160])
+    assert (short == events.identifier(other)) == (one == other)
+    assert short != events.identifier(one + "x")
+
+
+def test_a_type_is_ours_the_senders_or_none() -> None:
+    """The name from the catalog, at most a hundred characters of the sender's own, or nothing."""
+    assert events.type_of({"type": "Work Order Completed"}, ["type"]) == "work_order.completed"
+    assert events.type_of({"type": "x" * 500_000}, ["type"]) == "x" * 100
+    assert events.type_of({}, ["type"]) == ""

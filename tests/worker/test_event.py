@@ -10,9 +10,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from receiver import events
+from receiver.content import Unreadable
 from receiver.events import CATALOG, EventType
 from receiver.settings import Settings
-from worker.event import Event, Subject, Unreadable, parse
+from worker.event import LONGEST_LIST, LONGEST_TEXT, Event, Subject, parse
 
 SETTINGS = Settings.model_construct(
     event_id_paths=events.EVENT_ID_PATHS,
@@ -51,37 +52,6 @@ def test_the_view_of_a_work_order_is_typed() -> None:
     assert order.due_date == datetime(2026, 11, 3, 17, tzinfo=UTC)
     assert [one.type for one in order.assignees or []] == ["user", "team"]
     assert [task.response.value for task in order.tasks or [] if task.response] == ["Abaixo do mínimo", 7.2, None]
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b"", "the body is empty"),
-        (b" \n", "the body is empty"),
-        (b"hello", "the body is not JSON (line 1, column 1)"),
-        (b'{"a": 1', "the body is not JSON (line 1, column 8)"),
-        (b"[]", "the body is JSON but not an object: an array"),
-        (b'"x"', "the body is JSON but not an object: a string"),
-        (b"null", "the body is JSON but not an object: null"),
-        (b"true", "the body is JSON but not an object: true or false"),
-        (b"1", "the body is JSON but not an object: a number"),
-        (b"\xff\xfe{}", "the body is not UTF-8 text (byte 0)"),
-        ('{"a": "é"}'.encode("latin-1"), "the body is not UTF-8 text (byte 7)"),
-        (b"[" * 100_000, "the body is JSON nested too deeply"),
-        (b'{"a":' * 100_000, "the body is JSON nested too deeply"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "the body is JSON with a number too long to read"),
-    ],
-)
-def test_what_is_no_json_object_is_unreadable(body: bytes, reason: str) -> None:
-    """The reason is one line, and repeats nothing of the body."""
-    with pytest.raises(Unreadable) as raised:
-        parse(body, SETTINGS)
-    assert str(raised.value) == reason
-
-
-def test_a_byte_order_mark_is_no_reason() -> None:
-    """Some senders put one before their JSON."""
-    assert parse(b"\xef\xbb\xbf{}", SETTINGS).payload == {}
 
 
 def test_an_object_that_says_nothing_is_an_event() -> None:
@@ -179,6 +149,42 @@ def test_a_strange_field_name_does_not_break_the_view(key: str) -> None:
     order = event({"type": "work_order.updated", "work_order": {key: 1, "code": "C"}}).work_order
     assert order is not None
     assert order.code == "C"
+
+
+def test_texts_and_lists_of_a_view_have_a_length() -> None:
+    """A handler can walk through whatever a view holds; `payload` and `raw` have all of it."""
+    text, labels = "7" * 500_000, ["x" * 30_000] * 3
+    fields = {"title": text, "labels": labels, "assigned_to": {"name": text}, "attachments": [{}] * 40_000}
+    read = event({"type": "action.created", "action": fields})
+    assert read.action is not None
+    assert read.action.title == "7" * (LONGEST_TEXT - 1) + "…"
+    assert [len(label) for label in read.action.labels or []] == [LONGEST_TEXT] * 3
+    assert read.action.assigned_to is not None
+    assert len(read.action.assigned_to.name or "") == LONGEST_TEXT
+    assert len(read.action.attachments or []) == LONGEST_LIST
+    assert read.payload["action"] == fields
+    assert text in read.raw
+
+
+def test_half_a_character_in_a_view_can_be_written() -> None:
+    """A sender that cuts a text in the middle of an emoji does not lose the text, nor what it is written to."""
+    fields = {"title": "leak \ud83d", "labels": ["\ud83d"], "site": {"na\udfffme": 1, "name": "\udc00"}}
+    action = event({"type": "action.created", "action": fields}).action
+    assert action is not None
+    assert (action.title, action.labels) == ("leak \\ud83d", ["\\ud83d"])
+    assert action.site is not None
+    assert action.site.name == "\\udc00"
+    assert action.model_dump_json()
+
+
+def test_an_events_own_fields_are_short() -> None:
+    """A megabyte of type, id or subject is no megabyte in a log, a key or a URL; a time of that length is none."""
+    long = "9" * 300_000
+    read = event({"id": long, "type": "action.created", "action": {"id": long}, "occurred_at": long})
+    assert read.id == events.identifier(long)
+    assert read.subject == Subject("action", events.identifier(long))
+    assert read.occurred_at is None
+    assert len(event({"type": long}).type) == 100
 
 
 texts = st.text(st.characters(exclude_categories=()))

@@ -234,7 +234,15 @@ async def test_a_body_that_is_no_event_is_a_dead_letter(bench: Bench, calls: Cal
 
 
 @pytest.mark.parametrize(
-    ("pack", "encoding"), [(gzip.compress, "gzip"), (gzip.compress, " X-GZIP "), (zlib.compress, "deflate")]
+    ("pack", "encoding"),
+    [
+        (gzip.compress, "gzip"),
+        (gzip.compress, " X-GZIP "),
+        (lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:]), "gzip"),
+        (zlib.compress, "deflate"),
+        (lambda body: zlib.compress(body, wbits=-15), "deflate"),
+        (lambda body: body.decode().encode("utf-16"), "identity"),
+    ],
 )
 async def test_a_compressed_body_is_unpacked(
     bench: Bench, calls: Calls, pack: Callable[[bytes], bytes], encoding: str
@@ -250,16 +258,19 @@ async def test_a_compressed_body_is_unpacked(
     ("body", "encoding", "reason"),
     [
         (gzip.compress(b"0" * 50_000_000), "gzip", "unpacks to more than MAX_BODY_BYTES"),
+        (gzip.compress(b"0" * 1_000_000), "gzip", "unpacks to more than 100 times"),
+        (body_of("e1", x=[[]] * 100_000), "identity", "is JSON of too many values"),
+        (b'{"x": ' + b"[" * 300 + b"]" * 300 + b"}", "identity", "is JSON nested too deeply"),
         (gzip.compress(b"{}")[:-9], "gzip", "cut off"),
         (b"{}", "gzip", "says gzip and is not"),
         (b"{}", "br", "compressed with 'br'"),
     ],
-    ids=["bomb", "cut", "plain", "brotli"],
+    ids=["bomb", "ratio", "values", "depth", "cut", "plain", "brotli"],
 )
-async def test_a_body_that_cannot_be_unpacked_is_a_dead_letter(
+async def test_a_body_that_cannot_be_read_is_a_dead_letter(
     bench: Bench, body: bytes, encoding: str, reason: str
 ) -> None:
-    """A bomb is not unpacked beyond the limit; nothing is lost either way."""
+    """It says why; a bomb is not unpacked beyond the limit, and nothing is lost either way."""
     delivery = await bench.accept(delivery_of(body, content_encoding=encoding))
     async with bench.working({"*": [make_handler("a")]}):
         await bench.closed(delivery)

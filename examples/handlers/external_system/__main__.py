@@ -13,8 +13,10 @@ from examples.handlers.external_system import request
 from examples.handlers.external_system.target import Target, TargetRefused
 from examples.handlers.external_system.target import load as load_target
 from receiver import events
+from receiver.content import Unreadable
 from receiver.settings import ReceiverSettings, SettingsError, load
-from worker.event import Unreadable, parse
+from receiver.visible import to_json, visible
+from worker.event import parse
 from worker.routes import name_of
 
 app = typer.Typer(help="The external system: see what would be sent.", no_args_is_help=True)
@@ -54,7 +56,7 @@ def preview(
         _stop(f"{sample}: {error}")
     requests = _requests(prepared, chosen, settings.external_url)
     if as_json:
-        typer.echo(json.dumps(requests, ensure_ascii=False, indent=2))
+        typer.echo(to_json(requests))
         return
     typer.echo("\n\n".join(map(_shown, requests)))
 
@@ -92,13 +94,14 @@ def _requests(prepared: request.Prepared, target: Target, url: str) -> list[dict
 
 def _shown(found: dict[str, Any]) -> str:
     lines = [f"{found['method']} {found['url']}", *(f"{name}: {value}" for name, value in found["headers"].items())]
+    lines = [visible(line, 5000) for line in lines]
     if "body" in found:
-        lines += ["", json.dumps(found["body"], ensure_ascii=False, indent=2)]
+        lines += ["", to_json(found["body"])]
     return "\n".join(lines)
 
 
 def _stop(line: str) -> NoReturn:
-    typer.echo(line, err=True)
+    typer.echo(visible(line, 1000), err=True)
     raise typer.Exit(2)
 
 
