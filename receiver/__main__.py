@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import os
 import signal
 import socket
@@ -21,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from receiver import events, logs, settings
+from receiver import content, events, logs, settings
 from receiver.app import PATH, create_app
 from receiver.connection import connect
-from receiver.delivery import Sources
 from receiver.doctor import Finding, examine
 from receiver.port.protocol import GuardedProtocol
 from receiver.settings import ReceiverSettings, SettingsError
+from receiver.visible import to_json, visible
 
 app = typer.Typer(
     help="Receives Glartek's webhooks: answers 200 once a delivery is safely stored.", add_completion=False
@@ -89,25 +88,33 @@ def explain(
     header: Annotated[list[str] | None, typer.Option(help="A header, 'name: value'; repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the kit makes of a body: its event type and every idempotency key it could have."""
+    """Show what the kit makes of a body: type, subject, every idempotency key. Exit code 1 when it is no event."""
     try:
         body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}; expected a readable file, or - for standard input") from None
-    pairs = [line.partition(":") for line in header or []]
-    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    report = _explain(settings.load(ReceiverSettings, **_UNUSED).sources(), headers, body)
+    report = _explain(settings.load(ReceiverSettings, **_UNUSED), dict(map(_header, header or [])), body)
     if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
-        return
+        typer.echo(to_json(report))
+    else:
+        _print_explanation(report)
+    if report["unreadable"]:
+        raise typer.Exit(1)
+
+
+def _print_explanation(report: dict[str, Any]) -> None:
     table = Table("idempotency source", "key", title=f"delivery {report['delivery']}")
     for source, key in report["keys"].items():
-        table.add_row(Text(f"{source} ◀ used" if source == report["source"] else source), Text(key or "—"))
-    console = Console()
+        used = f"{source} ◀ used" if source == report["source"] else source
+        table.add_row(Text(visible(used)), Text(visible(key or "—")))
+    console = Console(markup=False, emoji=False, highlight=False)
     console.print(table)
+    if report["unreadable"]:
+        console.print(f"event    none: {report['unreadable']}", soft_wrap=True)
+        return
     known = "one of Glartek's eleven" if report["known"] else "not a type we know: it goes to the handlers of '*'"
-    console.print(f"type     {report['type'] or '(none found)'}: {known}", markup=False)
-    console.print(f"subject  {report['subject'] or '(none found)'}", markup=False)
+    console.print(f"type     {visible(report['type']) or '(none found)'}: {known}")
+    console.print(f"subject  {visible(report['subject']) or '(none found)'}")
 
 
 @app.command()
@@ -116,13 +123,14 @@ def doctor(as_json: AsJson = False) -> None:
     config = settings.load(ReceiverSettings)
     findings = asyncio.run(_examine(config))
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        typer.echo(to_json([asdict(finding) for finding in findings]))
     else:
         colours = {"ok": "green", "warning": "yellow", "unsafe": "red"}
         console = Console(soft_wrap=True, highlight=False)
         for finding in findings:
             console.print(f"{finding.level:<8}", style=colours[finding.level], end="")
-            console.print(f" {finding.check}: {finding.seen}{'; ' * bool(finding.mend)}{finding.mend}", markup=False)
+            said = f"{finding.check}: {finding.seen}{'; ' * bool(finding.mend)}{finding.mend}"
+            console.print(f" {visible(said, 2000)}", markup=False)
     if any(finding.level == "unsafe" for finding in findings):
         raise typer.Exit(1)
 
@@ -138,7 +146,8 @@ async def _examine(config: ReceiverSettings) -> list[Finding]:
 _UNUSED: dict[str, Any] = {"redis_url": "redis://unused", "webhook_token": ("not-needed-to-explain-0123456789",)}
 
 
-def _explain(sources: Sources, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+def _explain(config: ReceiverSettings, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    sources = config.sources()
     delivery = sources.delivery(headers, body, time.time_ns() // 1000)
     return {
         "delivery": delivery.id,
@@ -149,7 +158,26 @@ def _explain(sources: Sources, headers: dict[str, str], body: bytes) -> dict[str
         "known": delivery.event_type in events.BY_NAME,
         "subject": delivery.subject,
         "bytes": len(body),
+        "unreadable": _unreadable(headers, body, config.max_body_bytes),
     }
+
+
+def _unreadable(headers: dict[str, str], body: bytes, limit: int) -> str | None:
+    """Why this body is no event, in the words of the dead letter that it would become; None when it is one."""
+    if len(body) > limit:
+        return f"the body is larger than MAX_BODY_BYTES ({limit}): the receiver answers 413"
+    try:
+        content.read(headers, body, limit)
+    except content.Unreadable as error:
+        return str(error)
+    return None
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon or not name.strip():
+        raise SettingsError(f"--header: expected 'name: value', got {line!r}")
+    return name.strip().lower(), value.strip()
 
 
 def _listen(host: str, port: int) -> socket.socket:

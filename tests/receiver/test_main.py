@@ -1,5 +1,6 @@
 """The command: it starts with one line, ends in time, and says in one line what is wrong."""
 
+import gzip
 import json
 import signal
 import socket
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.content import Unreadable, read
 from tests.conftest import TOKEN, Process, Server, Start
 from tests.receiver.conftest import StartReceiver, event, request
 
@@ -131,6 +133,43 @@ def test_explain_prints_what_it_found_as_it_is(start: Start, tmp_path: Path) -> 
     said = "\n".join(lines(start("-m", "receiver", "explain", "body.json"), 0))
     assert "[/]" in said
     assert "[/red]" in said
+
+
+@pytest.mark.parametrize(
+    ("body", "header"),
+    [(b"hello", "User-Agent: x"), (b"{}", "Content-Encoding: gzip"), (b'{"a":' + b"[" * 300, "User-Agent: x")],
+    ids=["text", "gzip", "depth"],
+)
+def test_explain_says_why_a_body_is_no_event(start: Start, tmp_path: Path, body: bytes, header: str) -> None:
+    """In the words of the dead letter that it would become, and with exit code 1."""
+    (tmp_path / "body").write_bytes(body)
+    text, as_json = (start("-m", "receiver", "explain", "body", "--header", header, *more) for more in ([], ["--json"]))
+    with pytest.raises(Unreadable) as reason:
+        read(dict([header.lower().split(": ")]), body, 1024 * 1024)
+    assert f"event    none: {reason.value}" in lines(text, 1)
+    assert json.loads("\n".join(lines(as_json, 1)))["unreadable"] == str(reason.value)
+
+
+def test_explain_says_what_the_receiver_would_refuse(start: Start, tmp_path: Path) -> None:
+    """A body over the limit never gets as far as the worker."""
+    (tmp_path / "body").write_bytes(b"{}" + b" " * 1024 * 1024)
+    said = lines(start("-m", "receiver", "explain", "body"), 1)
+    assert said[-1] == "event    none: the body is larger than MAX_BODY_BYTES (1048576): the receiver answers 413"
+
+
+def test_explain_unpacks_what_says_that_it_is_packed(start: Start, tmp_path: Path) -> None:
+    """With the header that it came with, a packed body shows the key and type that it would be stored with."""
+    (tmp_path / "body").write_bytes(gzip.compress(event("e1")))
+    process = start("-m", "receiver", "explain", "body", "--header", "Content-Encoding: gzip", "--json")
+    report = json.loads("\n".join(lines(process, 0)))
+    assert (report["key"], report["type"], report["unreadable"]) == ("e1", "action.created", None)
+
+
+def test_a_header_that_is_none_is_a_line(start: Start, tmp_path: Path) -> None:
+    """A mistyped --header is not taken for one without a value."""
+    (tmp_path / "body").write_bytes(b"{}")
+    [line] = lines(start("-m", "receiver", "explain", "body", "--header", "gzip"))
+    assert line == "--header: expected 'name: value', got 'gzip'"
 
 
 def test_explain_without_a_file_is_a_line(start: Start) -> None:
