@@ -62,7 +62,8 @@ def of_event(event: Event, key: str, received_at: datetime, mask: Iterable[str] 
     The payload is the text exactly as received, unless something in it is masked.
     """
     payload = masked(event.payload, mask)
-    kind = event.subject.kind if event.subject else None
+    _, subject_id = events.subject_of(payload, event.type)
+    actor = events.first_text(payload, ("actor.id", "actor.name", "actor"))
     text = event.raw if payload == event.payload else _text(json.dumps(payload, ensure_ascii=False))
     return Record(
         event_key=_text(key),
@@ -70,9 +71,9 @@ def of_event(event: Event, key: str, received_at: datetime, mask: Iterable[str] 
         event_type=_text(event.type),
         occurred_at=event.occurred_at.isoformat() if event.occurred_at else None,
         received_at=stamp(received_at),
-        actor=_text(events.first_text(payload, ("actor.id", "actor.name", "actor"))),
-        subject_type=kind,
-        subject_id=_text(events.first_text(events.subject_fields(payload, kind), ("id",))) if kind else None,
+        actor=_text(events.identifier(actor) if actor else None),
+        subject_type=event.subject.kind if event.subject else None,
+        subject_id=_text(subject_id),
         payload=text,
         payload_sha256=sha256(text),
     )

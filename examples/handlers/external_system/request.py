@@ -11,6 +11,8 @@ from examples.handlers.external_system.target import FieldRule, Fields, Target, 
 from receiver import events
 from worker import Event
 
+_LONGEST_IN_URL = 500  # characters of one value
+
 
 class Unmappable(Exception):
     """The event lacks what the target requires; the message names the path, never a value."""
@@ -89,7 +91,10 @@ def _required_text(path: str, document: dict[str, Any]) -> str:
     value = at(document, path)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip(". "):
         raise Unmappable(f"the event has nothing at {path}, which the target's URL needs")
-    return str(value).encode("utf-8", "replace").decode()
+    text = str(value)
+    if len(text) > _LONGEST_IN_URL:
+        raise Unmappable(f"the event's {path} is too long for the target's URL: more than {_LONGEST_IN_URL} characters")
+    return text.encode("utf-8", "replace").decode()
 
 
 def _body(fields: Fields, document: Any, root: Any) -> dict[str, Any]:

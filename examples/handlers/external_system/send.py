@@ -129,7 +129,7 @@ class Sender:
             raise Changed
         if _transient(status):
             raise _for_now(response, f"the external system answered {status}")
-        answer = " ".join(self.authorizer.hidden(response.text).split())[:_ANSWER]
+        answer = " ".join(self.authorizer.hidden(response.text)[: 4 * _ANSWER].split())[:_ANSWER]
         raise GiveUp(f"the external system refused the update with {status}: {answer}")
 
 

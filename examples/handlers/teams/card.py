@@ -185,10 +185,11 @@ def _facts(rows: Rows) -> Iterable[Card]:
 
 def _description(text: str, length: int) -> list[Card]:
     """All of it; where that is a wall of text, its beginning, and all of it hidden."""
-    if min(len(text), length) <= _GLANCE:
-        return _paragraphs(text, length)
-    [beginning], [whole] = _paragraphs(text, _GLANCE), _paragraphs(text, length)
-    return [{**beginning, "id": "beginning"}, {**whole, "id": "whole", "isVisible": False}]
+    whole = _paragraphs(text, length)
+    if not whole or min(len(text), length) <= _GLANCE:
+        return whole
+    beginning = _paragraphs(text, _GLANCE)
+    return [{**beginning[0], "id": "beginning"}, {**whole[0], "id": "whole", "isVisible": False}]
 
 
 def _paragraphs(text: str, length: int) -> list[Card]:

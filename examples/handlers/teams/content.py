@@ -17,6 +17,7 @@ from worker.event import Attachment
 
 MAX_FACTS = 6
 _VALUE, _URL = 160, 1000  # characters
+_ASSIGNEES = 5  # shown
 
 Rows = list[tuple[str, str | None]]
 
@@ -104,12 +105,12 @@ def _work_order_rows(event: Event, work_order: WorkOrder, words: Words) -> Rows:
         "work_order.deleted": [("status", _text(work_order.status))],
         "work_order.assigned": [("due", _when(work_order.due_date))],
     }
-    names = [_name(assignee) for assignee in work_order.assignees or ()]
+    names = [_name(assignee) for assignee in (work_order.assignees or ())[:_ASSIGNEES]]
     return _labelled(
         words,
         [
             *first.get(event.type, [("status", _text(work_order.status))]),
-            ("assignees", ", ".join(name for name in names[:5] if name) or None),
+            ("assignees", ", ".join(name for name in names if name) or None),
             ("by", _actor(event)),
             ("site", _name(work_order.site)),
             ("element", _name(work_order.element)),
@@ -132,7 +133,7 @@ def _photo(action: Action) -> str | None:
 def _is_image(attachment: Attachment) -> bool:
     """What it says it is; where it says nothing, what it is called."""
     name = attachment.name or (attachment.url or "").partition("?")[0].rpartition("/")[2]
-    kind = attachment.content_type or guess_type(name)[0] or ""
+    kind = attachment.content_type or guess_type(name[-_URL:])[0] or ""
     return kind.startswith("image/")
 
 

@@ -126,4 +126,7 @@ _PRIORITY_NAMES = {
 
 def priority_name(text: str) -> str | None:
     """`high` for `High`, `ALTA` or `alta`; None for a priority that the kit has no word for."""
-    return _PRIORITY_NAMES.get(normalised(text))
+    return _PRIORITY_NAMES.get(normalised(text)) if len(text) <= _LONGEST_PRIORITY else None
+
+
+_LONGEST_PRIORITY = 40  # characters, punctuation and all

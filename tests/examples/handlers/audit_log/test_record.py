@@ -54,6 +54,15 @@ def test_a_payload_without_anything_to_mask_is_kept_as_received(sample: Callable
     assert of_event(event, "k", RECEIVED, ["no.such.path"]).payload == event.raw
 
 
+def test_what_a_row_is_found_by_is_short(event_of: Callable[[Any], Event]) -> None:
+    """Columns with an index take a few thousand bytes at most; the payload has all of an id, however long."""
+    long = "é" * 300_000
+    event = event_of({"type": "action.created", "id": long, "actor": {"name": long}, "action": {"id": long}})
+    record = of_event(event, "k", RECEIVED, ["nothing"])
+    assert all(len(text or "") <= 180 for text in (record.event_id, record.actor, record.subject_id))
+    assert record.payload == event.raw
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

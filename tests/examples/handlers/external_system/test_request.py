@@ -107,6 +107,13 @@ def test_a_url_that_cannot_be_filled_is_refused(sample: Callable[..., Event], wr
         request.build(event, parsed, "k")
 
 
+def test_a_value_that_is_too_long_for_a_url_is_refused(sample: Callable[..., Event]) -> None:
+    """A megabyte is no id: said so at once, instead of a request that fails on every try."""
+    event = sample("work_order.completed", id="9" * 500_000)
+    with pytest.raises(request.Unmappable, match=r"work_order\.id is too long for the target's URL: more than 500"):
+        request.build(event, target.parse(HEAD + 'x = "event.id"', "t"), "k")
+
+
 def test_an_event_about_something_else_is_refused(sample: Callable[..., Event]) -> None:
     """An Action has no Work Order's data to send."""
     with pytest.raises(request.Unmappable, match="names no Work Order"):

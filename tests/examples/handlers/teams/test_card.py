@@ -250,6 +250,14 @@ def test_a_long_description_is_cut_with_an_ellipsis(sample: Callable[..., Event]
     assert json.dumps(message, ensure_ascii=False).count("…") >= 1
 
 
+@pytest.mark.parametrize("text", [" " * 1000, "\n" * 1000, "\x9b" * 1000, "\u202e\n" * 1000])
+def test_a_long_description_of_nothing_is_left_out(sample: Callable[..., Event], check: Check, text: str) -> None:
+    """White space and characters that are taken away make no empty paragraph, and no failure."""
+    content = _content(card.build(sample(description=text, attachments=[]), LOOK))
+    check(content)
+    assert [element["type"] for element in content["body"]] == ["Container", "FactSet"]
+
+
 def test_a_wall_of_text_is_a_click_away(sample: Callable[..., Event], check: Check) -> None:
     """A long description shows its beginning, and a button that puts the whole in its place."""
     text = "Óleo no chão. " * 100
