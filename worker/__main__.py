@@ -1,7 +1,6 @@
 """`python -m worker [run]`, `show`, `replay`, `dead list|show|replay|drop`."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -13,15 +12,20 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from receiver import logs, settings
+from receiver import content, logs, settings
 from receiver.connection import TROUBLE, connect
+from receiver.delivery import Delivery
+from receiver.events import storable
 from receiver.keys import Keys
 from receiver.settings import ReceiverSettings, Settings, SettingsError, duration
+from receiver.visible import to_json, visible, visible_lines
 from worker import app as worker_app
 from worker import routes
 from worker.dead_letters import DeadLetter, Desk, Filter, find
 
 T = TypeVar("T")
+PAYLOAD = 4000
+"""Characters of a payload that `dead show` prints."""
 app = typer.Typer(help="Runs the handlers, and shows and replays what they did.", add_completion=False)
 dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
 app.add_typer(dead, name="dead")
@@ -59,17 +63,17 @@ def show(
     """Tell a delivery's whole story."""
     story = _with_desk(lambda desk: _found(desk, delivery))
     if as_json:
-        typer.echo(json.dumps(story, ensure_ascii=False, indent=2))
+        typer.echo(to_json(story))
         return
-    console = Console()
+    console = Console(emoji=False)
     for name in ("delivery", "key", "source", "type", "sha256", "first_seen", "duplicates", "conflicts"):
-        console.print(f"{name:<12} {story[name]}", markup=False, highlight=False)
+        console.print(f"{name:<12} {visible(str(story[name]))}", markup=False, highlight=False)
     kept = "kept for replay" if story["payload_kept"] else "waits with its work" if story["open"] else "not kept"
     console.print(f"{'payload':<12} {kept}", markup=False)
     table = Table("handler", "state", "attempts", "at", "last failure")
     for handler, told in story["handlers"].items():
         failure = told["failures"][-1]["error"] if told["failures"] else ""
-        table.add_row(*map(Text, (handler, told["state"], str(told["attempts"]), told["at"], failure)))
+        table.add_row(*_cells(handler, told["state"], told["attempts"], told["at"], failure))
     console.print(table)
 
 
@@ -95,10 +99,10 @@ def replay(
 
     results = _with_desk(act)
     if as_json:
-        typer.echo(json.dumps(results, indent=2))
+        typer.echo(to_json(results))
     else:
         for name, result in results.items():
-            typer.echo(f"{name}: {result}")
+            typer.echo(f"{visible(name)}: {result}")
     if not any(result == "replayed" for result in results.values()):
         raise typer.Exit(1)
 
@@ -116,30 +120,56 @@ def dead_list(
     which = _filter(handler, type_, kind, reason, older_than)
     letters = _with_desk(lambda desk: _matching(desk, which))
     if as_json:
-        typer.echo(json.dumps([letter.summary() for letter in letters], ensure_ascii=False, indent=2))
+        typer.echo(to_json([letter.summary() for letter in letters]))
         return
     table = Table("id", "kind", "handler", "type", "tries", "at", "reason")
     for letter in letters:
         row = letter.summary()
-        table.add_row(*(Text(str(row[name])) for name in ("id", "kind", "handler", "type", "tries", "at", "reason")))
+        table.add_row(*_cells(*(row[name] for name in ("id", "kind", "handler", "type", "tries", "at", "reason"))))
     Console().print(table if letters else "no dead letters")
 
 
 @dead.command("show")
-def dead_show(dead_letter: Annotated[str, typer.Argument(help="Its id.")], as_json: AsJson = False) -> None:
+def dead_show(
+    dead_letter: Annotated[str, typer.Argument(help="Its id.")],
+    as_json: AsJson = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Write the payload as it was received, byte for byte.")] = False,
+) -> None:
     """Show one dead letter with its payload."""
+    if raw and sys.stdout.isatty():
+        raise SettingsError("--raw: expected a file or a pipe: what was received may hold codes that a terminal obeys")
 
     async def look(desk: Desk) -> DeadLetter:
         return (await _chosen(desk, _Choice([dead_letter], Filter(), every=False)))[0]
 
     letter = _with_desk(look)
-    body = letter.body()
-    report = letter.summary() | {"payload": None if body is None else body.decode("utf-8", "backslashreplace")}
-    if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
-        return
-    for name, value in report.items():
-        Console().print(f"{name:<10} {value}", markup=False, highlight=False, soft_wrap=True)
+    delivery = letter.received()
+    if raw:
+        if delivery is None:
+            raise SettingsError(f"{dead_letter}: holds no delivery, so there is no payload")
+        sys.stdout.buffer.write(delivery.body)
+    elif as_json:
+        typer.echo(to_json(letter.summary() | {"payload": None if delivery is None else _text(delivery)}))
+    else:
+        _print_letter(letter, "none: this is no delivery of the kit" if delivery is None else _text(delivery))
+
+
+def _text(delivery: Delivery) -> str:
+    """The payload once unpacked, and the body as it was received where that is no event."""
+    try:
+        _, text = content.read(delivery.headers, delivery.body, settings.load(Settings).max_body_bytes)
+    except content.Unreadable:
+        text = delivery.body
+    return text.decode("utf-8", "backslashreplace")
+
+
+def _print_letter(letter: DeadLetter, payload: str) -> None:
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    for name, value in letter.summary().items():
+        console.print(f"{name:<10} {visible(str(value))}")
+    console.print(f"{'payload':<10} " + visible_lines(payload, PAYLOAD).replace("\n", f"\n{'':<10} "))
+    if len(payload) > PAYLOAD:
+        typer.echo(f"the payload is cut: {PAYLOAD} of {len(payload)} characters; --json or --raw for all", err=True)
 
 
 @dead.command("replay")
@@ -201,7 +231,12 @@ def _in_bulk(
         return sum([await act(desk, letter) for letter in bar])
 
     count = _with_desk(all_of_them)
-    typer.echo(json.dumps({done: count, "chosen": len(letters)}) if as_json else f"{done} {count} of {len(letters)}")
+    typer.echo(to_json({done: count, "chosen": len(letters)}) if as_json else f"{done} {count} of {len(letters)}")
+
+
+def _cells(*values: object) -> list[Text]:
+    """Texts for a row of a table."""
+    return [Text(visible(str(value))) for value in values]
 
 
 async def _chosen(desk: Desk, choice: _Choice) -> list[DeadLetter]:
@@ -209,7 +244,7 @@ async def _chosen(desk: Desk, choice: _Choice) -> list[DeadLetter]:
         if not choice.every and choice.which == Filter():
             raise SettingsError("expected ids of dead letters, a filter such as --handler, or --all")
         return await _matching(desk, choice.which)
-    letters = [(dead_id, await desk.letter(dead_id)) for dead_id in choice.ids]
+    letters = [(dead_id, await desk.letter(storable(dead_id))) for dead_id in choice.ids]
     unknown = [dead_id for dead_id, letter in letters if letter is None]
     if unknown:
         advice = "no such dead letter; `python -m worker dead list` shows them"
@@ -223,7 +258,7 @@ async def _matching(desk: Desk, which: Filter) -> list[DeadLetter]:
 
 async def _found(desk: Desk, name: str) -> dict[str, Any]:
     sources = settings.load(ReceiverSettings, webhook_token=("not-needed-to-look-0123456789",)).sources()
-    story = await find(desk, sources, name)
+    story = await find(desk, sources, storable(name))
     if story is None:
         raise SettingsError(f"{name}: no such delivery is remembered; expected a delivery's id or an event id")
     return story

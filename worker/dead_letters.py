@@ -50,12 +50,17 @@ class DeadLetter:
             "at": self.at.isoformat(timespec="milliseconds"),
         }
 
-    def body(self) -> bytes | None:
-        """The body as it was received; None when the job is not one of the kit's."""
+    def received(self) -> Delivery | None:
+        """The delivery that is kept; None when the job is not one of the kit's."""
         try:
-            return Delivery.from_job(unpack(self.job)["a"][0]).body
+            return Delivery.from_job(unpack(self.job)["a"][0])
         except (ValueError, TypeError, LookupError):
             return None
+
+    def body(self) -> bytes | None:
+        """The body as it was received; None when the job is not one of the kit's."""
+        delivery = self.received()
+        return delivery.body if delivery else None
 
 
 @dataclass(frozen=True, slots=True)

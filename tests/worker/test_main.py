@@ -2,19 +2,15 @@
 
 import asyncio
 import json
-import os
-import pty
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Process, Server, Start
+from tests.conftest import Process, Server, Start
+from tests.terminal import Terminal
 from tests.worker.conftest import KEYS, Bench, make_handler, until
 from worker import GiveUp
 
@@ -130,38 +126,12 @@ async def test_the_log_has_a_line_for_each_delivery_and_nothing_secret(run: Run,
         assert secret not in process.output
 
 
-class Terminal:
-    """A command of the kit on a terminal."""
-
-    def __init__(self, *arguments: str, **env: str) -> None:
-        self._terminal, theirs = pty.openpty()
-        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"} | env
-        command = [sys.executable, "-m", "worker", *arguments]
-        self._process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-        self.output = ""
-
-    def type_at(self, question: str, answer: str) -> None:
-        while question not in self.output:
-            self.output += os.read(self._terminal, 65536).decode()
-        os.write(self._terminal, answer.encode())
-
-    def end(self) -> str:
-        """All that it wrote; it ends by itself with exit code 0."""
-        with suppress(OSError):  # what Linux says at a terminal's end
-            while said := os.read(self._terminal, 65536):
-                self.output += said.decode()
-        os.close(self._terminal)
-        assert self._process.wait(20) == 0, self.output
-        return self.output
-
-
 async def test_commands_are_pretty_on_a_terminal_and_plain_in_a_pipe(run: Run, bench: Bench) -> None:
     """`show` and `dead list` draw and colour only where someone looks; --json is the same everywhere."""
     delivery = await bench.send("e1", title="[red]")
     async with bench.working({"*": [make_handler("act", _give_up), make_handler("fine")]}):
         await bench.closed(delivery)
-    terminals = [Terminal(*command, REDIS_URL=bench.url) for command in (("show", "e1"), ("dead", "list"))]
+    terminals = [Terminal("worker", *command, REDIS_URL=bench.url) for command in (("show", "e1"), ("dead", "list"))]
     pipes = [run("show", "e1"), run("show", "e1", "--json")]
     for terminal in terminals:
         said = await asyncio.to_thread(terminal.end)
@@ -178,7 +148,7 @@ async def test_a_bulk_replay_asks_and_shows_how_far_it_is_on_a_terminal(bench: B
     deliveries = [await bench.send(f"e{number}") for number in range(3)]
     async with bench.working({"*": [make_handler("act", _give_up)]}):
         await bench.closed(*deliveries)
-    terminal = Terminal("dead", "replay", "--all", REDIS_URL=bench.url)
+    terminal = Terminal("worker", "dead", "replay", "--all", REDIS_URL=bench.url)
     await asyncio.to_thread(terminal.type_at, "replay 3 dead letters? [y/N]: ", "y\n")
     said = await asyncio.to_thread(terminal.end)
     assert "100%" in said

@@ -24,6 +24,7 @@ from examples.handlers.audit_log.schema import TABLE
 from examples.handlers.audit_log.verify import LogRow, Report, verify
 from receiver import events
 from receiver.settings import SettingsError, load
+from receiver.visible import to_json, visible
 
 app = typer.Typer(help="The audit log: verify it, export it, or note its head.", no_args_is_help=True)
 _TEXTS = tuple(column.name for column in TABLE.columns if column.name != "seq")
@@ -80,9 +81,9 @@ def head_command(*, as_json: Json = False) -> None:
     with _opened() as engine:
         last = database.head(engine)
     if as_json:
-        typer.echo(json.dumps({"seq": last.seq if last else 0, "hash": last.hash if last else None}))
+        typer.echo(to_json({"seq": last.seq if last else 0, "hash": last.hash if last else None}, indent=None))
     else:
-        typer.echo(str(last or "the log is empty"))
+        typer.echo(visible(str(last or "the log is empty")))
 
 
 @app.command("export")
@@ -113,12 +114,13 @@ def export_command(
             if written % 1000 == 0:
                 done(written)
     if to is not None:
-        typer.echo(json.dumps({"rows": written, "file": str(to)}) if as_json else f"{written} rows written to {to}")
+        summary = {"rows": written, "file": str(to)}
+        typer.echo(to_json(summary, indent=None) if as_json else f"{written} rows written to {visible(str(to))}")
 
 
 def _line(row: LogRow) -> bytes:
     """The row as `verify --file` reads it; what only tampering can put there (a blob, bytes that are no text) too."""
-    return json.dumps(dict(row), ensure_ascii=False, default=repr).encode("utf-8", "backslashreplace") + b"\n"
+    return to_json(dict(row), indent=None).encode() + b"\n"
 
 
 @contextmanager
@@ -179,18 +181,18 @@ def _print_report(report: Report, *, as_json: bool) -> None:
             "problem_count": report.problem_count,
             "problems": [{"seq": problem.seq, "what": problem.what} for problem in report.problems],
         }
-        typer.echo(json.dumps(found))
+        typer.echo(to_json(found, indent=None))
         return
     for problem in report.problems:
-        typer.echo(problem.what)
+        typer.echo(visible(problem.what))
     if report.problem_count > len(report.problems):
         typer.echo(f"and {report.problem_count - len(report.problems)} more")
     state = "intact" if report.intact else "NOT intact"
-    typer.echo(f"{state}: {report.rows} rows, head {report.head or 'none, the log is empty'}")
+    typer.echo(f"{state}: {report.rows} rows, head {visible(str(report.head or 'none, the log is empty'))}")
 
 
 def _stop(line: str) -> NoReturn:
-    _errors.print(line, style="red")
+    _errors.print(visible(line, 1000), style="red")
     raise typer.Exit(2)
 
 
