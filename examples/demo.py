@@ -36,6 +36,7 @@ from receiver.connection import ServerError, connect
 from receiver.delivery import Sources
 from receiver.keys import Keys
 from receiver.settings import ReceiverSettings, SettingsError
+from receiver.visible import to_json
 from worker.dead_letters import Desk
 from worker.outcomes import PARSE
 from worker.routes import RouteTable, name_of
@@ -181,7 +182,7 @@ def report(table: list[Row], wrong: list[str], seconds: float, *, as_json: bool)
     """One line for each event; what did not hold after it."""
     if as_json:
         lines = [row.as_dict() for row in table]
-        typer.echo(json.dumps({"events": lines, "problems": wrong, "seconds": round(seconds, 1)}, indent=2))
+        typer.echo(to_json({"events": lines, "problems": wrong, "seconds": round(seconds, 1)}))
         return
     shown = Table("event", "first", "again", *HANDLERS, "POST to done", box=None, header_style="bold")
     for row in table:

@@ -86,7 +86,7 @@ def ordered(handler: Handler) -> Handler:
 
     In the order of acceptance, across all workers; one that fails and is tried again holds back its own subject only,
     until it is done or a dead letter. A replay runs at once. The subject is what the receiver could read: an event
-    without an id of its subject, or with a compressed body, is not held back.
+    without an id of its subject is not held back.
     """
 
     @wraps(handler)

@@ -26,6 +26,7 @@ from examples.handlers.teams.content import Look
 from examples.handlers.teams.words import LANGUAGES
 from receiver import events
 from receiver.settings import Settings, load
+from receiver.visible import to_json, visible
 from worker.event import parse
 
 MODULES = Path(os.environ.get("CARD_RENDERER", ".renderer")) / "node_modules"
@@ -209,7 +210,7 @@ def main(
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     files = [str(file) for _, _, file in wanted]
-    typer.echo(json.dumps(files) if as_json else "\n".join(files))
+    typer.echo(to_json(files, indent=None) if as_json else "\n".join(map(visible, files)))
 
 
 if __name__ == "__main__":
