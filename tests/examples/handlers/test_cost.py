@@ -65,6 +65,7 @@ def cost(handler: str, event: Event) -> int:
         with suppress(request.Unmappable):
             HANDLERS[handler](event)
 
+    handle()  # what is done once in a process is not counted
     return work(handle)
 
 
@@ -76,7 +77,7 @@ def test_a_text_of_any_length_costs_the_same(
 ) -> None:
     """In every field at once, ten times as long a text is no more work: it is cut before it is cleaned."""
     long, longer = (event_of(payload(text * (size // len(text)), event_type)) for size in (40_000, 400_000))
-    assert cost(handler, longer) <= min(1.01 * cost(handler, long), 500_000)
+    assert cost(handler, longer) <= min(cost(handler, long) + 1000, 500_000)  # and what the collector may run
 
 
 @pytest.mark.parametrize("text", TEXTS)
