@@ -43,19 +43,33 @@ class View(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _name(cls, fields: Any) -> Any:
-        """A field may be called anything; pydantic wants names that have a UTF-8 form."""
+    def _affordable(cls, fields: Any) -> Any:
+        """Cut what is long, and give names the UTF-8 form that pydantic wants."""
         if not isinstance(fields, dict):
             return fields
-        return {events.storable(name): value for name, value in fields.items()}
+        return {
+            name if name.isascii() else events.storable(name): _cut(value) if type(value) in _LONG else value
+            for name, value in fields.items()
+        }
 
     @field_validator("*", mode="wrap")
     @classmethod
     def _tolerate(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
-            return handler(_affordable(value))
+            return handler(value)
         except ValidationError:
             return None
+
+
+_LONG = {str, list}
+
+
+def _cut(value: Any) -> Any:
+    """A text or list as a view holds it: no longer than any handler can afford, and with a UTF-8 form."""
+    if isinstance(value, list):
+        return [_cut(item) if isinstance(item, str) else item for item in value[:LONGEST_LIST]]
+    text = value if len(value) <= LONGEST_TEXT else value[: LONGEST_TEXT - 1] + "…"
+    return text if text.isascii() else events.storable(text)
 
 
 class Ref(View):
@@ -199,15 +213,6 @@ def parse(body: bytes, settings: Settings, headers: Mapping[str, str] | None = N
         payload=payload,
         raw=text.decode(),
     )
-
-
-def _affordable(value: Any) -> Any:
-    """A field of a view: texts that have a UTF-8 form and are not too long, lists that are not too long."""
-    if isinstance(value, str):
-        return events.storable(value if len(value) <= LONGEST_TEXT else value[: LONGEST_TEXT - 1] + "…")
-    if isinstance(value, list):
-        return [_affordable(item) if isinstance(item, str) else item for item in value[:LONGEST_LIST]]
-    return value
 
 
 def _time(text: str | None) -> datetime | None:

@@ -154,11 +154,18 @@ def test_a_strange_field_name_does_not_break_the_view(key: str) -> None:
 def test_texts_and_lists_of_a_view_have_a_length() -> None:
     """A handler can walk through whatever a view holds; `payload` and `raw` have all of it."""
     text, labels = "7" * 500_000, ["x" * 30_000] * 3
-    fields = {"title": text, "labels": labels, "assigned_to": {"name": text}, "attachments": [{}] * 40_000}
+    fields = {
+        "title": text,
+        "extra": text,
+        "labels": labels,
+        "assigned_to": {"name": text},
+        "attachments": [{}] * 40_000,
+    }
     read = event({"type": "action.created", "action": fields})
     assert read.action is not None
     assert read.action.title == "7" * (LONGEST_TEXT - 1) + "…"
     assert [len(label) for label in read.action.labels or []] == [LONGEST_TEXT] * 3
+    assert len((read.action.model_extra or {})["extra"]) == LONGEST_TEXT
     assert read.action.assigned_to is not None
     assert len(read.action.assigned_to.name or "") == LONGEST_TEXT
     assert len(read.action.attachments or []) == LONGEST_LIST
