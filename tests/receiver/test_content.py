@@ -1,5 +1,6 @@
 """What a body says: read alike however it is packed and encoded, refused with the true reason, and never costly."""
 
+import base64
 import codecs
 import gzip
 import json
@@ -14,6 +15,7 @@ from arq.connections import ArqRedis
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from receiver import auth
 from receiver.content import DEEPEST, MOST_VALUES, Unreadable, memory_bound, read, size_bound
 from tests.conftest import hash_of
 from tests.receiver.conftest import StartReceiver, request
@@ -361,3 +363,14 @@ async def test_one_event_is_stored_once_however_it_is_packed(start_receiver: Sta
     [record] = await redis.keys(KEYS.delivery("*"))
     fields = await hash_of(redis, record.decode())
     assert (fields["k"], fields["t"], fields["u"]) == (b"e1", b"action.created", b"action:a1")
+
+
+def test_a_signature_is_of_the_bytes_as_they_came(start_receiver: StartReceiver) -> None:
+    """What was packed is verified before it is unpacked: the same event, signed unpacked, is refused."""
+    secret = "whsec_" + base64.b64encode(b"k" * 32).decode()
+    receiver = start_receiver(SIGNING_SECRETS=secret)
+    now, packed = int(time.time()), gzip.compress(PLAIN)
+    for signed, status in ((packed, 200), (PLAIN, 401)):
+        headers = {"webhook_id": "m1", "webhook_timestamp": str(now), "content_encoding": "gzip"}
+        headers["webhook_signature"] = auth.sign(secret, "m1", now, signed)
+        assert receiver.post(packed, **headers).status == status
