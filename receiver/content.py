@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 
 MOST_VALUES = 100_000
-"""Values in one event (texts, numbers, lists, objects), for each MiB of MAX_BODY_BYTES and at least."""
+"""Values (texts, numbers, lists, objects) in one event; more where MAX_BODY_BYTES is over 1 MiB: so many for each."""
 DEEPEST = 200
 """Levels of lists and objects in each other, about as many as pydantic's parser takes."""
 RATIO, FLOOR = 100, 64 * 1024
@@ -33,7 +33,7 @@ class Unreadable(Exception):
 
 
 def read(headers: Mapping[str, str], body: bytes, limit: int) -> tuple[dict[str, Any], bytes]:
-    """The JSON object in a body, and the text that says it: in UTF-8, without a byte order mark.
+    """The JSON object in a body, and the text that it was read from: in UTF-8, without a byte order mark.
 
     `headers` by lower-case name; `limit` is the most bytes that the body may have once unpacked. Raises `Unreadable`
     when it is not the text of a JSON object, or costs more than an event may; nothing else.
