@@ -12,6 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from receiver.visible import visible
+
+_LONGEST = 10_000  # characters of a cell, or of a line that is not all ours
 _STYLES = {"ok": "green", "passed": "green", "delivered": "green", "failed": "bold red", "warning": "yellow"}
 _UNITS = ((3600, "h"), (60, "min"))
 _SECRET_LENGTH = 16  # a path segment this long is a token: reports are shared, so it is never shown whole
@@ -21,18 +24,9 @@ class Refusal(Exception):
     """Wrong usage: its message is one line that says what was expected and what to do. Exit code 2."""
 
 
-def visible(text: str, longest: int = 10_000) -> str:
-    """Text from outside on one line: cut, and with control characters as escapes, so that none reaches a terminal.
-
-    Format characters that turn the direction of writing are made visible, too: they can disguise what a line says.
-    """
-    cut = text if len(text) <= longest else text[: longest - 1] + "…"
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in cut)
-
-
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on a terminal, aligned plain columns elsewhere; on stdout."""
-    cells = [[visible(str(cell)) for cell in row] for row in rows]
+    cells = [[visible(str(cell), _LONGEST) for cell in row] for row in rows]
     if sys.stdout.isatty():
         drawn = Table(*columns, header_style="bold", expand=False)
         for row in cells:
@@ -59,7 +53,7 @@ def verdict(status: str, text: str) -> None:
     if sys.stdout.isatty():
         beside = Table.grid(padding=(0, 1))
         beside.add_column(width=7)
-        beside.add_row(Text(status, style=_STYLES.get(status, "")), Text(visible(text)))
+        beside.add_row(Text(status, style=_STYLES.get(status, "")), Text(visible(text, _LONGEST)))
         Console().print(beside)
     else:
         say(f"{status:8} {text}")

@@ -16,7 +16,7 @@ from rich.text import Text
 from examples.sender.http.arrivals import Arrival
 from examples.sender.http.reply import Reply
 from examples.sender.play.edits import pretty
-from examples.sender.terminal import visible
+from receiver.visible import visible
 
 _KEYS = {
     b"\x1b[A": "k",

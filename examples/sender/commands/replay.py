@@ -17,6 +17,7 @@ from examples.sender.http.reply import Reply
 from examples.sender.payload_map import PayloadMap
 from examples.sender.play.replay import Again, edited, ok
 from examples.sender.play.replay import replay as sent_again
+from receiver.visible import visible
 
 Answers = Sequence[tuple[Recorded, Reply]]
 _SHOWN = 200  # characters of an answer
@@ -96,4 +97,4 @@ def _result(reply: Reply) -> str:
 
 
 def _said(reply: Reply) -> str:
-    return "" if ok(reply) else terminal.visible(reply.body.decode("utf-8", "replace"), _SHOWN)
+    return "" if ok(reply) else visible(reply.body.decode("utf-8", "replace"), _SHOWN)

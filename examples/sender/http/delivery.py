@@ -13,7 +13,7 @@ import httpx2
 
 from examples.sender.http.message import Message
 from examples.sender.http.wire import reason, trusted
-from examples.sender.terminal import visible
+from receiver.visible import visible
 
 STOPPED = "stopped before an answer came; the receiver may have taken it"
 """What came of a request that was open when the sender was told to stop."""
