@@ -20,10 +20,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from receiver import auth, events
 from receiver.delivery import Sources
+from receiver.secret_files import SecretFileError, SecretFiles, is_secret
 from receiver.visible import visible
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -109,11 +110,26 @@ Tokens = Annotated[tuple[Token, ...], NoDecode, BeforeValidator(_comma_separated
 
 
 class EnvSettings(BaseSettings):
-    """What every settings class of the kit is: environment variables and `.env`, never printed, never changed."""
+    """What every settings class of the kit is: environment variables and `.env`, never printed, never changed.
+
+    The value of a secret may be in a file that `NAME_FILE` names; `NAME` itself wins.
+    """
 
     model_config = SettingsConfigDict(
         env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a folder of files: one way is enough
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        files = SecretFiles(settings_cls, env_settings, dotenv_settings)
+        return init_settings, env_settings, dotenv_settings, files
 
 
 class Settings(EnvSettings):
@@ -226,6 +242,8 @@ def load(settings_class: type[S], **overrides: Any) -> S:
     """The settings from the environment, or `SettingsError` with one line for each wrong variable."""
     try:
         return settings_class(**overrides)
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         prefix = settings_class.model_config.get("env_prefix", "")
         lines = (_line(settings_class, prefix, detail) for detail in error.errors(include_url=False))
@@ -242,8 +260,7 @@ def _line(settings_class: type[BaseSettings], prefix: str, detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{variable}: is not set; {meaning or 'it is required'}"
     message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    is_secret = field is None or "Secret" in str(field.annotation)
-    got = "" if is_secret else f", got {str(detail['input'])[:60]!r}"
+    got = "" if is_secret(field) else f", got {str(detail['input'])[:60]!r}"
     expected = message if message.startswith(("expected", "is ")) else f"expected {message}"
     return f"{variable}: {expected}{got}"
 

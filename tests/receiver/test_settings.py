@@ -194,3 +194,41 @@ def test_the_list_of_variables_shows_no_value_of_this_machine() -> None:
     assert listed["DEDUPE_WINDOW"][0] == "7d"
     assert listed["DEDUPE_WINDOW_BODY"][0] == "1h"
     assert all(meaning for _, meaning in listed.values())
+
+
+def test_a_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`NAME_FILE` names a file with the value, whose end of line is not part of it; `NAME` itself wins."""
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}-of-the-file,{TOKEN}-the-old-one\n")
+    monkeypatch.setenv("WEBHOOK_TOKEN_FILE", str(file))
+    assert settings.load(ReceiverSettings).webhook_token[0].get_secret_value() == TOKEN
+    monkeypatch.setenv("WEBHOOK_TOKEN", "")
+    tokens = [token.get_secret_value() for token in settings.load(ReceiverSettings).webhook_token]
+    assert tokens == [f"{TOKEN}-of-the-file", f"{TOKEN}-the-old-one"]
+    Path(".env").write_text(f"REDIS_URL_FILE={tmp_path / 'url'}\n")
+    (tmp_path / "url").write_text("redis://of-the-file:6379/0")
+    monkeypatch.delenv("REDIS_URL")
+    assert settings.load(ReceiverSettings).redis_url.get_secret_value() == "redis://of-the-file:6379/0"
+
+
+def test_a_secret_s_file_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A missing file is named, an empty one is a setting that is not set, a wrong value is told without the value."""
+    monkeypatch.delenv("WEBHOOK_TOKEN")
+    monkeypatch.setenv("WEBHOOK_TOKEN_FILE", str(tmp_path / "none"))
+    [line] = refused()
+    assert line.startswith(f"WEBHOOK_TOKEN_FILE: '{tmp_path}/none' cannot be read (No such file or directory)")
+    (tmp_path / "none").write_text("\n")
+    assert [line.partition(";")[0] for line in refused()] == ["WEBHOOK_TOKEN: is not set"]
+    (tmp_path / "none").write_bytes(b"\xff")
+    assert "it is not UTF-8 text" in refused()[0]
+    (tmp_path / "none").write_text("changeme-0123456789")
+    [line] = refused()
+    assert line.startswith("WEBHOOK_TOKEN: is a placeholder")
+    assert "changeme" not in line
+
+
+def test_only_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A port in a file would be a way nobody needs."""
+    (tmp_path / "port").write_text("9000")
+    monkeypatch.setenv("PORT_FILE", str(tmp_path / "port"))
+    assert settings.load(ReceiverSettings).port == 8000

@@ -1,0 +1,50 @@
+"""`NAME_FILE`: a secret's value in a file, as Docker, Kubernetes and systemd hand credentials over."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """The values of a class's secret settings whose `NAME_FILE` is set, in the environment or in `.env`.
+
+    An end of line behind the value is not part of it, and an empty file is a setting that is not set.
+    """
+
+    def __init__(self, settings_class: type[BaseSettings], *named: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_class)
+        self._named = [source for source in named if isinstance(source, EnvSettingsSource)]
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, _, _ = self.get_field_value(field, name)
+            if value:
+                found[name] = value
+        return found
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The text in the field's file, if it is a secret that has one."""
+        variable = f"{self.config.get('env_prefix', '')}{field_name}_file"
+        path = next((named for source in self._named if (named := source.env_vars.get(variable.lower()))), None)
+        if path is None or not is_secret(field):
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SecretFileError(variable.upper(), path, error) from None
+
+
+class SecretFileError(Exception):
+    """A file that cannot be read: its message is one line that names the variable, and holds nothing of the file."""
+
+    def __init__(self, variable: str, path: str, error: OSError | UnicodeDecodeError) -> None:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        super().__init__(f"{variable}: {path!r} cannot be read ({why}); expected a file that holds the value alone")
+
+
+def is_secret(field: FieldInfo | None) -> bool:
+    """Whether a setting's value must not be shown; one that is not known may be one."""
+    return field is None or "Secret" in str(field.annotation)
