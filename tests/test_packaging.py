@@ -1,36 +1,12 @@
-"""The files around the code: compose, Dockerfile, lock files."""
+"""The files around the code: dependencies and lock files."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-
-
-def test_the_compose_file_follows_the_compose_specification() -> None:
-    """docker-compose.yml is valid by the Compose specification's own JSON schema."""
-    command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
-    answer = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-
-
-def test_the_compose_files_valkey_keeps_what_was_acknowledged() -> None:
-    """Compose's Valkey writes every command to disk before it answers, never evicts, and keeps its data."""
-    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    for promise in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction", "valkey:/data"):
-        assert promise in compose
-
-
-def test_the_dockerfile_copies_what_the_kit_needs_and_nothing_that_is_not_there() -> None:
-    """Every path that the Dockerfile copies exists and is let through by .dockerignore."""
-    copied = re.findall(r"^COPY (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    let_through = re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(copied) == sorted(let_through) == ["examples", "receiver", "requirements.lock", "worker"]
-    assert all((ROOT / path).exists() for path in copied)
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])

@@ -1,0 +1,133 @@
+"""docker-compose.yml: by the Compose specification's schema, and what it promises of each service."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from examples.handlers.audit_log import AuditSettings
+from examples.handlers.external_system import ExternalSettings
+from examples.handlers.teams import TeamsSettings
+from receiver.settings import EnvSettings, ReceiverSettings, Settings
+from tests.conftest import ROOT, Start
+from tests.deploy.valkey import secrets
+from worker.app import WorkerSettings
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def secret_settings(*classes: type[EnvSettings]) -> set[str]:
+    """The variables of these settings that must not be seen."""
+    fields = {name: field for settings in classes for name, field in settings.model_fields.items()}
+    return {
+        name.upper() for name, field in fields.items() if "Secret" in str(field.annotation) or "Token" in str(field)
+    }
+
+
+SHARED = secret_settings(Settings)
+SECRETS = {
+    "receiver": secret_settings(ReceiverSettings),
+    "worker": secret_settings(WorkerSettings, TeamsSettings, AuditSettings, ExternalSettings),
+}
+
+
+def test_it_follows_the_compose_specification() -> None:
+    """By the specification's own JSON schema."""
+    command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
+    answer = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_has_no_more_rights_and_no_more_room_than_it_needs(name: str) -> None:
+    """Its system read-only, no capabilities, no way to gain any, and bounds for memory, processes and logs."""
+    service = SERVICES[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    added = {"caddy": ["NET_BIND_SERVICE"], "backup": ["CHOWN", "DAC_OVERRIDE", "FOWNER"]}
+    assert service.get("cap_add", []) == added.get(name, [])
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["pids_limit"]
+    assert service.get("mem_limit")
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+    assert service.get("healthcheck") or name in {"caddy", "backup", "sink", "sender"}
+
+
+def test_only_the_proxy_is_reached_from_outside() -> None:
+    """Everything else is published on 127.0.0.1 or not at all; Redis and the database have no way out either."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(published) == {"receiver", "caddy"}
+    assert all(port.startswith("127.0.0.1:") for port in published["receiver"])
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
+    for name in ("valkey", "valkey-replica", "sentinel", "postgres"):
+        assert SERVICES[name]["networks"] == ["inside"]
+
+
+@pytest.mark.parametrize("name", ["receiver", "worker"])
+def test_each_process_is_given_its_own_secrets_as_files(name: str) -> None:
+    """Each of its secret settings by a file that it may read, and no secret of the other, whatever .env says."""
+    service, own = SERVICES[name], SECRETS[name]
+    environment = service["environment"]
+    files = {
+        variable.removesuffix("_FILE"): file for variable, file in environment.items() if variable.endswith("_FILE")
+    }
+    assert set(files) == own
+    assert {Path(file).name for file in files.values()} == set(service["secrets"])
+    assert all(Path(file).name == variable.lower() for variable, file in files.items())
+    others = set().union(*SECRETS.values()) - own
+    assert {variable for variable in others if environment.get(variable) == ""} == others
+    assert environment["REDIS_URL"] == "", ".env has the one of another Redis"
+
+
+def test_every_secret_is_one_that_the_script_makes(tmp_path: Path) -> None:
+    """`deploy/secrets` makes each file that a service is given, and no service is given another's."""
+    made = {path.name for path in secrets(tmp_path / "secrets").iterdir()}
+    assert {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()} <= made
+    assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {
+        f"secrets/{name}" for name in COMPOSE["secrets"]
+    }
+    given = {name: set(service.get("secrets", [])) for name, service in SERVICES.items()}
+    assert set().union(*given.values()) == set(COMPOSE["secrets"])
+    assert given["receiver"] & given["worker"] == {"redis_url"}
+    assert given["caddy"] == given["sink"] == given["backup"] == set()
+
+
+def test_what_it_mounts_is_there() -> None:
+    """Every file of the tree that a service is given exists, and every volume is declared."""
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            if source.startswith("./") and source != "./backups":
+                assert (ROOT / source).is_file(), source
+            elif re.match(r"\w", source):
+                assert source in COMPOSE["volumes"]
+
+
+def test_its_valkey_keeps_what_was_acknowledged() -> None:
+    """Every command is on the disk before it is answered, nothing is evicted, the data outlives the container."""
+    lines = (ROOT / "deploy" / "valkey" / "valkey.conf").read_text(encoding="utf-8").splitlines()
+    assert {"appendonly yes", "appendfsync always", "maxmemory-policy noeviction", "maxmemory 512mb"} <= set(lines)
+    assert "valkey:/data" in SERVICES["valkey"]["volumes"]
+    assert "--dir /data" in SERVICES["valkey"]["command"]
+
+
+def test_every_command_of_the_kit_that_it_runs_exists(start: Start) -> None:
+    """Each `python -m …` of a service or of its health check."""
+    commands = [service["command"] for service in SERVICES.values() if service.get("command", [""])[0] == "python"]
+    kit = [command[1:] for command in commands if command[1] == "-m"]
+    assert kit[:2] == [["-m", "receiver"], ["-m", "worker"]]
+    for command in kit:
+        process = start(*command[:2], "--help")
+        assert process.wait() == 0, process.output
+
+
+@pytest.mark.xfail(reason="`python -m worker healthy` is being built", strict=True)
+def test_the_workers_health_can_be_asked(start: Start) -> None:
+    """The health check's command exists."""
+    assert SERVICES["worker"]["healthcheck"]["test"] == ["CMD", "python", "-m", "worker", "healthy"]
+    assert start("-m", "worker", "healthy", "--help").wait() == 0

@@ -1,0 +1,95 @@
+"""Valkey with the configuration, the users and the passwords that `deploy/` ships."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tests.conftest import ROOT, TOKEN, Start, wait_until
+from tests.deploy.valkey import Valkey, running, secrets
+from tests.receiver.conftest import event, listening
+
+HANDLERS = """
+from worker import GiveUp
+
+async def note(event, ctx):
+    with open("handled", "a") as file:
+        file.write(event.id + "\\n")
+
+async def refuse(event, ctx):
+    raise GiveUp("no")
+
+ROUTES = {"action.created": [note], "action.solved": [refuse]}
+"""
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with running(tmp_path_factory.mktemp("valkey")) as valkey:
+        yield valkey
+
+
+def test_the_kit_works_as_the_user_that_it_is_given(valkey: Valkey, start: Start, tmp_path: Path) -> None:
+    """Accepting, handling, dead letters, commands and doctor need no more rights; doctor finds nothing to mend."""
+    (tmp_path / "h.py").write_text(HANDLERS)
+    common = {"REDIS_URL": valkey.url, "SPOOL_PATH": str(tmp_path / "spool.db")}
+    common |= {"WEBHOOK_TOKEN": TOKEN + TOKEN, "HANDLERS": "h:ROUTES"}
+    worker = start("-m", "worker", **common, SHUTDOWN_GRACE="30s")
+    receiver = listening(start("-m", "receiver", **common, PORT="0"))
+    path = f"/webhooks/glartek/{TOKEN}{TOKEN}"
+    assert receiver.post(event("good"), path=path).status == 200
+    assert receiver.post(event("bad", type="action.solved"), path=path).status == 200
+    handled = tmp_path / "handled"
+    wait_until(lambda: handled.exists() and handled.read_text() == "good\n", explain=lambda: worker.output)
+
+    def told(*arguments: str) -> str:
+        command = start("-m", *arguments, **common)
+        command.wait()
+        return command.output
+
+    wait_until(lambda: "h.refuse" in told("worker", "dead", "list", "--json"))
+    assert '"done"' in told("worker", "show", "good", "--json")
+    assert "replayed 1 of 1" in told("worker", "dead", "replay", "--all")
+    wait_until(lambda: "h.refuse" in told("worker", "dead", "list", "--json"))
+    assert "dropped 1 of 1" in told("worker", "dead", "drop", "--all")
+    findings = json.loads(told("receiver", "doctor", "--json"))
+    assert [finding for finding in findings if finding["level"] != "ok" and finding["check"] != "spool"] == []
+    for output in (worker.output, receiver.process.output):
+        assert "NOPERM" not in output
+        assert '"warning"' not in output
+
+
+@pytest.mark.parametrize("command", ["INFO", "KEYS *", "CONFIG SET save x", "FLUSHALL", "ACL LIST"])
+def test_the_other_users_may_do_nothing_that_is_not_theirs(valkey: Valkey, command: str) -> None:
+    """Nobody does anything without a password, and who may ask for the health may ask for nothing else."""
+    for client in (Redis(port=valkey.port), valkey.health()):
+        with client, pytest.raises(RedisError, match=r"Authentication required|no permissions|NOAUTH"):
+            client.execute_command(*command.split())
+    if command not in {"INFO", "KEYS *"}:
+        with Redis.from_url(valkey.url) as kit, pytest.raises(RedisError, match="no permissions"):
+            kit.execute_command(*command.split())
+
+
+def test_secrets_are_made_once_and_for_their_owner(tmp_path: Path) -> None:
+    """A second call changes nothing; nobody else enters the folder; .env's token is taken over."""
+    (tmp_path / ".env").write_text(f"HANDLERS=h:ROUTES\nWEBHOOK_TOKEN={TOKEN}\n")
+    folder = secrets(tmp_path / "secrets")
+    first = {path.name: path.read_text() for path in folder.iterdir()}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert first["webhook_token"] == TOKEN
+    assert {path.name: path.read_text() for path in secrets(folder).iterdir()} == first
+    passwords = [text for name, text in first.items() if name.endswith("_password") and text]
+    assert len(passwords) == len(set(passwords)) == 5
+    assert all(len(password) == 43 for password in passwords)
+    assert not [password for password in passwords if password in first["users.acl"]]
+
+
+def test_a_wrong_option_of_secrets_is_one_line(tmp_path: Path) -> None:
+    """With exit code 2."""
+    command = [str(ROOT / "deploy" / "secrets"), "--host", "x"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
