@@ -10,12 +10,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Self
 
 import httpx2
 import pytest
 
 from tests.conftest import ROOT, TOKEN, Process, Start, wait_until
+from tests.deploy.sending import Sending
 from tests.deploy.valkey import Valkey, running
 from tests.receiver.conftest import Receiver, event, listening
 
@@ -77,38 +77,10 @@ def machine(tmp_path: Path, start: Start) -> Iterator[Machine]:
         yield machine
 
 
-class Sending:
-    """Events one after the other, as fast as they are answered, while the block runs."""
-
-    def __init__(self, receiver: Receiver) -> None:
-        self._receiver, self._stop = receiver, threading.Event()
-        self.acknowledged: list[str] = []
-        self._thread = threading.Thread(target=self._send)
-
-    def _send(self) -> None:
-        number = 0
-        while not self._stop.is_set():
-            if self._receiver.post(event(f"evt_{number}")).status == 200:
-                self.acknowledged.append(f"evt_{number}")
-            number += 1
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def more(self, count: int) -> None:
-        enough = len(self.acknowledged) + count
-        wait_until(lambda: len(self.acknowledged) >= enough)
-
-
 def test_what_was_acknowledged_before_a_backup_is_handled_after_a_restore(machine: Machine, tmp_path: Path) -> None:
     """Handled already, waiting in Redis, or waiting in the spool: every event is in the audit log, once."""
     backups = tmp_path / "backups"
-    with Sending(machine.receiver) as sending:
+    with Sending(machine.receiver.post) as sending:
         sending.more(50)
         wait_until(machine.audited)
         machine.worker.signal(signal.SIGSTOP)

@@ -1,0 +1,81 @@
+"""The Kubernetes manifests, by Kubernetes' own schemas, and what they promise of each pod."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.deploy.test_compose import SECRETS, SERVICES
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+OBJECTS: list[dict[str, Any]] = [
+    thing for path in sorted(FOLDER.glob("*.yaml")) for thing in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+]
+PODS: dict[str, dict[str, Any]] = {
+    thing["metadata"]["name"]: thing["spec"]["template"]["spec"]
+    for thing in OBJECTS
+    if thing["kind"] in {"Deployment", "StatefulSet"}
+}
+
+
+@pytest.mark.parametrize("version", ["1.28", "1.34", "1.37"])
+def test_they_follow_kubernetes_schemas(version: str) -> None:
+    """Strictly: nothing that the schema of a version does not know."""
+    checked = [thing for thing in OBJECTS if thing["kind"] != "Kustomization"]
+    assert len(checked) > 10
+    for thing in checked:
+        kubernetes_validate.validate(thing, version, strict=True)
+
+
+def test_all_of_them_are_applied() -> None:
+    """kustomization.yaml names every file."""
+    [kustomization] = [thing for thing in OBJECTS if thing["kind"] == "Kustomization"]
+    assert {*kustomization["resources"], "kustomization.yaml"} == {path.name for path in FOLDER.iterdir()}
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_each_pod_is_restricted(name: str) -> None:
+    """Not root, its system read-only, no capabilities and no way to gain any, no token, a bound for memory."""
+    pod = PODS[name]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["runAsUser"] >= 999
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    [container] = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"]["memory"]
+    assert container.get("livenessProbe") or container.get("readinessProbe")
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_each_process_is_given_its_own_secrets_as_files(name: str) -> None:
+    """Those that Compose gives it, from a Secret that holds no other, by the commands in kustomization.yaml."""
+    [container] = PODS[name]["containers"]
+    files = {one["name"]: Path(one["value"]) for one in container["env"] if one["name"].endswith("_FILE")}
+    assert set(files) == {f"{variable}_FILE" for variable in SECRETS[name]}
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {str(path.parent) for path in files.values()} == {mounted["secrets"]}
+    text = (FOLDER / "kustomization.yaml").read_text(encoding="utf-8").replace("\\\n#", "")
+    [made] = re.findall(rf"generic {name} (.*)", text)
+    assert set(re.findall(r"--from-file=(\w+)", made)) == {path.name for path in files.values()}
+
+
+@pytest.mark.parametrize("name", ["receiver", "worker", "valkey"])
+def test_they_are_set_as_with_compose(name: str) -> None:
+    """Memory, the worker's time to end, and the health check do not differ by accident."""
+    pod, service = PODS[name], SERVICES[name]
+    [container] = pod["containers"]
+    assert container["resources"]["limits"]["memory"] == service["mem_limit"].replace("m", "Mi")
+    if name == "worker":
+        assert f"{pod['terminationGracePeriodSeconds']}s" == service["stop_grace_period"]
+        assert container["livenessProbe"]["exec"]["command"] == service["healthcheck"]["test"][1:]
+    if name == "valkey":
+        assert container["startupProbe"]["exec"]["command"][-1] == service["healthcheck"]["test"][1]
