@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/tools
 export PYTHONDONTWRITEBYTECODE :=
 # Set to nothing: else every process that the tests and the demo start compiles the kit anew.
 
-.PHONY: demo run test coverage check faults hostile fuzz bench format docs lock clean
+.PHONY: demo run test coverage check faults hostile fuzz bench format docs lock sbom audit clean
 
 demo: $(INSTALLED)    ## start everything, send every event twice, check what happened, stop everything
 	@$(BIN)/python -m examples.demo
@@ -52,6 +53,12 @@ lock: $(INSTALLED)    ## pin the dependencies of pyproject.toml anew
 	@$(BIN)/uv pip compile $(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --upgrade
 
+sbom: $(TOOLS)/.installed ## write sbom.json: every package of the image, for CycloneDX
+	@PYTHONWARNINGS=ignore $(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o sbom.json requirements.lock
+
+audit: $(TOOLS)/.installed ## ask PyPI whether a weakness of a package of the image is known
+	@$(TOOLS)/bin/pip-audit --strict --disable-pip --no-deps -r requirements.lock
+
 clean:                ## remove the virtual environment and caches; .data/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage*
 
@@ -60,4 +67,9 @@ $(INSTALLED): requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12")'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(TOOLS)/.installed: $(INSTALLED)
+	@$(BIN)/python -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0 pip-audit==2.10.1
 	@touch $@
