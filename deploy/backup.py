@@ -105,7 +105,7 @@ def _copy_append_only(source: Path, target: Path) -> None:
     for _ in range(TRIES):
         target.mkdir()
         try:
-            [manifest] = source.glob("*.manifest")
+            [manifest] = (path for path in source.glob("*.manifest") if not path.name.startswith("temp-"))
             text = manifest.read_text(encoding="utf-8")
             for line in text.splitlines():
                 name = shlex.split(line)[1]

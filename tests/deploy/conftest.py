@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import TOKEN, Process
 from tests.deploy.proxies import PROXIES, Certificate, Proxy, program, proxy
 from tests.forks import Forks
-from tests.receiver.conftest import Receiver, listening, start_receiver  # noqa: F401 - a fixture of these tests, too
+from tests.receiver.conftest import Receiver, listening
 
 
 @pytest.fixture(scope="session")
