@@ -1,7 +1,5 @@
 """`python -m examples.handlers.audit_log verify | export | head`: the log, read."""
 
-import json
-import operator
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,25 +15,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy.engine import Engine
 
 from examples.handlers import audit_log
-from examples.handlers.audit_log import database
-from examples.handlers.audit_log.database import Head
-from examples.handlers.audit_log.record import stamp
-from examples.handlers.audit_log.schema import TABLE
-from examples.handlers.audit_log.verify import LogRow, Report, verify
+from examples.handlers.audit_log import database, export
+from examples.handlers.audit_log.record import Head, indexed, stamp
+from examples.handlers.audit_log.schema import TABLE, unguarded
+from examples.handlers.audit_log.verify import verify
 from receiver import events
 from receiver.settings import SettingsError, load
 from receiver.visible import to_json, visible
 
 app = typer.Typer(help="The audit log: verify it, export it, or note its head.", no_args_is_help=True)
-_TEXTS = tuple(column.name for column in TABLE.columns if column.name != "seq")
 _errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def _a_head(text: str) -> Head:
-    seq, _, digest = text.partition(":")
-    if not seq.isdecimal() or len(digest) != 64:  # noqa: PLR2004 - SHA-256 in hex
+    heads = list(Head.all_in(text))
+    if [str(head) for head in heads] != [text]:
         raise typer.BadParameter("expected SEQ:HASH, as `head` prints it")
-    return Head(int(seq), digest)
+    return heads[0]
 
 
 def _a_time(text: str) -> datetime:
@@ -59,19 +55,30 @@ Time = Annotated[
 def verify_command(
     *,
     expect_head: ExpectHead = None,
+    anchors: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file with heads noted earlier: an anchor file, a worker's log. May be repeated."),
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="A whole export, instead of the database.")] = None,
     as_json: Json = False,
 ) -> None:
     """Read the whole log and say whether it is what was written; exit code 1 when it is not."""
+    try:
+        seal = load(audit_log.AuditSettings).seal()
+    except SettingsError as error:
+        _stop(str(error))
+    expected = [head for path in anchors or () for head in _anchored(path)]
+    expected += [expect_head] if expect_head else []
     if file is None:
         with _opened() as engine:
-            last = database.head(engine)
-            with _progress("verifying", last.seq if last else 0) as done:
-                report = verify(database.rows(engine), expect_head, done)
+            with _progress("verifying", database.head(engine).seq) as done:
+                report = verify(database.rows(engine), seal, expected, done)
+            with engine.begin() as connection:
+                report.unguarded.extend(unguarded(connection))
     else:
-        with _progress("verifying", None) as done:
-            report = verify(_exported(file), expect_head, done)
-    _print_report(report, as_json=as_json)
+        with _readable("--file", file), _progress("verifying", None) as done:
+            report = verify(export.rows(file), seal, expected, done)
+    typer.echo(to_json(report.as_json(), indent=None) if as_json else "\n".join(map(visible, report.lines())))
     raise typer.Exit(0 if report.intact else 1)
 
 
@@ -81,9 +88,9 @@ def head_command(*, as_json: Json = False) -> None:
     with _opened() as engine:
         last = database.head(engine)
     if as_json:
-        typer.echo(to_json({"seq": last.seq if last else 0, "hash": last.hash if last else None}, indent=None))
+        typer.echo(to_json({"seq": last.seq, "hash": last.hash if last.seq else None}, indent=None))
     else:
-        typer.echo(visible(str(last or "the log is empty")))
+        typer.echo(visible(str(last)) if last.seq else "the log is empty")
 
 
 @app.command("export")
@@ -105,22 +112,17 @@ def export_command(
     if event_type is not None:
         conditions.append(TABLE.c.event_type == events.canonical(event_type))
     if subject is not None:
-        conditions.append(TABLE.c.subject_id == subject)
+        conditions.append(TABLE.c.subject_id.in_({subject, indexed(subject)}))
     written = 0
     with _opened() as engine, _writable(to) as out, _progress("exporting", database.count(engine, *conditions)) as done:
         for row in database.rows(engine, *conditions):
-            out.write(_line(row))
+            out.write(export.line(row))
             written += 1
             if written % 1000 == 0:
                 done(written)
     if to is not None:
         summary = {"rows": written, "file": str(to)}
         typer.echo(to_json(summary, indent=None) if as_json else f"{written} rows written to {visible(str(to))}")
-
-
-def _line(row: LogRow) -> bytes:
-    """The row as `verify --file` reads it; what only tampering can put there (a blob, bytes that are no text) too."""
-    return to_json(dict(row), indent=None).encode() + b"\n"
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def _opened() -> Iterator[Engine]:
     try:
         yield engine
     except sa.exc.DBAPIError as error:
-        _stop(f"AUDIT_DATABASE_URL: cannot read the audit log: {str(error.orig).partition(chr(10))[0]}")
+        _stop(f"AUDIT_DATABASE_URL: cannot read the audit log: {database.cause(error)}")
     finally:
         engine.dispose()
 
@@ -151,17 +153,22 @@ def _writable(to: Path | None) -> Iterator[BinaryIO]:
         _stop(f"--to: cannot write {to or 'standard output'}: {os.strerror(error.errno or 0)}")
 
 
-def _exported(file: Path) -> Iterator[LogRow]:
-    number = 0
+@contextmanager
+def _readable(option: str, file: Path) -> Iterator[None]:
     try:
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):  # noqa: B007 - for the message below
-                row = json.loads(line)
-                yield {"seq": operator.index(row["seq"]), **{name: row[name] for name in _TEXTS}}
+        yield
     except OSError as error:
-        _stop(f"--file: cannot read {file}: {os.strerror(error.errno or 0)}")
-    except (ValueError, TypeError, KeyError):
-        _stop(f"--file: line {number} of {file} is not a row that `export` wrote")
+        _stop(f"{option}: cannot read {file}: {os.strerror(error.errno or 0)}")
+    except export.NotExported as error:
+        _stop(f"{option}: {error}")
+
+
+def _anchored(file: Path) -> list[Head]:
+    with _readable("--anchors", file), file.open(encoding="utf-8", errors="replace") as lines:
+        heads = [head for line in lines for head in Head.all_in(line)]
+    if not heads:
+        _stop(f"--anchors: {file} has no head in it; expected SEQ:HASH somewhere, as `head` prints it")
+    return heads
 
 
 @contextmanager
@@ -170,25 +177,6 @@ def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=_errors, transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
-
-
-def _print_report(report: Report, *, as_json: bool) -> None:
-    if as_json:
-        found = {
-            "intact": report.intact,
-            "rows": report.rows,
-            "head": str(report.head) if report.head else None,
-            "problem_count": report.problem_count,
-            "problems": [{"seq": problem.seq, "what": problem.what} for problem in report.problems],
-        }
-        typer.echo(to_json(found, indent=None))
-        return
-    for problem in report.problems:
-        typer.echo(visible(problem.what))
-    if report.problem_count > len(report.problems):
-        typer.echo(f"and {report.problem_count - len(report.problems)} more")
-    state = "intact" if report.intact else "NOT intact"
-    typer.echo(f"{state}: {report.rows} rows, head {visible(str(report.head or 'none, the log is empty'))}")
 
 
 def _stop(line: str) -> NoReturn:

@@ -3,8 +3,6 @@
 One transaction locks, looks which events are there already, reads the head and inserts.
 """
 
-import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,36 +12,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from examples.handlers.audit_log import schema
-from examples.handlers.audit_log.record import GENESIS, Record, Row, chained, stamp
+from examples.handlers.audit_log import postgresql, schema, sqlite
+from examples.handlers.audit_log.record import Head, Record, chained, stamp
 from examples.handlers.audit_log.schema import TABLE, Refused
+from examples.handlers.audit_log.seal import Seal, key_id
 
-_LOCK = 0x676C6172  # "glar": PostgreSQL's advisory lock for the tail of the log
-_PATIENCE = 10.0  # seconds to wait for another process's transaction, and that a stopped one may hold up the others
 _CHUNK = 5000  # rows read at a time
-_POSTGRESQL = {  # where the URL says nothing else; a server that is gone without a word is noticed within seconds
-    "connect_timeout": "5",
-    "tcp_user_timeout": "10000",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The last row: noted elsewhere, it shows later that a tail was cut off (`verify --expect-head`)."""
-
-    seq: int
-    hash: str
-
-    def __str__(self) -> str:
-        return f"{self.seq}:{self.hash}"
+_NO_KEY = Seal()
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of a record: its row's place and hash; whether it is `new`, or its key had another payload before."""
+    """What became of a record: its row's place; whether it is `new`, or its key had another payload before."""
 
     seq: int
-    hash: str
     new: bool
     conflict: bool
 
@@ -51,58 +33,17 @@ class Appended:
 def connect(url: str) -> Engine:
     """An engine for the log; nothing is opened yet."""
     parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        # an error never shows a payload
-        engine = sa.create_engine(parsed, hide_parameters=True, connect_args={"timeout": _PATIENCE})
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    return sa.create_engine(
-        parsed.set(query={**_POSTGRESQL, **parsed.query}),
-        hide_parameters=True,
-        pool_pre_ping=True,
-        isolation_level="READ COMMITTED",  # what is read after the lock is the newest, whatever the server's default
-    )
+    return sqlite.connect(parsed) if parsed.get_backend_name() == "sqlite" else postgresql.connect(parsed)
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver
-    connection.text_factory = _text
-    _into_wal(connection)
-    connection.execute("PRAGMA synchronous=FULL")  # a row reported as written survives a power cut
-
-
-def _text(stored: bytes) -> str:
-    """Bytes that are no text, which only tampering can bring, do not hide the rest of the log from `verify`."""
-    return stored.decode("utf-8", "surrogateescape")
-
-
-def _into_wal(connection: sqlite3.Connection) -> None:
-    """Here SQLite does not wait for others that make the same new file, whatever its time-out."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def create(engine: Engine) -> None:
+def create(engine: Engine, seal: Seal = _NO_KEY) -> None:
     """Make the log where there is none, bring an older one up to date. Raises `Refused`."""
-    if engine.dialect.name == "sqlite" and engine.url.database:
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    if engine.dialect.name == "sqlite":
+        sqlite.make_file(engine.url)
     with engine.execution_options(writes=True).begin() as connection:
         _lock(connection)
         schema.prepare(connection)
+        _last(connection, seal)
 
 
 def check(engine: Engine) -> None:
@@ -114,33 +55,42 @@ def check(engine: Engine) -> None:
             raise Refused("there is no audit log in this database yet")
 
 
-def append(engine: Engine, records: Sequence[Record]) -> list[Appended]:
-    """Write the records that are not there yet, all in one transaction, and say what became of each."""
+def append(engine: Engine, records: Sequence[Record], seal: Seal = _NO_KEY) -> list[Appended]:
+    """Write the records that are not there yet, all in one transaction, and say what became of each.
+
+    Raises `Refused` when the last row is under a key that `seal` does not have.
+    """
     with engine.execution_options(writes=True).begin() as connection:
         _lock(connection)
         there = _already_there(connection, records)
-        last = _head(connection) or Head(0, GENESIS)
-        rows: list[Row] = []
+        last = _last(connection, seal)
+        rows: list[dict[str, Any]] = []
         outcomes = []
         for record in records:
             if (found := there.get(record.event_key)) is not None:
-                seq, row_hash, digest = found
-                outcomes.append(Appended(seq, row_hash, new=False, conflict=digest != record.payload_sha256))
+                seq, digest = found
+                outcomes.append(Appended(seq, new=False, conflict=digest != record.payload_sha256))
                 continue
-            row = chained(record, last.seq + 1, last.hash, stamp(datetime.now(UTC)))
-            last = Head(row.seq, row.hash)
-            there[record.event_key] = (row.seq, row.hash, record.payload_sha256)
+            row = chained(record, last, stamp(datetime.now(UTC)), seal)
+            last = Head(row["seq"], row["hash"])
+            there[record.event_key] = (last.seq, record.payload_sha256)
             rows.append(row)
-            outcomes.append(Appended(row.seq, row.hash, new=True, conflict=False))
+            outcomes.append(Appended(last.seq, new=True, conflict=False))
         if rows:
-            connection.execute(TABLE.insert(), [row.columns() for row in rows])
+            connection.execute(TABLE.insert(), rows)
     return outcomes
 
 
-def head(engine: Engine) -> Head | None:
-    """The last row's place and hash; None while the log is empty."""
+def head(engine: Engine) -> Head:
+    """The last row's place and hash; `Head()` while the log is empty."""
     with engine.begin() as connection:
         return _head(connection)
+
+
+def holds(engine: Engine, anchor: Head) -> bool:
+    """Whether the row of an earlier head is still there and the same."""
+    with engine.begin() as connection:
+        return connection.scalar(sa.select(TABLE.c.hash).where(TABLE.c.seq == anchor.seq)) == anchor.hash
 
 
 def rows(engine: Engine, *conditions: sa.ColumnElement[bool]) -> Iterator[Mapping[str, Any]]:
@@ -161,27 +111,33 @@ def count(engine: Engine, *conditions: sa.ColumnElement[bool]) -> int:
         return connection.scalar(sa.select(sa.func.count()).select_from(TABLE).where(*conditions)) or 0
 
 
+def cause(error: Exception) -> str:
+    """The database's own first line: what follows may quote a row."""
+    return str(getattr(error, "orig", error)).partition("\n")[0]
+
+
 def _lock(connection: Connection) -> None:
-    """One writer at a time, until the transaction ends: SQLite's BEGIN IMMEDIATE is that already.
-
-    PostgreSQL ends a transaction that nobody goes on with: its process may be stopped, or its host gone.
-    """
+    """One writer at a time, until the transaction ends: SQLite's BEGIN IMMEDIATE is that already."""
     if connection.dialect.name == "postgresql":
-        limits = ("lock_timeout", "idle_in_transaction_session_timeout")
-        connection.execute(sa.select(*(sa.func.set_config(name, f"{_PATIENCE:g}s", True) for name in limits)))
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        postgresql.lock(connection)
 
 
-def _already_there(connection: Connection, records: Sequence[Record]) -> dict[str, tuple[int, str, str]]:
+def _already_there(connection: Connection, records: Sequence[Record]) -> dict[str, tuple[int, str]]:
     keys = {record.event_key for record in records}
     found = connection.execute(
-        sa.select(TABLE.c.event_key, TABLE.c.seq, TABLE.c.hash, TABLE.c.payload_sha256).where(
-            TABLE.c.event_key.in_(keys)
-        )
+        sa.select(TABLE.c.event_key, TABLE.c.seq, TABLE.c.payload_sha256).where(TABLE.c.event_key.in_(keys))
     )
-    return {key: (seq, row_hash, digest) for key, seq, row_hash, digest in found}
+    return {key: (seq, digest) for key, seq, digest in found}
 
 
-def _head(connection: Connection) -> Head | None:
+def _last(connection: Connection, seal: Seal) -> Head:
+    """The head to go on from: a row without the key after one with it would look forged."""
+    last = _head(connection)
+    if seal.age(key := key_id(last.hash)) is None:
+        raise Refused(f"the log's last row is under key {key}, which AUDIT_KEY does not have; set it as before")
+    return last
+
+
+def _head(connection: Connection) -> Head:
     last = connection.execute(sa.select(TABLE.c.seq, TABLE.c.hash).order_by(TABLE.c.seq.desc()).limit(1)).first()
-    return Head(last.seq, last.hash) if last else None
+    return Head(last.seq, last.hash) if last else Head()

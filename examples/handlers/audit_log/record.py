@@ -1,21 +1,22 @@
-"""One event as one row of the log: a pure function, and the hash that chains the rows.
+"""One event as one row of the log: a pure function, and the text whose hash chains the rows.
 
 Everything is text, times included, so that SQLite and PostgreSQL hash the same bytes.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, overload
 
+from examples.handlers.audit_log.seal import HASH, Seal, sha256
 from receiver import events
 from worker import Event
 
-MASKED = "***"
 GENESIS = "0" * 64
 """What the first row has for its `prev_hash`."""
+_LONGEST = 1000  # bytes in an indexed column: PostgreSQL refuses a row whose index entry is over 2704
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,86 +36,65 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A record in its place: `seq` counts from 1 without gaps; `hash` covers it all and the row before."""
+class Head:
+    """The last row's place and hash. Kept elsewhere it is an anchor: `verify` holds the log against it."""
 
-    seq: int
-    record: Record
-    recorded_at: str
-    prev_hash: str
-    hash: str
+    seq: int = 0
+    hash: str = GENESIS
 
-    def columns(self) -> dict[str, Any]:
-        """The row as the table has it, in the table's order."""
-        record = {name: getattr(self.record, name) for name in Record.__dataclass_fields__}
-        return {
-            "seq": self.seq,
-            **record,
-            "recorded_at": self.recorded_at,
-            "prev_hash": self.prev_hash,
-            "hash": self.hash,
-        }
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.hash}"
+
+    @classmethod
+    def all_in(cls, text: str) -> Iterator["Head"]:
+        """Every head in a text of any kind: an anchor file, the worker's log, a mail."""
+        for found in re.finditer(rf"(?<!\d)(?<!hmac:)(\d{{1,18}}):({HASH})(?![0-9a-f])", text):
+            yield cls(int(found[1]), found[2])
 
 
-def of_event(event: Event, key: str, received_at: datetime, mask: Iterable[str] = ()) -> Record:
-    """The record of an event, with the values at the `mask` paths hidden before anything is taken from it.
-
-    The payload is the text exactly as received, unless something in it is masked.
-    """
-    payload = masked(event.payload, mask)
-    _, subject_id = events.subject_of(payload, event.type)
-    actor = events.first_text(payload, ("actor.id", "actor.name", "actor"))
-    text = event.raw if payload == event.payload else _text(json.dumps(payload, ensure_ascii=False))
+def of_event(event: Event, key: str, received_at: datetime) -> Record:
+    """The record of an event; the payload is the text exactly as received."""
+    kind = event.subject.kind if event.subject else None
+    actor = events.first_text(event.payload, ("actor.id", "actor.name", "actor"))
     return Record(
-        event_key=_text(key),
+        event_key=indexed(_text(key)),
         event_id=_text(event.id),
         event_type=_text(event.type),
         occurred_at=event.occurred_at.isoformat() if event.occurred_at else None,
         received_at=stamp(received_at),
         actor=_text(events.identifier(actor) if actor else None),
-        subject_type=event.subject.kind if event.subject else None,
-        subject_id=_text(subject_id),
-        payload=text,
-        payload_sha256=sha256(text),
+        subject_type=kind,
+        subject_id=indexed(_text(event.subject.id)) if event.subject else None,
+        payload=event.raw,
+        payload_sha256=sha256(event.raw),
     )
 
 
-def chained(record: Record, seq: int, prev_hash: str, recorded_at: str) -> Row:
-    """The record in its place after the row whose hash is `prev_hash`."""
-    return Row(seq, record, recorded_at, prev_hash, row_hash(seq, astuple(record), recorded_at, prev_hash))
+def chained(record: Record, after: Head, recorded_at: str, seal: Seal) -> dict[str, Any]:
+    """The table's row of a record in its place after the last one: `seq` counts from 1 without gaps."""
+    row = {"seq": after.seq + 1, **asdict(record), "recorded_at": recorded_at, "prev_hash": after.hash}
+    return {**row, "hash": seal.hash(hashed_text(row))}
 
 
-def row_hash(seq: int, record: tuple[Any, ...], recorded_at: str, prev_hash: str) -> str:
-    """SHA-256 over the canonical JSON of the row; the payload takes part by its own digest, the record's last field."""
-    *fields, _payload, payload_sha256 = record
-    return sha256(json.dumps([seq, *fields, payload_sha256, recorded_at, prev_hash], separators=(",", ":")))
+def hashed_text(row: Mapping[str, Any]) -> str:
+    """What a row's hash is made of: canonical JSON of every column, the payload by its own digest."""
+    return json.dumps([row[name] for name in _HASHED], separators=(",", ":"))
 
 
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+_RECORD = tuple(Record.__dataclass_fields__)
+_HASHED = ("seq", *(name for name in _RECORD if name != "payload"), "recorded_at", "prev_hash")
+TEXTS = (*_RECORD, "recorded_at", "prev_hash", "hash")
+"""Every column but `seq`, in the table's order."""
+
+
+def indexed(text: str) -> str:
+    """A text that an index can take: a long one is its beginning and its SHA-256."""
+    return text if len(text.encode()) <= _LONGEST else f"{text[:100]}… sha256:{sha256(text)}"
 
 
 def stamp(time: datetime) -> str:
     """UTC with microseconds always, so that text sorts as time does."""
     return time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def masked(payload: Any, paths: Iterable[str]) -> Any:
-    """A copy of the payload with the values at the dotted paths replaced; `*` is every item of a list or object."""
-    for path in paths:
-        payload = _masked(payload, path.split("."))
-    return payload
-
-
-def _masked(value: Any, steps: list[str]) -> Any:
-    if not steps:
-        return value if value is None else MASKED
-    step, rest = steps[0], steps[1:]
-    if isinstance(value, list) and step == "*":
-        return [_masked(item, rest) for item in value]
-    if isinstance(value, Mapping):
-        return {name: _masked(item, rest) if step in {"*", name} else item for name, item in value.items()}
-    return value
 
 
 @overload

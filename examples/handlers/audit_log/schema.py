@@ -3,6 +3,8 @@
 Triggers refuse every change, every deletion and every replacement; the hash chain shows what got round them.
 """
 
+from collections.abc import Iterator
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -29,37 +31,51 @@ _VERSION = sa.Table("audit_log_schema", metadata, sa.Column("version", sa.Intege
 
 SCHEMA_VERSION = 3
 _REFUSE = "BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END"
-_NO_REPLACEMENT = (  # INSERT OR REPLACE deletes without waking the trigger against DELETE, unless a client asks for it
-    "CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log "
-    "WHEN EXISTS (SELECT 1 FROM audit_log WHERE seq >= NEW.seq OR event_key = NEW.event_key) "
-    "BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END"
-)
-_TRIGGERS = {
-    "sqlite": (
-        f"CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log {_REFUSE}",
-        f"CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log {_REFUSE}",
-        _NO_REPLACEMENT,
-    ),
-    "postgresql": (
-        """
-        CREATE OR REPLACE FUNCTION audit_log_refuse() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION 'audit_log is append-only'; END $$
-        """,
-        """
-        CREATE TRIGGER audit_log_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
-        FOR EACH STATEMENT EXECUTE FUNCTION audit_log_refuse()
-        """,
+_SQLITE = {
+    "audit_log_no_update": f"CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log {_REFUSE}",
+    "audit_log_no_delete": f"CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log {_REFUSE}",
+    "audit_log_no_replace": (  # INSERT OR REPLACE deletes without waking the trigger against DELETE
+        "CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log "
+        "WHEN EXISTS (SELECT 1 FROM audit_log WHERE seq >= NEW.seq OR event_key = NEW.event_key) "
+        "BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END"
     ),
 }
+_BODY = " BEGIN RAISE EXCEPTION 'audit_log is append-only'; END "
+_POSTGRESQL = (
+    f"CREATE OR REPLACE FUNCTION audit_log_refuse() RETURNS trigger LANGUAGE plpgsql AS $${_BODY}$$",
+    """
+    CREATE TRIGGER audit_log_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_log_refuse()
+    """,
+)
+TRIGGERS = {"sqlite": tuple(_SQLITE.values()), "postgresql": _POSTGRESQL}
 _INDEXES = (
     "CREATE INDEX ix_audit_log_received_at ON audit_log (received_at)",
     "CREATE INDEX ix_audit_log_subject_id ON audit_log (subject_id)",
 )
-_MIGRATIONS: dict[
-    int, dict[str, tuple[str, ...]]
-] = {  # from this version to the next; a row is never touched, so the chain stays as it is
+# From this version to the next; a row is never touched, so the chain stays as it is.
+_MIGRATIONS: dict[int, dict[str, tuple[str, ...]]] = {
     1: {"sqlite": _INDEXES, "postgresql": _INDEXES},  # had no index to find a subject or a time by
-    2: {"sqlite": (_NO_REPLACEMENT,), "postgresql": ()},
+    2: {"sqlite": (_SQLITE["audit_log_no_replace"],), "postgresql": ()},
+}
+
+# What verify compares: (name, definition) of everything that acts when a row is written, changed or read.
+_GUARDS = {
+    "sqlite": _SQLITE,
+    "postgresql": {
+        "audit_log_no_change": "O CREATE TRIGGER audit_log_no_change BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION audit_log_refuse() {_BODY}"
+    },
+}
+_INSTALLED = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit_log' COLLATE NOCASE",
+    "postgresql": """
+        SELECT tgname::text, concat_ws(' ', tgenabled, pg_get_triggerdef(t.oid, true), prosrc)
+        FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid WHERE tgrelid = 'audit_log'::regclass AND NOT tgisinternal
+        UNION ALL SELECT rulename::text, 'rule' FROM pg_rewrite WHERE ev_class = 'audit_log'::regclass
+        UNION ALL SELECT 'row level security', 'on' FROM pg_class
+        WHERE oid = 'audit_log'::regclass AND relrowsecurity
+    """,
 }
 
 
@@ -69,10 +85,11 @@ class Refused(Exception):
 
 def prepare(connection: Connection) -> None:
     """Make the log where there is none, bring an older one up to date; write nothing else. Raises `Refused`."""
+    _refuse_narrow_encoding(connection)
     found, dialect = version(connection), connection.dialect.name
     if found is None:
         metadata.create_all(connection)
-        for statement in _TRIGGERS[dialect]:
+        for statement in TRIGGERS[dialect]:
             connection.exec_driver_sql(statement)
         connection.execute(_VERSION.insert().values(version=SCHEMA_VERSION))
     elif found < SCHEMA_VERSION:
@@ -100,3 +117,25 @@ def version(connection: Connection) -> int | None:
             f"the audit log has schema version {found}, too old for this kit; open it once with an earlier one"
         )
     return found
+
+
+def unguarded(connection: Connection) -> Iterator[str]:
+    """What is not as this kit made it, among the triggers (and, on PostgreSQL, rules) of the table."""
+    missing = {**_GUARDS[connection.dialect.name]}
+    for name, definition in connection.exec_driver_sql(_INSTALLED[connection.dialect.name]):
+        if name not in missing:
+            yield f"{name} acts on the table, and the kit did not make it"
+        elif missing.pop(name) != definition:
+            yield f"the trigger {name} is not as the kit made it: it may let changes through"
+    for name in missing:
+        yield f"the trigger {name} is gone: the table can be changed"
+
+
+def _refuse_narrow_encoding(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+        if encoding != "UTF8":
+            raise Refused(
+                f"the database's encoding is {encoding}, which does not hold every text; make one with "
+                "CREATE DATABASE audit ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0, and name it here"
+            )

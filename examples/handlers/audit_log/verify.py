@@ -1,15 +1,14 @@
 """Is the log what was written? Every row's hash, every link, every number, read once in flat memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from examples.handlers.audit_log.database import Head
-from examples.handlers.audit_log.record import GENESIS, Record, row_hash, sha256
+from examples.handlers.audit_log.record import TEXTS, Head, hashed_text
+from examples.handlers.audit_log.seal import Seal, key_id, sha256
 
 MOST_PROBLEMS = 100  # listed; a log rewritten from its first row on has one for every row
-_RECORD = tuple(Record.__dataclass_fields__)
-_TEXTS = (*_RECORD, "recorded_at", "prev_hash", "hash")
 _STEP = 5000  # rows between two signs of progress
 
 LogRow = Mapping[str, Any]
@@ -25,16 +24,23 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What was found: rows read, the last one, how much is wrong, and the first of it in order."""
+    """What was found: rows read, the last one, how much is wrong, and the first of it in order.
+
+    `unguarded` is what is wrong with the table's triggers. `sealed` says that there was a key to check with;
+    `anchored` is the last row that an anchor confirmed.
+    """
 
     rows: int = 0
-    head: Head | None = None
+    head: Head = field(default_factory=Head)
+    sealed: bool = False
+    anchored: int = 0
     problem_count: int = 0
     problems: list[Problem] = field(default_factory=list)
+    unguarded: list[str] = field(default_factory=list)
 
     @property
     def intact(self) -> bool:
-        return self.problem_count == 0
+        return not self.problem_count and not self.unguarded
 
     def add(self, found: Iterable[Problem]) -> None:
         for problem in found:
@@ -42,55 +48,118 @@ class Report:
             if len(self.problems) < MOST_PROBLEMS:
                 self.problems.append(problem)
 
+    def proves(self) -> list[str]:
+        """What an intact log shows, and what it cannot show."""
+        if not self.intact:
+            return []
+        return [
+            "every row was written by a holder of the newest AUDIT_KEY, or is covered by an anchor"
+            if self.sealed
+            else "no AUDIT_KEY: whoever can write to the database can compute such a chain anew",
+            f"up to row {self.anchored} it is what was anchored; of what came after, the end may be cut off"
+            if self.anchored
+            else "no anchor: whether the end was cut off, or an older copy put in its place, does not show",
+        ]
+
+    def lines(self) -> Iterator[str]:
+        """The report for a person."""
+        yield from (problem.what for problem in self.problems)
+        if self.problem_count > len(self.problems):
+            yield f"and {self.problem_count - len(self.problems)} more"
+        yield from self.unguarded
+        state = "intact" if self.intact else "NOT intact"
+        yield f"{state}: {self.rows} rows, head {self.head if self.rows else 'none, the log is empty'}"
+        yield from (f"  {line}" for line in self.proves())
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for a program."""
+        return {
+            "intact": self.intact,
+            "rows": self.rows,
+            "head": str(self.head) if self.rows else None,
+            "problem_count": self.problem_count,
+            "problems": [{"seq": problem.seq, "what": problem.what} for problem in self.problems],
+            "unguarded": self.unguarded,
+            "proves": self.proves(),
+        }
+
 
 def verify(
-    log: Iterable[LogRow], expect_head: Head | None = None, progress: Callable[[int], None] = lambda _rows: None
+    log: Iterable[LogRow],
+    seal: Seal | None = None,
+    anchors: Iterable[Head] = (),
+    progress: Callable[[int], None] = lambda _rows: None,
 ) -> Report:
     """Read the rows, in order of `seq`, and report all that does not hold.
 
-    The chain alone cannot show that its last rows are gone: `expect_head` does, a head noted earlier.
+    The chain alone cannot show that its last rows are gone: `anchors` do, heads that were noted earlier. Where `seal`
+    has keys, a row that is not under the newest could be anybody's: only an anchor at it, or after it, vouches for it.
     """
-    report = Report()
-    before = Head(0, GENESIS)
-    found_hash = None
+    seal, expected = seal or Seal(), _by_seq(anchors)
+    report, last = Report(sealed=seal.has_key), Head()
+    unvouched: list[int] = []  # the first and the last row that neither the key nor an anchor vouches for
     for row in log:
-        report.add(_problems(row, before))
-        before = Head(row["seq"], row["hash"])
-        if expect_head is not None and before.seq == expect_head.seq:
-            found_hash = before.hash
+        report.add(_problems(row, last, seal))
+        last = Head(row["seq"], str(row["hash"]))
+        if seal.has_key and seal.age(key_id(last.hash)):
+            unvouched = [*unvouched[:1], last.seq]
+        if (hashes := expected.get(last.seq)) is not None:
+            if hashes == {last.hash}:
+                report.anchored, unvouched = last.seq, []
+            else:
+                report.add([Problem(last.seq, f"row {last.seq} is not the one that was the head")])
         report.rows += 1
         if report.rows % _STEP == 0:
             progress(report.rows)
     progress(report.rows)
-    report.head = before if report.rows else None
-    if expect_head is not None:
-        report.add(_against(expect_head, before, found_hash))
+    report.head = last
+    report.add(_at_the_end(last, max(expected, default=0), unvouched))
     return report
 
 
-def _problems(row: LogRow, before: Head) -> Iterator[Problem]:
-    seq, expected = row["seq"], before.seq + 1
+def _by_seq(anchors: Iterable[Head]) -> Mapping[int, set[str]]:
+    expected = defaultdict(set)
+    for anchor in anchors:
+        expected[anchor.seq].add(anchor.hash)
+    return expected
+
+
+def _problems(row: LogRow, before: Head, seal: Seal) -> Iterator[Problem]:
+    seq, expected, row_hash = row["seq"], before.seq + 1, str(row["hash"])
+    key = key_id(row_hash)
     if seq > expected:
-        yield Problem(
-            expected,
-            f"row {expected} is missing" if seq == expected + 1 else f"rows {expected} to {seq - 1} are missing",
-        )
+        yield Problem(expected, f"{_rows(expected, seq - 1)} missing")
     elif seq < expected:
         yield Problem(seq, f"row {seq} is there twice or out of order")
     elif row["prev_hash"] != before.hash:
         yield Problem(seq, f"row {seq} does not follow the row before it")
-    if any(not isinstance(row[name], str | None) for name in _TEXTS):  # SQLite takes any value in any column
+    if not before.seq or key != key_id(before.hash):
+        yield from _of_another_key(seq, key, before, seal)
+    if any(not isinstance(row[name], str | None) for name in TEXTS):  # SQLite takes any value in any column
         yield Problem(seq, f"row {seq} was changed")
     elif sha256(row["payload"] or "") != row["payload_sha256"]:
         yield Problem(seq, f"row {seq}'s payload was changed")
-    elif row_hash(seq, tuple([row[name] for name in _RECORD]), row["recorded_at"], row["prev_hash"]) != row["hash"]:
+    elif seal.age(key) is not None and not seal.holds(hashed_text(row), row_hash):
         yield Problem(seq, f"row {seq} was changed")
 
 
-def _against(expected: Head, last: Head, found_hash: str | None) -> Iterator[Problem]:
-    if last.seq < expected.seq:
-        yield Problem(
-            last.seq + 1, f"the tail is cut: the log ends at row {last.seq}, expected {expected.seq} at least"
-        )
-    elif found_hash is not None and found_hash != expected.hash:
-        yield Problem(expected.seq, f"row {expected.seq} is not the one that was the head")
+def _of_another_key(seq: int, key: str, before: Head, seal: Seal) -> Iterator[Problem]:
+    """The rows under one key follow each other, those under newer keys last."""
+    age = seal.age(key)
+    age_before = seal.age(key_id(before.hash)) if before.seq else None
+    if age is None:
+        yield Problem(seq, f"row {seq} is under key {key}, which AUDIT_KEY does not have: it cannot be checked")
+    elif age_before is not None and age > age_before:
+        yield Problem(seq, f"row {seq} is under {'an older' if key else 'no'} key, unlike the row before it")
+
+
+def _at_the_end(last: Head, expected: int, unvouched: Sequence[int]) -> Iterator[Problem]:
+    if last.seq < expected:
+        yield Problem(last.seq + 1, f"the tail is cut: the log ends at row {last.seq}, expected {expected} at least")
+    if unvouched:
+        first, last_one = unvouched[0], unvouched[-1]
+        yield Problem(first, f"{_rows(first, last_one)} not under the newest AUDIT_KEY, and no anchor covers them")
+
+
+def _rows(first: int, last: int) -> str:
+    return f"row {first} is" if first == last else f"rows {first} to {last} are"

