@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 
 from examples.handlers import audit_log
 from examples.handlers.audit_log import database, export
-from examples.handlers.audit_log.record import Head, indexed, stamp
+from examples.handlers.audit_log.record import Head, stamp
 from examples.handlers.audit_log.schema import TABLE, unguarded
 from examples.handlers.audit_log.verify import verify
 from receiver import events
@@ -112,7 +112,7 @@ def export_command(
     if event_type is not None:
         conditions.append(TABLE.c.event_type == events.canonical(event_type))
     if subject is not None:
-        conditions.append(TABLE.c.subject_id.in_({subject, indexed(subject)}))
+        conditions.append(TABLE.c.subject_id.in_({subject, events.identifier(subject)}))
     written = 0
     with _opened() as engine, _writable(to) as out, _progress("exporting", database.count(engine, *conditions)) as done:
         for row in database.rows(engine, *conditions):

@@ -16,7 +16,6 @@ from worker import Event
 
 GENESIS = "0" * 64
 """What the first row has for its `prev_hash`."""
-_LONGEST = 1000  # bytes in an indexed column: PostgreSQL refuses a row whose index entry is over 2704
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +56,14 @@ def of_event(event: Event, key: str, received_at: datetime) -> Record:
     kind = event.subject.kind if event.subject else None
     actor = events.first_text(event.payload, ("actor.id", "actor.name", "actor"))
     return Record(
-        event_key=indexed(_text(key)),
+        event_key=_text(key),
         event_id=_text(event.id),
         event_type=_text(event.type),
         occurred_at=event.occurred_at.isoformat() if event.occurred_at else None,
         received_at=stamp(received_at),
         actor=_text(events.identifier(actor) if actor else None),
         subject_type=kind,
-        subject_id=indexed(_text(event.subject.id)) if event.subject else None,
+        subject_id=_text(event.subject.id) if event.subject else None,
         payload=event.raw,
         payload_sha256=sha256(event.raw),
     )
@@ -85,11 +84,6 @@ _RECORD = tuple(Record.__dataclass_fields__)
 _HASHED = ("seq", *(name for name in _RECORD if name != "payload"), "recorded_at", "prev_hash")
 TEXTS = (*_RECORD, "recorded_at", "prev_hash", "hash")
 """Every column but `seq`, in the table's order."""
-
-
-def indexed(text: str) -> str:
-    """A text that an index can take: a long one is its beginning and its SHA-256."""
-    return text if len(text.encode()) <= _LONGEST else f"{text[:100]}… sha256:{sha256(text)}"
 
 
 def stamp(time: datetime) -> str:

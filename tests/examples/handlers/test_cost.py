@@ -23,7 +23,7 @@ TARGET = target.load("generic_rest")
 HANDLERS: dict[str, Callable[[Event], object]] = {
     "card": lambda event: card.build(event, LOOK),
     "line": lambda event: card.line(event, LOOK),
-    "record": lambda event: record.of_event(event, "key", RECEIVED, ("actor.name", "work_order.assignees.*.name")),
+    "record": lambda event: record.of_event(event, "key", RECEIVED),
     "request": lambda event: request.build(event, TARGET, "key"),
 }
 TEXTS = ["7", " ", "\n", ".", "\x9b", "\u202e", "\u0301", "\ud83d", "{{", "*", "https://x/", "🔧"]

@@ -12,11 +12,12 @@ from structlog.testing import LogCapture
 
 from examples.handlers import audit_log
 from examples.handlers.audit_log import database
-from examples.handlers.audit_log.record import Record, indexed
+from examples.handlers.audit_log.record import Record
 from examples.handlers.audit_log.schema import TABLE
 from examples.handlers.audit_log.seal import Seal
 from examples.handlers.audit_log.verify import verify
 from examples.handlers.audit_log.writer import LogUnavailable, Writer
+from receiver.events import identifier
 from receiver.settings import SettingsError
 from worker import Context, Event, GiveUp
 
@@ -191,7 +192,7 @@ async def test_a_subject_id_of_any_length_is_written(
     assert len(rows) == 41
     assert rows["k0"]["subject_id"] != rows["k1"]["subject_id"]
     assert rows["k0"]["payload"] == events[0].raw
-    [found] = database.rows(log, TABLE.c.subject_id == indexed(ids[0]))
+    [found] = database.rows(log, TABLE.c.subject_id == identifier(ids[0]))
     assert found["event_key"] == "k0"
 
 
