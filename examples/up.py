@@ -20,13 +20,14 @@ from typing import IO
 
 import httpx2
 import typer
-from arq.constants import default_queue_name, health_check_key_suffix
+from arq.constants import health_check_key_suffix
 from dotenv import dotenv_values
 from pydantic import Field
 from redis import Redis
 from redis.exceptions import RedisError
 
 from receiver.connection import Server, ServerError, embedded_server, with_parent
+from receiver.keys import Keys
 from receiver.settings import EnvSettings, SettingsError, load
 
 WRONG_SETTING = 2
@@ -140,8 +141,9 @@ def _receiver_answers(running: Running) -> bool:
 
 
 def _worker_is_up(running: Running) -> bool:
+    queue = Keys(running.environment.get("KEY_PREFIX", "glartek:")).queue
     with suppress(RedisError), Redis.from_url(running.redis_url) as redis:
-        return bool(redis.exists(default_queue_name + health_check_key_suffix))  # arq's sign of life
+        return bool(redis.exists(queue + health_check_key_suffix))  # arq's sign of life
     return False
 
 

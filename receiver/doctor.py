@@ -16,7 +16,7 @@ from arq.connections import ArqRedis
 
 from receiver.connection import TROUBLE
 from receiver.intake import FULL
-from receiver.keys import JOB, QUEUE, Keys
+from receiver.keys import JOB, Keys
 from receiver.settings import ReceiverSettings
 
 Level = Literal["ok", "warning", "unsafe"]
@@ -109,7 +109,7 @@ async def _redis(settings: ReceiverSettings, redis: ArqRedis) -> AsyncIterator[F
         yield _eviction(config)
         yield _persistence(config)
         yield _replication(settings.wait_replicas, info, config)
-    yield await _expiry(redis)
+    yield await _expiry(Keys(settings.key_prefix), redis)
     async for finding in _workers(settings, redis):
         yield finding
 
@@ -185,8 +185,8 @@ def _replication(asked_for: int, info: Mapping[str, Any], config: Mapping[str, s
     return Finding("replication", "ok", f"master with {replicas} replicas" if replicas else "one server")
 
 
-async def _expiry(redis: ArqRedis) -> Finding:
-    ids = [job_id.decode() for job_id in await redis.zrange(QUEUE, 0, 199)]
+async def _expiry(keys: Keys, redis: ArqRedis) -> Finding:
+    ids = [job_id.decode() for job_id in await redis.zrange(keys.queue, 0, 199)]
     async with redis.pipeline(transaction=False) as pipe:
         for job_id in ids:
             pipe.pttl(JOB + job_id)

@@ -9,21 +9,20 @@ import asyncio
 import time
 from collections.abc import Sequence
 from enum import IntEnum
-from pathlib import Path
 
 import msgpack
 import structlog
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from receiver import keys as key_names
 from receiver.connection import TROUBLE
 from receiver.delivery import Delivery, job_key
 from receiver.keys import Keys
+from receiver.scripts import Script
 from receiver.spool import Spool, SpoolError
 from receiver.together import Together
 
-SCRIPT = Path(__file__).with_name("accept.lua").read_text(encoding="utf-8")
+ACCEPT = Script.beside(__file__, "accept.lua")
 FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
 DRAIN_COUNT = 256
@@ -63,7 +62,6 @@ class Intake:
 
     def __init__(self, redis: ArqRedis, keys: Keys, spool: Spool, replicas: int = 0) -> None:
         self._redis, self._keys, self.spool, self._replicas = redis, keys, spool, replicas
-        self._script = redis.register_script(SCRIPT)
         self._script_keys = script_keys(keys)
         self._together: Together[bytes, Fate] = Together(self._to_redis_or_spool, flights=FLIGHTS)
         self.redis_away = False
@@ -103,12 +101,10 @@ class Intake:
 
     async def _store(self, packed: bytes) -> list[int]:
         if not self._replicas:
-            stored: list[int] = await self._script(keys=self._script_keys, args=[packed])
+            stored: list[int] = await ACCEPT(self._redis, self._script_keys, [packed])
             return stored
-        async with self._redis.pipeline(transaction=False) as pipe:  # WAIT is about its own connection's writes
-            await self._script(keys=self._script_keys, args=[packed], client=pipe)
-            pipe.execute_command("WAIT", self._replicas, round(REPLICATION * 1000))
-            stored, replicas = await pipe.execute()
+        wait = self._replicas, round(REPLICATION * 1000)
+        stored, replicas = await ACCEPT.replicated(self._redis, self._script_keys, [packed], wait)
         if replicas < self._replicas:
             raise NotReplicated(f"{replicas} replicas have it, WAIT_REPLICAS asks for {self._replicas}")
         return stored
@@ -164,12 +160,12 @@ class Intake:
 
 async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Fate:
     """Store one delivery outside of a receiver (a conflict that is replayed): the same step, without the spool."""
-    answers = await redis.register_script(SCRIPT)(keys=script_keys(keys), args=[batch([item(keys, delivery)])])
+    answers = await ACCEPT(redis, script_keys(keys), [batch([item(keys, delivery)])])
     return Fate(answers[0])
 
 
 def script_keys(keys: Keys) -> list[str]:
-    return [key_names.QUEUE, keys.order, keys.wake, keys.counts, keys.dead]
+    return [keys.queue, keys.order, keys.wake, keys.counts, keys.dead]
 
 
 def batch(items: Sequence[bytes]) -> bytes:

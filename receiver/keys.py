@@ -1,16 +1,25 @@
 """Every Redis key and its lifetime, with the reason.
 
-Keys of the kit start with `KEY_PREFIX`; arq's own (`arq:job:…`, `arq:queue`, …) keep arq's names, so that arq's
-tools and a stock arq worker understand the queue. Scripts touch several keys at once, so Redis Cluster is not
-supported; one Redis or Valkey with replicas (Sentinel, a managed service) is.
+Keys of the kit start with `KEY_PREFIX`, the queue's among them: two systems on one Redis never run each other's
+events. arq's keys of a job keep arq's names, so that arq's tools and a stock arq worker that is given the queue's name
+understand it. Scripts touch several keys at once, so Redis Cluster is not supported; one Redis or Valkey with replicas
+(Sentinel, a managed service) is.
 
 | key | type | holds | lives |
 |---|---|---|---|
+| `<p>queue` | zset | waiting jobs by due time (ms) | until claimed |
+| `<p>queue:health-check` | string | arq's sign of life of a worker | 6 s, renewed every 5 |
 | `<p>delivery:<id>` | hash | one delivery's whole story (below) | while work is open, then the dedupe window |
 | `<p>attempts:<id>` | list | every failed attempt: handler, number, time, error | as its record |
-| `<p>payload:<id>` | string | a finished delivery's job, for `replay` | KEEP_PAYLOADS after the last outcome |
+| `<p>payload:<id>` | string | a finished delivery's job, for `replay` | KEEP_PAYLOADS after the last outcome, or less |
+| `<p>kept` | list | these payloads, oldest first: id, bytes, when it expires (ms) | while one is kept |
+| `<p>kept-bytes` | string | the sum of their bytes | as the list |
 | `<p>dead` | zset | ids of dead letters and conflicts, by time | for ever: only `dead drop` and `replay` remove |
-| `<p>dead:<id>` | hash | one dead letter: payload, reason, error, tries, times | as its entry in `<p>dead` |
+| `<p>dead:<id>` | hash | one dead letter: payload (`letters.py`), reason, tries, times | as its entry in `<p>dead` |
+| `<p>folders` | hash | the folders that dead letters' payloads were moved to: host and path by id | for ever |
+| `<p>wanted:<folder>` | set | files of a folder that somebody waits for | until its receiver has answered |
+| `<p>recalled:<folder>/<file>` | string | the answer: what is in the file | a minute |
+| `<p>unneeded:<folder>` | set | files of a folder whose dead letter was replayed or dropped | until they are removed |
 | `<p>leases` | zset | running jobs, by the lease clock's time at which they are taken over | while running |
 | `<p>crashes` | hash | how often a running job's worker was lost | while the job exists |
 | `<p>claimed:<worker>` | string | the token of a worker's last claim, should its reply be lost | an hour |
@@ -21,9 +30,9 @@ supported; one Redis or Valkey with replicas (Sentinel, a managed service) is.
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done` / `<handler> dead` | for ever |
 | `<p>turn:<handler>:<subject>` | zset | the line of deliveries at an `ordered` handler | until done or dead |
 | `arq:job:<job>` | string | the job: msgpack, no pickle | no expiry: arq's 24 h would lose a queue over a weekend |
-| `arq:queue` | zset | waiting jobs by due time (ms) | until claimed |
 | `arq:in-progress:<job>` | string | the token of the claim that runs the job | no expiry: the lease ends it |
 | `arq:retry:<job>` | string | how often the job was started | while the job exists |
+| `arq:queue` | zset | jobs that version 0.1 queued, moved to `<p>queue` | until a worker sees them |
 
 Fields of a delivery's record are single letters because there are millions of them: `k` idempotency key, `s` its
 source (`event-id` where there is none), `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event
@@ -34,7 +43,8 @@ retry or dead.
 
 from dataclasses import dataclass
 
-QUEUE = "arq:queue"
+OLD_QUEUE = "arq:queue"
+"""Where version 0.1 kept waiting jobs, whatever its prefix; workers take over those of their own prefix."""
 JOB = "arq:job:"
 IN_PROGRESS = "arq:in-progress:"
 RETRY = "arq:retry:"
@@ -66,6 +76,23 @@ class Keys:
 
     def claimed(self, worker: str) -> str:
         return f"{self.prefix}claimed:{worker}"
+
+    def wanted(self, folder: str) -> str:
+        return f"{self.prefix}wanted:{folder}"
+
+    def unneeded(self, folder: str) -> str:
+        return f"{self.prefix}unneeded:{folder}"
+
+    def recalled(self, place: str) -> str:
+        return f"{self.prefix}recalled:{place}"
+
+    @property
+    def folders(self) -> str:
+        return f"{self.prefix}folders"
+
+    @property
+    def queue(self) -> str:
+        return f"{self.prefix}queue"
 
     @property
     def dead(self) -> str:

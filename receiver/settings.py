@@ -138,7 +138,11 @@ class Settings(EnvSettings):
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
         description="where Redis or Valkey is; `make run` brings its own"
     )
-    key_prefix: str = Field("glartek:", pattern=r"^[\w.-]+:$", description="prefix of every Redis key but arq's own")
+    key_prefix: str = Field(
+        "glartek:",
+        pattern=r"^[\w.-]+:$",
+        description="prefix of every Redis key but arq's of a job; each system that shares a Redis needs its own",
+    )
     max_body_bytes: int = Field(
         1024 * 1024, ge=1024, description="largest body accepted, and largest once unpacked, in bytes"
     )

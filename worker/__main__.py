@@ -21,7 +21,7 @@ from receiver.settings import ReceiverSettings, Settings, SettingsError, duratio
 from receiver.visible import to_json, visible, visible_lines
 from worker import app as worker_app
 from worker import routes
-from worker.dead_letters import DeadLetter, Desk, Filter, find
+from worker.dead_letters import DeadLetter, Desk, Filter, PayloadElsewhere, find
 
 T = TypeVar("T")
 PAYLOAD = 4000
@@ -68,7 +68,7 @@ def show(
     console = Console(emoji=False)
     for name in ("delivery", "key", "source", "type", "sha256", "first_seen", "duplicates", "conflicts"):
         console.print(f"{name:<12} {visible(str(story[name]))}", markup=False, highlight=False)
-    kept = "kept for replay" if story["payload_kept"] else "waits with its work" if story["open"] else "not kept"
+    kept = "kept for replay" if story["payload_kept"] else "waits with its work" if story["open"] else "no longer kept"
     console.print(f"{'payload':<12} {kept}", markup=False)
     table = Table("handler", "state", "attempts", "at", "last failure")
     for handler, told in story["handlers"].items():
@@ -140,7 +140,8 @@ def dead_show(
         raise SettingsError("--raw: expected a file or a pipe: what was received may hold codes that a terminal obeys")
 
     async def look(desk: Desk) -> DeadLetter:
-        return (await _chosen(desk, _Choice([dead_letter], Filter(), every=False)))[0]
+        [chosen] = await _chosen(desk, _Choice([dead_letter], Filter(), every=False))
+        return await desk.with_payload(chosen)
 
     letter = _with_desk(look)
     delivery = letter.received()
@@ -269,7 +270,9 @@ async def _replay_one(desk: Desk, delivery: str, handler: str, told: dict[str, A
         return "done already; --force runs it again"
     if await desk.replay_handler(delivery, handler, told["state"], told["attempts"]):
         return "replayed"
-    return "runs already" if told["state"] == "retry" else "its payload is no longer kept (KEEP_PAYLOADS)"
+    if told["state"] == "retry":
+        return "runs already"
+    return "its payload is no longer kept (KEEP_PAYLOADS, KEEP_PAYLOADS_BYTES)"
 
 
 def _filter(
@@ -289,6 +292,8 @@ def _with_desk(act: Callable[[Desk], Awaitable[T]]) -> T:
         redis = connect(config.redis_url.get_secret_value())
         try:
             return await act(Desk(redis, Keys(config.key_prefix)))
+        except PayloadElsewhere as error:
+            raise SettingsError(str(error)) from None
         except TROUBLE as error:
             raise SettingsError(f"REDIS_URL: Redis does not answer ({error}); is it running?") from None
         finally:

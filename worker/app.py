@@ -22,7 +22,7 @@ from receiver.settings import Seconds, Settings
 from worker import burying, job, routes
 from worker.claims import Claim
 from worker.leased import LeasedWorker
-from worker.outcomes import RETRY_FUNCTION, Outcomes
+from worker.outcomes import RETRY_FUNCTION, Keep, Outcomes
 from worker.retries import Policy
 
 log = structlog.get_logger()
@@ -42,11 +42,17 @@ class WorkerSettings(Settings):
     keep_payloads: Seconds = Field(
         3600.0, description="how long a finished delivery's payload is kept for `replay --force`; 0 for not at all"
     )
+    keep_payloads_bytes: int = Field(
+        64 << 20, ge=0, description="bytes of them in Redis at most: the oldest go first, all of them where it is short"
+    )
     lease: Seconds = Field(5.0, ge=1, le=60, description="how long a lost worker's jobs wait before another takes them")
     shutdown_grace: Seconds = Field(4.0, ge=0, description="how long running handlers may go on after SIGTERM")
 
     def policy(self) -> Policy:
         return Policy(self.retry_base, self.retry_cap, self.max_tries, self.max_age)
+
+    def keep(self) -> Keep:
+        return Keep(self.keep_payloads, self.keep_payloads_bytes)
 
 
 def functions() -> list[Function]:
@@ -62,7 +68,7 @@ def create_kit(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRed
     return job.Kit(
         settings=settings,
         routes=table,
-        outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep_payloads, table.ordered_names),
+        outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep(), table.ordered_names),
         policy=settings.policy(),
         handler_timeout=settings.handler_timeout,
         redis=redis,

@@ -8,6 +8,9 @@
 -- Claims take jobs in the order of acceptance, so this is also where a delivery gets its place in the line of every
 -- ordered handler that it goes to.
 --
+-- A job leaves the queue last, once it is among the leases: a command that the server refuses in the middle strands
+-- none.
+--
 -- Asked again with the same token, because the reply was lost, it answers with the same jobs: nothing is claimed for a
 -- worker that does not know of it.
 --
@@ -77,7 +80,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 
   if has_room() and (lost < 2 or alone == '1') then
     if lost >= 2 then alone = '0' end
     redis.call('HSET', crashes, id, lost)
-    redis.call('INCR', retry .. id)
+    redis.call('INCRBY', retry .. id, 1)
     redis.call('SET', in_progress .. id, token)
     hand_out(id, tostring(now), lost, false)
   end
@@ -86,10 +89,10 @@ end
 -- What was accepted is due, even when the clock went back since, as it may at a failover; within a millisecond, too,
 -- which scores divide and `now` does not.
 local until_now = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
-local skipped = 0 -- a stock arq worker on the same queue leaves what it runs in there
+local taken, skipped = {}, 0 -- a stock arq worker on the same queue leaves what it runs in there
 while has_room() do
-  local asked, taken = want - count, {}
-  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', until_now, 'WITHSCORES', 'LIMIT', skipped, asked)
+  local asked = want - count
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', until_now, 'WITHSCORES', 'LIMIT', skipped + #taken, asked)
   for i = 1, #due, 2 do
     if not has_room() then break end
     if redis.call('SET', in_progress .. due[i], token, 'NX') then
@@ -100,11 +103,11 @@ while has_room() do
       skipped = skipped + 1
     end
   end
-  if #taken > 0 then redis.call('ZREM', queue, unpack(taken)) end
   if #due < 2 * asked then break end
 end
 if count > 0 then
   redis.call('ZADD', leases, unpack(leased))
   redis.call('SET', last_claim, token, 'EX', 3600)
 end
+if #taken > 0 then redis.call('ZREM', queue, unpack(taken)) end
 return claimed

@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import msgpack
@@ -15,16 +14,18 @@ from arq.connections import ArqRedis
 from arq.constants import result_key_prefix
 
 from receiver.connection import insist
-from receiver.keys import IN_PROGRESS, JOB, RETRY, Keys
+from receiver.keys import IN_PROGRESS, JOB, OLD_QUEUE, RETRY, Keys
+from receiver.scripts import Script
 from receiver.together import Together
 
 CLAIM_BYTES = 4 << 20
 """No more jobs are claimed at once when those so far are this big: the reply has to arrive within its time-out."""
 
-
-def script(name: str) -> str:
-    """The text of one of this package's Lua scripts."""
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+PAGE = 2000
+"""Jobs of another system's queue that one call looks at: about a millisecond of Redis."""
+_CLAIM, _RENEW, _FINISH, _ADOPT = (
+    Script.beside(__file__, name) for name in ("claim.lua", "renew.lua", "finish.lua", "adopt.lua")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +63,19 @@ class Claims:
     def __init__(
         self, redis: ArqRedis, keys: Keys, queue: str, lease: float, ordered: Mapping[str, Sequence[str]] | None = None
     ) -> None:
-        self._queue, self._keys = queue, keys
+        self._redis, self._queue, self._keys = redis, queue, keys
         self._lease_ms = round(lease * 1000)
         self._stall_ms = self._lease_ms * 2 // 5
         self._ordered = json.dumps(ordered) if ordered else ""
         self._claimed = keys.claimed(uuid.uuid4().hex)
         self._token = uuid.uuid4().hex
-        self._claim, self._renew, self._finish = (
-            redis.register_script(script(name)) for name in ("claim.lua", "renew.lua", "finish.lua")
-        )
+        self._place = 0  # in the old queue
         self._ending: Together[tuple[Claim, Ending], bool] = Together(self._send_endings)
 
     async def take(self, want: int, *, alone: bool) -> list[Claim]:
         """Claim up to `want` jobs, `alone` under suspicion. Should the answer be lost, the next call repeats it."""
-        flat = await self._claim(
+        flat = await _CLAIM(
+            self._redis,
             keys=[self._queue, self._keys.leases, self._keys.lease_clock, self._keys.crashes, self._claimed],
             args=[
                 *(want, CLAIM_BYTES, self._lease_ms, self._stall_ms, self._token, int(alone)),
@@ -91,11 +91,21 @@ class Claims:
     async def renew(self, claims: Sequence[Claim]) -> list[str]:
         """Renew leases; the ids of the jobs that somebody else has by now."""
         pairs = [part for claim in claims for part in (claim.job_id, claim.token)]
-        lost = await self._renew(
+        lost = await _RENEW(
+            self._redis,
             keys=[self._keys.leases, self._keys.lease_clock],
             args=[self._lease_ms, self._stall_ms, IN_PROGRESS, *pairs],
         )
         return [job_id.decode() for job_id in lost]
+
+    async def adopt(self) -> int:
+        """Take over jobs of this prefix that version 0.1 queued: one page of its queue a call; how many they were."""
+        self._place, moved = await _ADOPT(
+            self._redis,
+            keys=[OLD_QUEUE, self._queue, self._keys.wake],
+            args=[self._place, PAGE, self._keys.delivery(""), IN_PROGRESS],
+        )
+        return int(moved)
 
     async def end(self, claim: Claim, ending: Ending) -> bool:
         """End a claim, however long Redis is away; False when it was no longer ours, and nothing was changed."""
@@ -110,4 +120,4 @@ class Claims:
         keys = [self._queue, self._keys.leases, self._keys.crashes, self._keys.order]
         prefixes = (IN_PROGRESS, RETRY, JOB, result_key_prefix)
         packed = [msgpack.packb(value, use_bin_type=False) for value in (prefixes, rows)]
-        return [bool(ended) for ended in await insist(lambda: self._finish(keys=keys, args=packed))]
+        return [bool(ended) for ended in await insist(lambda: _FINISH(self._redis, keys, packed))]

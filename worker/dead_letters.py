@@ -3,29 +3,40 @@
 A dead letter is one handler's (or a whole delivery's, when it could not be read); a conflict is a delivery whose key
 was taken by other bytes. Nothing here expires. A replay never asks the deduplication, and never runs a handler that
 was already done unless it is forced.
+
+A payload may be in a file of a receiver's host, where Redis had no room for it (`receiver/room.py`); it is asked for
+through Redis, and whoever runs the command need not be there.
 """
 
+import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from arq.connections import ArqRedis
-from redis.exceptions import WatchError
 
-from receiver import keys as key_names
+from receiver import letters
 from receiver.delivery import Delivery, Sources, delivery_id, job_key, unpack
 from receiver.intake import accept_directly
 from receiver.keys import Keys
-from worker.claims import script
+from receiver.scripts import Script
 from worker.outcomes import PARSE, dead_letter_id, retry_job, retry_job_id, states
+
+RECALLS = 3
+"""How often a payload that is in a file is asked for, a second apart."""
+_FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest"]
+_REPLAY, _DROP = Script.beside(__file__, "replay.lua"), Script.beside(__file__, "drop.lua")
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What is kept. `kind` is dead, conflict or job; `at` is when it died; `tries` counts its attempts."""
+    """What is kept. `kind` is dead, conflict or job; `at` is when it died; `tries` counts its attempts.
+
+    `job` is the payload; it is there once `Desk.with_payload` has fetched it.
+    """
 
     id: str
     kind: str
@@ -35,7 +46,7 @@ class DeadLetter:
     reason: str
     tries: int
     at: datetime
-    job: bytes
+    job: bytes = b""
 
     def summary(self) -> dict[str, Any]:
         """Everything but the payload, for lists."""
@@ -82,12 +93,16 @@ class Filter:
         )
 
 
+class PayloadElsewhere(Exception):
+    """The payload of a dead letter is in a file of a host whose receiver does not answer: one line says where."""
+
+
 class Desk:
     """What an operator does with deliveries: look, replay, drop."""
 
     def __init__(self, redis: ArqRedis, keys: Keys) -> None:
         self._redis, self._keys = redis, keys
-        self._replay_script = redis.register_script(script("replay.lua"))
+        self._silent: set[str] = set()  # folders whose receiver did not answer
 
     async def count(self) -> int:
         """Dead letters and conflicts kept."""
@@ -95,35 +110,68 @@ class Desk:
         return kept
 
     async def letters(self, which: Filter) -> AsyncIterator[DeadLetter]:
-        """The matching ones, oldest first, read a page at a time."""
+        """The matching ones, oldest first and without their payloads, read a page at a time."""
         newest = "+inf" if which.older_than is None else (time.time() - which.older_than) * 1000
         ids = await self._redis.zrangebyscore(self._keys.dead, "-inf", newest)
         for start in range(0, len(ids), 500):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for dead_id in ids[start : start + 500]:
-                    pipe.hgetall(self._keys.dead_letter(dead_id.decode()))
+                    pipe.hmget(self._keys.dead_letter(dead_id.decode()), _FIELDS)
                 rows = await pipe.execute()
-            for dead_id, fields in zip(ids[start : start + 500], rows, strict=True):
-                if fields and which.matches(letter := _letter(dead_id.decode(), fields)):
+            for dead_id, values in zip(ids[start : start + 500], rows, strict=True):
+                letter = _letter(dead_id.decode(), values)
+                if letter is not None and which.matches(letter):
                     yield letter
 
     async def letter(self, dead_id: str) -> DeadLetter | None:
-        """One dead letter by its id."""
-        fields = await self._redis.execute_command("HGETALL", self._keys.dead_letter(dead_id))
-        return _letter(dead_id, fields) if fields else None
+        """One dead letter by its id, without its payload."""
+        values = await self._redis.execute_command("HMGET", self._keys.dead_letter(dead_id), *_FIELDS)
+        return _letter(dead_id, values)
+
+    async def with_payload(self, letter: DeadLetter) -> DeadLetter:
+        """The dead letter with its payload; b"" when somebody has dropped it. Raises `PayloadElsewhere`."""
+        fields = (letters.PLAIN, letters.COMPRESSED, letters.MOVED)
+        held: list[bytes | None] = await self._redis.execute_command(
+            "HMGET", self._keys.dead_letter(letter.id), *fields
+        )
+        if held[2] is not None:
+            return replace(letter, job=await self._recalled(letter, held[2].decode()))
+        here = [letters.unpack(field, value) for field, value in zip(fields, held, strict=True) if value is not None]
+        return replace(letter, job=here[0] if here else b"")
+
+    async def _recalled(self, letter: DeadLetter, place: str) -> bytes:
+        """A payload from the folder that has it: its receiver puts it into Redis for a minute."""
+        folder, _, file = place.partition("/")
+        recalled = self._keys.recalled(place)
+        for _ in range(0 if folder in self._silent else RECALLS):
+            await self._redis.execute_command("SADD", self._keys.wanted(folder), file)
+            for _ in range(10):
+                if payload := await self._redis.get(recalled):
+                    await self._redis.delete(recalled)
+                    return letters.unpack(file.rpartition(".")[2], payload)
+                await asyncio.sleep(0.1)
+        self._silent.add(folder)
+        where = await self._redis.execute_command("HGET", self._keys.folders, folder)
+        host, _, path = (where or b"an unknown host:").decode().partition(":")
+        raise PayloadElsewhere(
+            f"{letter.id}: its payload is in {path}/{file} on {host}, where no receiver answers; start it there"
+        )
 
     async def drop(self, letter: DeadLetter) -> bool:
         """Forget a dead letter for ever. False when it was gone already."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrem(self._keys.dead, letter.id)
-            pipe.delete(self._keys.dead_letter(letter.id))
-            removed, _ = await pipe.execute()
-        return bool(removed)
+        return await self._take_away(letter)
 
     async def replay_letter(self, letter: DeadLetter) -> bool:
-        """Run what a dead letter holds again, with its whole budget. False when it was gone already."""
-        if letter.kind == "job":
-            return await self._requeue(letter)
+        """Run what a dead letter holds again, with its whole budget. False when it was gone already.
+
+        Raises `PayloadElsewhere`.
+        """
+        letter = await self.with_payload(letter)
+        if not letter.job:
+            return False
+        if letter.kind == "job":  # not the kit's: it goes back as it was, under a fresh id
+            job_id = uuid.uuid4().hex
+            return await self._take_away(letter, job_id, job_key(job_id), letter.job)
         delivery = Delivery.from_job(unpack(letter.job)["a"][0])
         if letter.kind == "conflict":
             return await self._accept_conflict(letter, delivery)
@@ -137,7 +185,7 @@ class Desk:
         if state == "retry":  # it waits: let it not wait any longer
             now = time.time_ns() // 1_000_000
             moved = await self._redis.zadd(
-                key_names.QUEUE, {retry_job_id(delivery_id, handler, attempt): now}, xx=True, ch=True
+                self._keys.queue, {retry_job_id(delivery_id, handler, attempt): now}, xx=True, ch=True
             )
             return bool(moved)
         kept = await self._redis.get(self._keys.payload(delivery_id))
@@ -182,29 +230,24 @@ class Desk:
         record: list[str | bytes] = ["k", delivery.key, "s", delivery.source, "t", delivery.event_type]
         record += ["d", delivery.digest[:16], "a", str(delivery.received_us)]
         keys = self._keys
-        replayed = await self._replay_script(
-            keys=[key_names.QUEUE, keys.wake, keys.counts, keys.dead, keys.delivery(delivery.id)],
-            args=[handler, attempt, state, job_id, job_key(job_id), job, dead_id, keys.dead_letter(dead_id), *record],
+        replayed = await _REPLAY(
+            self._redis,
+            keys=[keys.queue, keys.wake, keys.counts, keys.dead, keys.delivery(delivery.id)],
+            args=[
+                *(handler, attempt, state, job_id, job_key(job_id), job, dead_id, keys.dead_letter(dead_id)),
+                *(keys.unneeded(""), *record),
+            ],
         )
         return bool(replayed)
 
-    async def _requeue(self, letter: DeadLetter) -> bool:
-        """A job that is not the kit's goes back as it was, under a fresh id. Who comes second finds it gone."""
-        job_id, now, dead_key = uuid.uuid4().hex, time.time_ns() // 1_000_000, self._keys.dead_letter(letter.id)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            await pipe.watch(dead_key)
-            if not await pipe.exists(dead_key):
-                return False
-            pipe.multi()
-            pipe.set(job_key(job_id), letter.job)
-            pipe.zadd(key_names.QUEUE, {job_id: now})
-            pipe.zrem(self._keys.dead, letter.id)
-            pipe.delete(dead_key)
-            try:
-                await pipe.execute()
-            except WatchError:
-                return False
-        return True
+    async def _take_away(self, letter: DeadLetter, *job: str | bytes) -> bool:
+        keys = self._keys
+        taken = await _DROP(
+            self._redis,
+            keys=[keys.dead, keys.dead_letter(letter.id), keys.queue, keys.wake],
+            args=[letter.id, keys.unneeded(""), *job],
+        )
+        return bool(taken)
 
     async def _accept_conflict(self, letter: DeadLetter, delivery: Delivery) -> bool:
         """The other event of a shared key becomes a delivery of its own: its key is the shared one and its digest."""
@@ -241,8 +284,11 @@ def _handlers(fields: Mapping[str, bytes], failures: list[Any]) -> dict[str, Any
     }
 
 
-def _letter(dead_id: str, fields: Mapping[bytes, bytes]) -> DeadLetter:
-    text = {name.decode(): value for name, value in fields.items()}
+def _letter(dead_id: str, values: Sequence[bytes | None]) -> DeadLetter | None:
+    """A dead letter from the values of `_FIELDS`; None when there is none."""
+    text = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
+    if "at" not in text:
+        return None
     kind = text.get("kind", b"dead").decode()
     reason = text.get("reason", b"").decode()
     if kind == "conflict":
@@ -259,7 +305,6 @@ def _letter(dead_id: str, fields: Mapping[bytes, bytes]) -> DeadLetter:
         reason=reason,
         tries=int(text.get("tries", 0)),
         at=datetime.fromtimestamp(int(text["at"]) / 1000, tz=UTC),
-        job=text["job"],
     )
 
 

@@ -64,7 +64,8 @@ class LeasedWorker(Worker):
     ) -> None:
         if refused := UNSUPPORTED & options.keys():
             raise TypeError(f"LeasedWorker does not support {', '.join(sorted(refused))}")
-        options = {"job_deserializer": unpack, "job_serializer": pack, "log_results": False, **options}
+        codec = {"job_deserializer": unpack, "job_serializer": pack}
+        options = {"queue_name": keys.queue, "log_results": False, **codec, **options}
         super().__init__(functions, redis_pool=connect(), **options)
         self.pool.job_serializer, self.pool.job_deserializer = self.job_serializer, self.job_deserializer
         self.pool.default_queue_name = self.queue_name

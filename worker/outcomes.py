@@ -7,23 +7,27 @@ reply was lost is simply sent again. Writes that happen together travel together
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgpack
 from arq.connections import ArqRedis
 
+from receiver import letters
 from receiver.connection import insist
 from receiver.delivery import BODY, Delivery, job_key, pack_job
 from receiver.intake import batch
-from receiver.keys import QUEUE, Keys
+from receiver.keys import Keys
+from receiver.scripts import Script, Value
 from receiver.settings import Settings
 from receiver.together import Together
-from worker.claims import script
 
 RETRY_FUNCTION = "retry"
 """The arq function that a handler's retry job names; its arguments are those of `retry_job`."""
+JOB_BYTES = 300
+"""About what a job takes in Redis besides the body."""
 PARSE = "parse"
 """Stands for a handler where a delivery could not be read at all, so that no handler was ever chosen."""
+_RECORD, _BURY, _TURN = (Script.beside(__file__, name) for name in ("record.lua", "bury.lua", "turn.lua"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +42,23 @@ class Transition:
     wait: float = 0.0
 
 
+class Keep(NamedTuple):
+    """How long finished deliveries' payloads are kept for a replay, and how many bytes of them at most."""
+
+    seconds: float
+    bytes: int
+
+
 class Outcomes:
     """The records of deliveries, as workers write them."""
 
     def __init__(
-        self, redis: ArqRedis, keys: Keys, settings: Settings, keep_payloads: float, ordered: Collection[str] = ()
+        self, redis: ArqRedis, keys: Keys, settings: Settings, keep: Keep, ordered: Collection[str] = ()
     ) -> None:
         self._redis, self.keys, self._settings = redis, keys, settings
         self._ordered = ordered
-        self._keep_ms = round(keep_payloads * 1000)
-        self._script = redis.register_script(script("record.lua"))
-        self._bury_script = redis.register_script(script("bury.lua"))
-        self._turn_script = redis.register_script(script("turn.lua"))
+        self._keep_ms = round(keep.seconds * 1000) if keep.bytes else 0
+        self._keep_bytes = keep.bytes
         self._together: Together[bytes, bool] = Together(self._send)
 
     async def record(
@@ -69,6 +78,7 @@ class Outcomes:
                 job_key(job_id),
                 int(routed),
                 [self._row(delivery, transition) for transition in transitions],
+                len(delivery.body) + JOB_BYTES,
             ),
             use_bin_type=False,
         )
@@ -84,7 +94,7 @@ class Outcomes:
         if line is None:
             return True
         arguments = [delivery.id, handler, self.keys.delivery("")]
-        return bool(await insist(lambda: self._turn_script(keys=[line], args=arguments)))
+        return bool(await insist(lambda: _TURN(self._redis, [line], arguments)))
 
     def _line(self, delivery: Delivery, handler: str) -> str | None:
         return self.keys.turn(handler, delivery.subject) if handler in self._ordered and delivery.subject else None
@@ -95,17 +105,16 @@ class Outcomes:
         return states({name.decode(): value.decode() for name, value in fields.items() if b"." in name})
 
     async def _send(self, items: Sequence[bytes]) -> list[bool]:
-        keys = [QUEUE, self.keys.wake, self.keys.counts, self.keys.dead]
-        return [
-            bool(closed)
-            for closed in await insist(lambda: self._script(keys=keys, args=[self.keys.prefix, batch(items)]))
-        ]
+        keys = [self.keys.queue, self.keys.wake, self.keys.counts, self.keys.dead]
+        arguments: list[Value] = [self.keys.prefix, batch(items), self._keep_bytes]
+        return [bool(closed) for closed in await insist(lambda: _RECORD(self._redis, keys, arguments))]
 
     async def bury_job(self, job_id: str, data: bytes, reason: str) -> None:
         """Keep a job that is not the kit's, or cannot be read, among the dead letters."""
         dead_id = f"{job_id}:job"
         keys = [self.keys.dead, self.keys.dead_letter(dead_id)]
-        await insist(lambda: self._bury_script(keys=keys, args=[dead_id, data, reason]))
+        arguments: list[Value] = [dead_id, *letters.pack(data), reason]
+        await insist(lambda: _BURY(self._redis, keys, arguments))
 
     def _row(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -113,16 +122,16 @@ class Outcomes:
             "attempt": transition.attempt,
             "state": transition.state,
         }
-        if transition.state != "done":
-            row["job"] = transition.job
         if transition.error:
             row["error"] = transition.error
         if transition.state == "retry":
             # one id for each attempt: never used twice, because arq deletes a job by its id
             job_id = retry_job_id(delivery.id, transition.handler, transition.attempt)
-            row |= {"job_id": job_id, "job_key": job_key(job_id), "wait_ms": round(transition.wait * 1000)}
+            row |= {"job": transition.job, "job_id": job_id, "job_key": job_key(job_id)}
+            row["wait_ms"] = round(transition.wait * 1000)
         elif transition.state == "dead":
             dead_id = dead_letter_id(delivery.id, transition.handler)
+            row["field"], row["job"] = letters.pack(transition.job)
             row |= {"dead_id": dead_id, "dead_key": self.keys.dead_letter(dead_id), "about": about(delivery)}
         if line := self._line(delivery, transition.handler):
             row["line"] = line

@@ -4,10 +4,11 @@
 --
 -- KEYS: queue, wake, counts, dead
 -- ARGV[1]: prefix of the kit's keys
--- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions};
---          a transition is {handler, attempt, state}, with {error, job, job_id, job_key, wait_ms} for a retry, with
---          {error, job, dead_id, dead_key, about} for a dead letter, and with {line} for an ordered handler; a retry
---          after attempt 0 is a delivery that waits for its turn
+-- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions,
+--          bytes of its job}; a transition is {handler, attempt, state}, with {error, job, job_id, job_key, wait_ms} for
+--          a retry, with {error, field, job, dead_id, dead_key, about} for a dead letter, and with {line} for an ordered
+--          handler; a retry after attempt 0 is a delivery that waits for its turn
+-- ARGV[3]: bytes of finished deliveries' payloads that are kept at most
 -- Returns 1 for each record that is closed, else 0.
 
 local queue, wake, counts, dead, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
@@ -45,15 +46,18 @@ local function leave_line(delivery, transition)
 end
 
 local function bury(transition)
-  redis.call('HSET', transition.dead_key, 'kind', 'dead', 'job', transition.job, 'reason', transition.error or '',
-    'handler', transition.handler, 'tries', transition.attempt, 'at', now, unpack(transition.about))
+  redis.call('HSET', transition.dead_key, 'kind', 'dead', transition.field, transition.job,
+    'reason', transition.error or '', 'handler', transition.handler, 'tries', transition.attempt, 'at', now, unpack(transition.about))
   redis.call('ZADD', dead, now, transition.dead_id)
 end
 
 local function unbury(delivery, handler)
   local id = delivery .. ':' .. handler
+  local letter = dead .. ':' .. id
+  local folder, file = string.match(redis.call('HGET', letter, 'moved') or '', '^(%x+)/(.+)$')
+  if folder then redis.call('SADD', prefix .. 'unneeded:' .. folder, file) end
   redis.call('ZREM', dead, id)
-  redis.call('DEL', dead .. ':' .. id)
+  redis.call('DEL', letter)
 end
 
 -- Collected over the whole batch or record, because each call from a script costs as much as its work.
@@ -96,8 +100,38 @@ local function is_open(recorded)
   return false
 end
 
+local kept, kept_bytes = {}, 0
+local function keep_payload(delivery, job_key, keep, bytes)
+  local payload = prefix .. 'payload:' .. delivery
+  if redis.call('COPY', job_key, payload, 'REPLACE') == 0 then return end
+  redis.call('PEXPIRE', payload, keep)
+  kept[#kept + 1] = delivery .. ' ' .. bytes .. ' ' .. now + keep
+  kept_bytes = kept_bytes + bytes
+end
+
+-- The oldest go once there are too many bytes; those that have expired by themselves only leave the list.
+local function stay_within(most)
+  local list, sum = prefix .. 'kept', prefix .. 'kept-bytes'
+  redis.call('RPUSH', list, unpack(kept))
+  local total = redis.call('INCRBY', sum, kept_bytes)
+  repeat
+    local oldest, left, over = redis.call('LRANGE', list, 0, 15), 0, {}
+    for _, one in ipairs(oldest) do
+      local delivery, bytes, expires = string.match(one, '^(%S+) (%d+) (%d+)$')
+      if total <= most and tonumber(expires) > now then break end
+      left, total = left + 1, total - bytes
+      if tonumber(expires) > now then over[#over + 1] = prefix .. 'payload:' .. delivery end
+    end
+    if left > 0 then
+      redis.call('LTRIM', list, left, -1)
+      redis.call('SET', sum, string.format('%d', total))
+    end
+    if #over > 0 then redis.call('DEL', unpack(over)) end
+  until left < 16
+end
+
 local function write(item)
-  local delivery, accepted, window, keep, job_key, routed, transitions = unpack(item)
+  local delivery, accepted, window, keep, job_key, routed, transitions, bytes = unpack(item)
   local record = prefix .. 'delivery:' .. delivery
   local fields, recorded, changes = redis.call('HGETALL', record), {}, {}
   for i = 1, #fields, 2 do recorded[fields[i]] = fields[i + 1] end
@@ -110,13 +144,12 @@ local function write(item)
   if is_open(recorded) then return 0 end
   redis.call('PEXPIRE', record, window)
   redis.call('PEXPIRE', prefix .. 'attempts:' .. delivery, window)
-  if keep > 0 and redis.call('COPY', job_key, prefix .. 'payload:' .. delivery, 'REPLACE') == 1 then
-    redis.call('PEXPIRE', prefix .. 'payload:' .. delivery, keep)
-  end
+  if keep > 0 then keep_payload(delivery, job_key, keep, bytes) end
   return 1
 end
 
 local closed = {}
 for i, item in ipairs(cmsgpack.unpack(ARGV[2])) do closed[i] = write(item) end
+if #kept > 0 then stay_within(tonumber(ARGV[3])) end
 for name, by in pairs(counted) do redis.call('HINCRBY', counts, name, by) end
 return closed

@@ -1,27 +1,31 @@
 #!lua flags=allow-oom
 -- Runs a handler again, from its dead letter or, forced, from what is kept of a finished delivery: one atomic step, so
--- that two replays at once make one job.
+-- that two replays at once make one job. Where the dead letter's payload is in a file, that is no longer needed.
 --
 -- KEYS: queue, wake, counts, dead, record
--- ARGV: handler, attempt, state it must be in, job id, job key, job, dead letter id, dead letter key, then names and
---       values of the record's fields, for a record that has expired meanwhile
+-- ARGV: handler, attempt, state it must be in, job id, job key, job, dead letter id, dead letter key, prefix of
+--       unneeded files, then names and values of the record's fields, for a record that has expired meanwhile
 -- Returns 1, or 0 when the handler is not in that state (any more).
 
 local queue, wake, counts, dead, record = unpack(KEYS)
-local handler, attempt, state, job_id, job_key, job, dead_id, dead_key = unpack(ARGV, 1, 8)
+local handler, attempt, state, job_id, job_key, job, dead_id, dead_key, unneeded = unpack(ARGV, 1, 9)
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 if state == 'dead' then
   if redis.call('ZREM', dead, dead_id) == 0 then return 0 end
+  local folder, file = string.match(redis.call('HGET', dead_key, 'moved') or '', '^(%x+)/(.+)$')
+  if folder then redis.call('SADD', unneeded .. folder, file) end
   redis.call('DEL', dead_key)
 elseif string.match(redis.call('HGET', record, handler) or '', '^%a+') ~= state then
   return 0
 end
 redis.call('HINCRBY', counts, handler .. ' ' .. state, -1)
 if redis.call('EXISTS', record) == 0 then redis.call('HSET', record, '*', 1) end -- it had been closed
-for i = 9, #ARGV, 2 do redis.call('HSETNX', record, ARGV[i], ARGV[i + 1]) end
+for i = 10, #ARGV, 2 do
+  if not redis.call('HGET', record, ARGV[i]) then redis.call('HSET', record, ARGV[i], ARGV[i + 1]) end
+end
 if string.find(handler, '.', 1, true) then
   local accepted = math.floor(tonumber(redis.call('HGET', record, 'a') or 0) / 1000)
   redis.call('HSET', record, handler, 'retry ' .. attempt .. ' ' .. now - accepted)

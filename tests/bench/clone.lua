@@ -9,6 +9,6 @@ for number = ARGV[1], ARGV[2] do
   if tonumber(ARGV[8]) > 0 then redis.call('PEXPIRE', record, ARGV[8]) end
   if ARGV[7] ~= '' then
     redis.call('SET', ARGV[5] .. job, ARGV[7])
-    redis.call('ZADD', 'arq:queue', 1760000000000 + number / 4096, job)
+    redis.call('ZADD', 'glartek:queue', 1760000000000 + number / 4096, job)
   end
 end

@@ -50,7 +50,7 @@ KIT = Contender(
     "kit, everysec",
     (*_PYTHON, "receiver"),
     (*_PYTHON, "worker"),
-    waiting=("arq:queue", "glartek:leases"),
+    waiting=("glartek:queue", "glartek:leases"),
 )
 KIT_ALWAYS = Contender("kit, always", KIT.receiver, KIT.worker, fsync="always", waiting=KIT.waiting)
 BULLMQ = Contender(

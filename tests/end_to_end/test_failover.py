@@ -109,7 +109,7 @@ def test_a_failover_loses_nothing_where_a_delivery_waits_for_a_replica(start: St
         settings = {"REDIS_URL": url, "WAIT_REPLICAS": "1", "WEBHOOK_TOKEN": TOKEN, "PORT": "0"}
         receiver = listening(start("-m", "receiver", **settings))
         assert receiver.post(event("on both")).status == 200
-        wait_until(lambda: nodes.replica.ask("ZCARD", "arq:queue") == 1)
+        wait_until(lambda: nodes.replica.ask("ZCARD", "glartek:queue") == 1)
         nodes.replica.send(signal.SIGSTOP)
         nodes.master.ask("CLIENT", "KILL", "TYPE", "REPLICA")  # else what it is sent would wait in its socket
         answers = [receiver.post(event(f"on the master alone {number}")) for number in range(20)]

@@ -23,7 +23,7 @@ from redis import Redis
 
 from receiver import events
 from receiver.delivery import Sources
-from receiver.keys import QUEUE, Keys
+from receiver.keys import Keys
 from tests.conftest import TOKEN, Process, Start, wait_until
 from tests.receiver.conftest import PATH, listening
 from worker.outcomes import PARSE
@@ -286,7 +286,7 @@ def test_nothing_that_is_sent_does_harm(
         redis.flushall()
     with running(start, valkey_url, tmp_path) as kit:
         send()
-        waits = lambda: kit.redis.zcard(QUEUE) + kit.redis.zcard(KEYS.leases)  # noqa: E731
+        waits = lambda: kit.redis.zcard(KEYS.queue) + kit.redis.zcard(KEYS.leases)  # noqa: E731
         wait_until(lambda: not waits(), timeout=60, explain=kit.log)
         assert problems(kit) == [], kit.log()
     assert len(kit.acknowledged) > EXAMPLES / 5

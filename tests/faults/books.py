@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 
 from receiver.delivery import unpack
-from receiver.keys import QUEUE, Keys
+from receiver.keys import OLD_QUEUE, Keys
 
 KEYS = Keys("glartek:")
 
@@ -62,10 +62,10 @@ def _recorded(value: bytes | None, accepted_us: int, failed: dict[int, float]) -
 
 async def read_naive(redis: Redis, handlers: tuple[str, ...]) -> Books:
     """The nearest thing that a stock arq queue has: the events whose jobs still wait in it, named by their job ids."""
-    waiting = [job_id.decode() for job_id in await redis.zrange(QUEUE, 0, -1)]
+    waiting = [job_id.decode() for job_id in await redis.zrange(OLD_QUEUE, 0, -1)]
     return Books(outcomes={(event, handler): Recorded("open") for event in waiting for handler in handlers})
 
 
 async def work_left(redis: Redis) -> int:
-    """Jobs that wait or run."""
-    return int(await redis.zcard(QUEUE)) + int(await redis.zcard(KEYS.leases))
+    """Jobs that wait or run, the naive receiver's too."""
+    return sum([int(await redis.zcard(key)) for key in (KEYS.queue, OLD_QUEUE, KEYS.leases)])

@@ -13,10 +13,11 @@ import pytest
 from arq.connections import ArqRedis
 
 from receiver.delivery import unpack
-from receiver.keys import QUEUE
+from receiver.keys import Keys
 from tests.conftest import TOKEN, Process, Start
 from tests.forks import Forks
 
+KEYS = Keys("glartek:")
 PATH = f"/webhooks/glartek/{TOKEN}"
 
 
@@ -151,5 +152,5 @@ def no_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
 
 async def bodies(redis: ArqRedis) -> list[bytes]:
     """What is on the queue, in order."""
-    jobs = [await redis.get(b"arq:job:" + job_id) for job_id in await redis.zrange(QUEUE, 0, -1)]
+    jobs = [await redis.get(b"arq:job:" + job_id) for job_id in await redis.zrange(KEYS.queue, 0, -1)]
     return [unpack(job)["a"][0]["body"] for job in jobs]

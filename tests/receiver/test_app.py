@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from receiver import auth
 from receiver.connection import connect
 from receiver.delivery import unpack
-from receiver.keys import QUEUE
 from tests.conftest import TOKEN, Server, wait_until
-from tests.receiver.conftest import PATH, Answer, Receiver, Sender, StartReceiver, bodies, event, request
+from tests.receiver.conftest import KEYS, PATH, Answer, Receiver, Sender, StartReceiver, bodies, event, request
 
 MEGABYTE = 1024 * 1024
 SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, or so!").decode()
@@ -62,7 +61,7 @@ async def test_any_body_is_stored(receiver: Receiver, redis: ArqRedis, body: byt
 async def test_a_compressed_body_is_stored_as_it_came(receiver: Receiver, redis: ArqRedis) -> None:
     """The receiver does not unpack, and the worker can tell that it must."""
     assert receiver.post(b"\x1f\x8bwhatever", content_encoding="gzip").status == 200
-    [job_id] = await redis.zrange(QUEUE, 0, -1)
+    [job_id] = await redis.zrange(KEYS.queue, 0, -1)
     value = unpack(await redis.get(b"arq:job:" + job_id))["a"][0]
     assert (value["body"], value["headers"]["content-encoding"]) == (b"\x1f\x8bwhatever", "gzip")
 

@@ -75,7 +75,7 @@ async def test_a_server_without_an_append_only_file_is_unsafe(tmp_path: Path) ->
 
 async def test_queued_jobs_that_expire_are_unsafe(healthy: ArqRedis, valkey_url: str, tmp_path: Path) -> None:
     """A job that stock arq enqueued is gone after a day without workers, and the doctor says so."""
-    await healthy.enqueue_job("something")
+    await healthy.enqueue_job("something", _queue_name=Keys("glartek:").queue)
     assert (await found(healthy, settings(valkey_url, tmp_path)))["job expiry"].level == "unsafe"
 
 

@@ -16,8 +16,8 @@ from arq.connections import ArqRedis
 from receiver import events
 from receiver.connection import connect
 from receiver.delivery import Delivery, Sources, unpack
-from receiver.intake import SCRIPT, Fate, Intake, NotStored, batch, item, script_keys
-from receiver.keys import QUEUE, Keys
+from receiver.intake import ACCEPT, Fate, Intake, NotStored, batch, item, script_keys
+from receiver.keys import Keys
 from receiver.spool import Spool
 from tests.conftest import Server, hash_of
 
@@ -38,13 +38,13 @@ def delivery(event_id: str, at: int = 0, **more: Any) -> Delivery:
 async def accept_all(redis: ArqRedis, *deliveries: Delivery) -> list[int]:
     """What the script answers to one batch."""
     packed = batch([item(KEYS, one) for one in deliveries])
-    answers: list[int] = await redis.register_script(SCRIPT)(keys=script_keys(KEYS), args=[packed])
+    answers: list[int] = await ACCEPT(redis, script_keys(KEYS), [packed])
     return answers
 
 
 async def queued(redis: ArqRedis) -> list[str]:
     """The event ids on the queue, in the order in which workers take them."""
-    jobs = [unpack(await redis.get(b"arq:job:" + job_id)) for job_id in await redis.zrange(QUEUE, 0, -1)]
+    jobs = [unpack(await redis.get(b"arq:job:" + job_id)) for job_id in await redis.zrange(KEYS.queue, 0, -1)]
     return [json.loads(job["a"][0]["body"])["id"] for job in jobs]
 
 
@@ -85,7 +85,7 @@ async def test_a_delivery_is_stored_with_its_key_and_its_job(redis: ArqRedis) ->
     record = await hash_of(redis, KEYS.delivery(one.id))
     assert (record["k"], record["t"]) == (b"e1", b"action.created")
     assert "s" not in record  # a key from the event id, as nearly all are
-    assert await redis.zrange(QUEUE, 0, -1) == [one.job_id.encode()]
+    assert await redis.zrange(KEYS.queue, 0, -1) == [one.job_id.encode()]
     assert await redis.get(f"arq:job:{one.job_id}") == one.job()
     assert await redis.execute_command("LLEN", KEYS.wake) == 1
 
@@ -94,7 +94,7 @@ async def test_nothing_that_is_open_expires(redis: ArqRedis) -> None:
     """Stock arq gives a queued job 24 hours; ours waits as long as it takes, and so does its key."""
     one = delivery("e1")
     await accept_all(redis, one)
-    for key in (f"arq:job:{one.job_id}", QUEUE, KEYS.delivery(one.id), KEYS.order):
+    for key in (f"arq:job:{one.job_id}", KEYS.queue, KEYS.delivery(one.id), KEYS.order):
         assert await redis.pttl(key) == -1, key
 
 
@@ -158,7 +158,7 @@ async def test_scores_rise_strictly_in_the_order_of_acceptance(redis: ArqRedis) 
     ahead = float(await redis.get(KEYS.order)) + 60_000
     await redis.set(KEYS.order, repr(ahead))
     await accept_all(redis, delivery("late"), delivery("a"))
-    scores = [score for _, score in await redis.zrange(QUEUE, 0, -1, withscores=True)]
+    scores = [score for _, score in await redis.zrange(KEYS.queue, 0, -1, withscores=True)]
     assert len(set(scores)) == 302
     assert scores[-2] > ahead
     assert await queued(redis) == [*shuffled, "late", "a"]
@@ -249,7 +249,7 @@ async def test_redis_nearly_full_is_left_alone(server: Server, folder: Path) -> 
     async with intake_at(server.url, folder / "spool.db") as intake:
         await until(lambda: intake.redis_full)
         assert await intake.accept(delivery("1")) is Fate.SPOOLED
-        assert await redis.zcard(QUEUE) == 0
+        assert await redis.zcard(KEYS.queue) == 0
         await redis.config_set("maxmemory", 0)
         await until(lambda: intake.spool.depth == 0)
         assert await queued(redis) == ["1"]

@@ -18,14 +18,14 @@ from receiver import events
 from receiver.connection import connect
 from receiver.delivery import Delivery, Sources, unpack
 from receiver.intake import Fate, accept_directly
-from receiver.keys import QUEUE, Keys
+from receiver.keys import Keys
 from receiver.settings import load
 from worker.app import WorkerSettings, create_worker
 from worker.calls import pack
 from worker.claims import Claim
 from worker.dead_letters import DeadLetter, Desk, Filter
 from worker.leased import LeasedWorker
-from worker.outcomes import Outcomes
+from worker.outcomes import Keep, Outcomes
 from worker.routes import Handler, Routes, RouteTable
 
 KEYS = Keys("glartek:")
@@ -85,8 +85,8 @@ def function(do: Any, **options: Any) -> Function:
 
 def stock_worker(redis: ArqRedis, functions: Sequence[Function], **options: Any) -> Worker:
     """Arq's own worker on the kit's queue."""
-    serializer = {"job_serializer": pack, "job_deserializer": unpack}
-    return Worker(functions, redis_pool=redis, **{"poll_delay": 0.01, "handle_signals": False} | serializer | options)
+    ours: dict[str, Any] = {"queue_name": KEYS.queue, "job_serializer": pack, "job_deserializer": unpack}
+    return Worker(functions, redis_pool=redis, **{"poll_delay": 0.01, "handle_signals": False} | ours | options)
 
 
 async def stopped(task: "asyncio.Task[None]", stop: Callable[[], object]) -> None:
@@ -99,7 +99,7 @@ async def stopped(task: "asyncio.Task[None]", stop: Callable[[], object]) -> Non
 async def put(redis: ArqRedis, job_id: str, job: bytes) -> None:
     """A job on the queue, due at once."""
     await redis.set(f"arq:job:{job_id}", job)
-    await redis.zadd(QUEUE, {job_id: 1})
+    await redis.zadd(KEYS.queue, {job_id: 1})
 
 
 async def asks_nothing(_: dict[str, Any]) -> None: ...
@@ -138,12 +138,12 @@ class Bench:
         """Return when no job is waiting or running."""
 
         async def nothing_left() -> bool:
-            return not await self.redis.zunion([QUEUE, KEYS.leases])  # at once: a job moves from one to the other
+            return not await self.redis.zunion([KEYS.queue, KEYS.leases])  # at once: a job moves from one to the other
 
         await until(nothing_left)
 
     async def letters(self) -> list[DeadLetter]:
-        return [letter async for letter in self.desk.letters(Filter())]
+        return [await self.desk.with_payload(letter) async for letter in self.desk.letters(Filter())]
 
     async def keys(self, pattern: str = "*") -> list[str]:
         return sorted(key.decode() for key in await self.redis.keys(pattern))
@@ -164,7 +164,7 @@ class Bench:
     @asynccontextmanager
     async def leased(self, functions: Sequence[Function], **options: Any) -> AsyncIterator[LeasedWorker]:
         """A bare LeasedWorker; what it buries is a dead letter of kind job."""
-        outcomes = Outcomes(self.redis, KEYS, self.settings(), keep_payloads=0)
+        outcomes = Outcomes(self.redis, KEYS, self.settings(), Keep(0, 0))
 
         async def bury(claim: Claim, reason: str) -> None:
             await outcomes.bury_job(claim.job_id, claim.data or b"", reason)
@@ -204,7 +204,7 @@ async def wire(url: str, path: Path, word: bytes, lost: str) -> AsyncIterator[Ar
     cut = Wire(url.removeprefix("unix://"), word, lost)
     server = await asyncio.start_unix_server(cut.connected, path)
     client = connect(f"unix://{path}")
-    client.job_serializer = msgpack.packb
+    client.job_serializer, client.default_queue_name = msgpack.packb, KEYS.queue
     yield client
     await client.aclose()
     server.close()
@@ -234,6 +234,7 @@ async def arq_redis(bench: Bench) -> AsyncIterator[ArqRedis]:
     """A client that enqueues as arq does, in msgpack."""
     client = connect(bench.url)
     client.job_serializer, client.job_deserializer = msgpack.packb, unpack
+    client.default_queue_name = KEYS.queue
     yield client
     await client.aclose()
 

@@ -22,7 +22,6 @@ from arq.worker import Function, Retry, Worker
 from receiver import keys
 from receiver.connection import connect
 from receiver.delivery import pack_job, unpack
-from receiver.keys import QUEUE
 from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, function, put, stock_worker, stopped, until
 from worker.calls import pack
 from worker.leased import UNSUPPORTED, LeasedWorker
@@ -38,12 +37,12 @@ async def test_a_stock_worker_runs_the_kits_jobs(bench: Bench) -> None:
         ran.append((ctx["job_id"], ctx["job_try"], ctx["enqueue_time"].timestamp(), value))
 
     delivery = await bench.send("e1")
-    assert await Job(delivery.job_id, bench.redis, _deserializer=unpack).status() is JobStatus.queued
+    assert await Job(delivery.job_id, bench.redis, KEYS.queue, unpack).status() is JobStatus.queued
     await stock_worker(bench.redis, [function(deliver)], burst=True).async_run()
     [(job_id, tries, enqueued, value)] = ran
     assert (job_id, tries, value) == (delivery.job_id, 1, delivery.as_value())
     assert enqueued == pytest.approx(delivery.received_us / 1e6, abs=0.002)
-    assert not await bench.redis.exists(f"arq:job:{job_id}", QUEUE)
+    assert not await bench.redis.exists(f"arq:job:{job_id}", KEYS.queue)
 
 
 async def greets(_: dict[str, Any], word: str) -> str:
@@ -62,6 +61,7 @@ def worker_of(request: pytest.FixtureRequest, bench: Bench) -> Callable[..., Any
         if request.param == "stock":
             client = connect(bench.url)
             client.job_serializer, client.job_deserializer = pack, unpack
+            client.default_queue_name = KEYS.queue
             await stock_worker(client, functions, burst=True, **options).async_run()
             await client.aclose()
         else:
@@ -89,7 +89,7 @@ async def test_a_job_of_arq_has_its_arguments_context_and_result(worker_of: Work
     told = await job.result_info()
     assert told is not None
     assert (told.function, tuple(told.args), told.kwargs, told.job_try) == ("add", (1,), {"other": 2}, 1)
-    assert (told.success, told.job_id, told.queue_name) == (True, "j1", QUEUE)
+    assert (told.success, told.job_id, told.queue_name) == (True, "j1", KEYS.queue)
     assert 50_000 < await arq_redis.pttl("arq:result:j1") <= 60_000
     [ctx] = seen
     assert (ctx["job_id"], ctx["job_try"], ctx["mine"]) == ("j1", 1, 5)
@@ -278,7 +278,7 @@ def test_a_result_is_laid_out_as_arq_does() -> None:
 def test_arqs_keys_have_the_names_that_the_scripts_use() -> None:
     """Queue, job, in-progress and retry keys."""
     theirs = arq.constants
-    assert theirs.default_queue_name == keys.QUEUE
+    assert theirs.default_queue_name == keys.OLD_QUEUE
     assert theirs.job_key_prefix == keys.JOB
     assert theirs.in_progress_key_prefix == keys.IN_PROGRESS
     assert theirs.retry_key_prefix == keys.RETRY
@@ -331,8 +331,8 @@ async def test_the_health_key_is_arqs(bench: Bench) -> None:
     async with bench.leased([function(asks_nothing)], health_check_interval=0.01):
         await bench.idle()
         await until(lambda: _health_has(bench.redis, b"j_complete=1 j_failed=0 j_retried=0 j_ongoing=0 queued=0"))
-    assert not await bench.redis.exists("arq:queue:health-check")
+    assert not await bench.redis.exists(f"{KEYS.queue}:health-check")
 
 
 async def _health_has(redis: ArqRedis, words: bytes) -> bool:
-    return words in (await redis.get("arq:queue:health-check") or b"")
+    return words in (await redis.get(f"{KEYS.queue}:health-check") or b"")

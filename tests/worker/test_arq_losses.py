@@ -17,7 +17,6 @@ from structlog.testing import capture_logs
 from receiver.connection import connect
 from receiver.delivery import pack_job
 from receiver.intake import Fate, accept_directly
-from receiver.keys import QUEUE
 from tests.conftest import Server
 from tests.worker.conftest import (
     KEYS,
@@ -92,7 +91,7 @@ async def test_what_stock_arq_deletes_in_silence_is_a_dead_letter(bench: Bench, 
     await put(bench.redis, "stock", loss.job)
     await stock_worker(bench.redis, functions, burst=True, keep_result=0).async_run()
     assert journal.ends == []
-    assert await bench.keys() == ["arq:queue:health-check"]
+    assert await bench.keys() == [f"{KEYS.queue}:health-check"]
 
     await put(bench.redis, "ours", loss.job)
     await put(bench.redis, "ours-too", pack_job("asks_nothing", [], 1))
@@ -175,7 +174,7 @@ async def test_a_healthy_job_survives_its_sixth_start(bench: Bench) -> None:
     may_end.set()
     await stock_worker(bench.redis, functions, burst=True).async_run()
     assert ends == []
-    assert not await bench.redis.exists("arq:job:stock", QUEUE)
+    assert not await bench.redis.exists("arq:job:stock", KEYS.queue)
 
     await put(bench.redis, "ours", pack_job("takes_long", [], 1))
     may_end.clear()
@@ -196,7 +195,7 @@ async def test_a_job_whose_worker_was_killed_five_times_is_kept(bench: Bench, jo
     await put(bench.redis, "stock", job)
     await bench.redis.set("arq:retry:stock", 5)
     await stock_worker(bench.redis, functions, burst=True, keep_result=0).async_run()
-    assert not await bench.redis.exists("arq:job:stock", QUEUE)
+    assert not await bench.redis.exists("arq:job:stock", KEYS.queue)
 
     await bench.redis.set("arq:job:ours", job)
     await bench.redis.zadd(KEYS.leases, {"ours": 0})
@@ -225,12 +224,12 @@ async def test_a_connection_lost_while_accepting_does_not_lose_the_delivery(
     """`enqueue_job` says None, as for a duplicate, whether the job is there or not; the kit's step says the truth."""
     async with wire(bench.url, tmp_path / "stock", b"EXEC\r\n", lost) as redis:
         assert await redis.enqueue_job("deliver") is None
-    assert await bench.redis.zcard(QUEUE) == (0 if lost == "message" else 1)
+    assert await bench.redis.zcard(KEYS.queue) == (0 if lost == "message" else 1)
 
     await bench.redis.flushall()
     async with wire(bench.url, tmp_path / "ours", b"EVALSHA\r\n", lost) as redis:
         assert await accept_directly(redis, KEYS, delivery_of(body_of("e1"))) is Fate.STORED
-    assert await bench.redis.zcard(QUEUE) == 1
+    assert await bench.redis.zcard(KEYS.queue) == 1
 
 
 async def test_a_worker_outlives_its_redis(server: Server, journal: Journal) -> None:
@@ -239,7 +238,7 @@ async def test_a_worker_outlives_its_redis(server: Server, journal: Journal) -> 
     bench = Bench(server.url, redis)
     async with bench.leased([journal.function(asks_nothing)]):
         stock = asyncio.create_task(stock_worker(redis, [function(greets)]).async_run())
-        await until(lambda: redis.exists("arq:queue:health-check"))
+        await until(lambda: redis.exists(f"{KEYS.queue}:health-check"))
         await asyncio.to_thread(server.kill)
         with pytest.raises((RedisConnectionError, OSError)):
             await stock

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from receiver.delivery import Delivery, pack_job
 from receiver.intake import Fate, accept_directly
-from receiver.keys import QUEUE
 from receiver.settings import SettingsError
 from tests.conftest import ROOT, hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
@@ -162,7 +161,7 @@ async def test_a_replay_after_success_needs_force(bench: Bench, worker: Command,
     delivery = await bench.send("e1")
     await run_all(bench, flaky, delivery)
     assert "done already" in await worker("replay", "e1", code=1)
-    assert await bench.redis.zcard(QUEUE) == 0
+    assert await bench.redis.zcard(KEYS.queue) == 0
     assert (await worker.json("replay", "e1", "--force", "--handler", "h.flaky")) == {"h.flaky": "replayed"}
     await run_all(bench, flaky, delivery)
     assert flaky.runs == 2
@@ -196,13 +195,13 @@ async def test_a_job_of_somebody_else_is_replayed_once(bench: Bench) -> None:
     """A job that no worker knew goes back as it was, under a fresh id, once however often it is asked for."""
     job = pack_job("not_ours", [1], 5)
     await bench.redis.set("arq:job:j1", job)
-    await bench.redis.zadd(QUEUE, {"j1": 1})
+    await bench.redis.zadd(KEYS.queue, {"j1": 1})
     async with bench.working({"*": []}):
         await bench.idle()
     [letter] = await bench.letters()
     replayed = await asyncio.gather(*(bench.desk.replay_letter(letter) for _ in range(5)))
     assert sorted(replayed) == [False] * 4 + [True]
-    [job_id] = await bench.redis.zrange(QUEUE, 0, -1)
+    [job_id] = await bench.redis.zrange(KEYS.queue, 0, -1)
     assert job_id != b"j1"
     assert await bench.redis.get(b"arq:job:" + job_id) == job
 

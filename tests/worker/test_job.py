@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from receiver.delivery import Delivery, pack_job, unpack
-from receiver.keys import QUEUE
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from worker import Context, Event, GiveUp, RetryLater
+from worker.app import create_kit
 from worker.calls import MAX_CRASHES
 from worker.outcomes import Outcomes, Transition, retry_job
-from worker.routes import Handler
+from worker.routes import Handler, RouteTable
 
 WEEK, HOUR = 7 * 86400, 3600
 
@@ -147,9 +147,9 @@ async def test_a_wait_is_whole_when_the_clock_went_back(bench: Bench, calls: Cal
     delivery = await bench.send("e1")
     async with bench.working({"*": [calls.handler("a", fail(RetryLater(5, "429")))]}):
         await until(lambda: _is(bench, delivery, "h.a", "retry"))
-        await until(lambda: bench.redis.zcard(QUEUE))
+        await until(lambda: bench.redis.zcard(KEYS.queue))
     assert calls == {"a": 1}
-    [(_, due)] = await bench.redis.zrange(QUEUE, 0, -1, withscores=True)
+    [(_, due)] = await bench.redis.zrange(KEYS.queue, 0, -1, withscores=True)
     assert due > ahead + 4000
 
 
@@ -338,11 +338,7 @@ async def test_a_payload_is_kept_as_long_as_it_is_said(bench: Bench, keep: int) 
 
 @pytest.fixture
 async def outcomes(bench: Bench) -> Outcomes:
-    async with bench.working({"*": []}) as worker:
-        kit_outcomes: Outcomes = worker.ctx["kit"].outcomes
-    kit_outcomes._redis = bench.redis
-    kit_outcomes._script.registered_client = bench.redis
-    return kit_outcomes
+    return create_kit(bench.settings(), RouteTable({"*": []}), bench.redis).outcomes
 
 
 def again(delivery: Delivery, attempt: int) -> Transition:
@@ -358,7 +354,7 @@ async def test_an_outcome_written_twice_is_one(bench: Bench, outcomes: Outcomes)
         await outcomes.record(delivery, delivery.job_id, [Transition("h.b", 1, "done")])
     assert (await hash_of(bench.redis, KEYS.counts))["h.b done"] == b"1"
     assert len((await bench.story(delivery))["handlers"]["h.a"]["failures"]) == 1
-    assert await bench.redis.zcard(QUEUE) == 2
+    assert await bench.redis.zcard(KEYS.queue) == 2
 
 
 @pytest.mark.parametrize("stale", ["retry", "dead", "done"])
@@ -392,7 +388,7 @@ async def test_done_after_dead_is_done_and_no_dead_letter(bench: Bench, outcomes
 async def lost(bench: Bench, job_id: str) -> None:
     """As if the job's worker had been lost three times."""
     await bench.redis.execute_command("HSET", KEYS.crashes, job_id, MAX_CRASHES - 1)
-    await bench.redis.zrem(QUEUE, job_id)
+    await bench.redis.zrem(KEYS.queue, job_id)
     await bench.redis.set(f"arq:retry:{job_id}", 2)
     await bench.redis.zadd(KEYS.leases, {job_id: 0})
 
@@ -453,8 +449,8 @@ async def test_a_job_of_somebody_else_is_kept_as_it_is(bench: Bench) -> None:
     jobs |= {name: pack_job("deliver", [value | {name: None}], 5) for name in value}
     for name, job in jobs.items():
         await bench.redis.set(f"arq:job:{name}", job)
-        await bench.redis.zadd(QUEUE, {name: 1})
-    await bench.redis.zadd(QUEUE, {"gone": 1})
+        await bench.redis.zadd(KEYS.queue, {name: 1})
+    await bench.redis.zadd(KEYS.queue, {"gone": 1})
     last = await bench.send("e1")
     async with bench.working({"*": [make_handler("a")]}):
         await bench.idle()

@@ -16,8 +16,7 @@ import worker.claims
 import worker.leased
 from receiver.connection import connect
 from receiver.delivery import Delivery, pack_job
-from receiver.keys import QUEUE
-from tests.conftest import Process, Server, Start, hash_of, wait_until
+from tests.conftest import ROOT, Process, Server, Start, hash_of, wait_until
 from tests.worker.conftest import (
     KEYS,
     Bench,
@@ -32,7 +31,7 @@ from tests.worker.conftest import (
     wire,
 )
 from worker.calls import MAX_CRASHES
-from worker.claims import Claim, Claims, Ending, script
+from worker.claims import Claim, Claims, Ending
 from worker.leased import LeasedWorker
 
 HANDLERS = """
@@ -184,19 +183,19 @@ async def test_sigterm_lets_running_handlers_end(bench: Bench, workers: Workers)
     assert "Traceback" not in process.output
     assert [event for event, _, _ in workers.journal("end")] == ["e1"]
     assert (await bench.story(delivery))["open"] is False
-    assert await bench.redis.zrange(QUEUE, 0, -1) == [late.job_id.encode()]
+    assert await bench.redis.zrange(KEYS.queue, 0, -1) == [late.job_id.encode()]
 
 
 async def test_sigterm_gives_back_what_does_not_end(bench: Bench, workers: Workers) -> None:
     """When the grace is over: with its try and its place in the queue, for the next worker; exit code 0."""
     delivery = await bench.send("e1", do="hang")
-    place = await bench.redis.zscore(QUEUE, delivery.job_id)
+    place = await bench.redis.zscore(KEYS.queue, delivery.job_id)
     process = workers.start(SHUTDOWN_GRACE="0")
     await workers.wait_for("start", "e1")
     process.signal(signal.SIGTERM)
     assert await asyncio.to_thread(process.wait) == 0
     assert "Traceback" not in process.output
-    assert await bench.redis.zscore(QUEUE, delivery.job_id) == place
+    assert await bench.redis.zscore(KEYS.queue, delivery.job_id) == place
     assert await bench.redis.get(f"arq:retry:{delivery.job_id}") == b"0"
     assert await bench.keys("arq:in-progress:*") == []
     attempts: list[int] = []
@@ -235,7 +234,7 @@ async def test_an_event_that_kills_its_worker_is_a_dead_letter_and_its_neighbour
 ) -> None:
     """Its budget is five lost workers; those beside it are run again and come to their ends."""
     poison = await bench.send("poison", do="die")
-    await bench.redis.zrem(QUEUE, poison.job_id)  # its worker was lost twice already
+    await bench.redis.zrem(KEYS.queue, poison.job_id)  # its worker was lost twice already
     await bench.redis.zadd(KEYS.leases, {poison.job_id: 0})
     await bench.redis.execute_command("HSET", KEYS.crashes, poison.job_id, MAX_CRASHES - 3)
     neighbours = [await bench.send(f"e{number}", do="hang") for number in range(3)]
@@ -264,7 +263,7 @@ async def test_two_suspects_never_run_side_by_side(bench: Bench) -> None:
 
     for number in range(4):
         await put(bench.redis, f"j{number}", pack_job("runs", [], 1))
-        await bench.redis.zrem(QUEUE, f"j{number}")
+        await bench.redis.zrem(KEYS.queue, f"j{number}")
         await bench.redis.zadd(KEYS.leases, {f"j{number}": 0})
         await bench.redis.execute_command("HSET", KEYS.crashes, f"j{number}", 2)
     async with bench.leased([function(runs)]):
@@ -277,32 +276,34 @@ async def test_two_suspects_never_run_side_by_side(bench: Bench) -> None:
 CRASHING = """
 import asyncio, os, sys
 from pathlib import Path
-from redis.commands.core import AsyncScript
 from receiver import settings
+from receiver.scripts import Script
 from worker import app, routes
-from worker.claims import script
+
+def script(name):
+    return (Path(app.__file__).with_name(name)).read_text()
 
 recorded = asyncio.Event()
 
 def crash_at(name, number, when):
-    calls, plain = 0, AsyncScript.__call__
+    calls, plain = 0, Script.__call__
 
-    async def call(self, keys=None, args=None, client=None):
+    async def call(self, redis, keys=(), args=()):
         nonlocal calls
         due = False
-        if self.script == script(name):
+        if self.text == script(name):
             calls += 1
             due = calls == int(number)
         if due and when == "before":
             os._exit(9)
-        answer = await plain(self, keys, args, client)
+        answer = await plain(self, redis, keys, args)
         if due:
             os._exit(9)
-        if self.script == script("record.lua"):
+        if self.text == script("record.lua"):
             recorded.set()
         return answer
 
-    AsyncScript.__call__ = call
+    Script.__call__ = call
 
 def handlers(journal):
     async def one(event, ctx):
@@ -554,14 +555,14 @@ async def _is_blocked(redis: ArqRedis) -> bool:
 
 
 def claims_of(redis: ArqRedis) -> Claims:
-    return Claims(redis, KEYS, QUEUE, 5.0)
+    return Claims(redis, KEYS, KEYS.queue, 5.0)
 
 
 @pytest.fixture
 async def loaded(bench: Bench) -> Bench:
     """A Valkey that knows the scripts, so that the first EVALSHA is the one that counts."""
     for name in ("claim.lua", "finish.lua", "renew.lua"):
-        await bench.redis.script_load(script(name))
+        await bench.redis.script_load((ROOT / "worker" / name).read_text(encoding="utf-8"))
     return bench
 
 
@@ -574,7 +575,7 @@ async def test_a_claim_whose_reply_is_lost_is_handed_out_again(loaded: Bench, tm
         taken = await claims.take(2, alone=True)
         assert [claim.job_id for claim in taken] == ["j0", "j1"]
         assert [(claim.tries, claim.crashes, claim.fresh) for claim in taken] == [(1, 0, False)] * 2
-        assert await loaded.redis.zrange(QUEUE, 0, -1) == [b"j2"]
+        assert await loaded.redis.zrange(KEYS.queue, 0, -1) == [b"j2"]
         assert [claim.job_id for claim in await claims.take(2, alone=True)] == ["j2"]
 
 
@@ -596,12 +597,12 @@ async def test_an_ending_whose_reply_is_lost_is_written_once(
     [claim] = await claims_of(loaded.redis).take(1, alone=True)
     async with wire(loaded.url, tmp_path / "wire", b"EVALSHA\r\n", "reply") as redis:
         assert await claims_of(redis).end(claim, ending) is False
-        assert await loaded.redis.zcard(QUEUE) == queue
+        assert await loaded.redis.zcard(KEYS.queue) == queue
         assert await loaded.keys("arq:*:j") == left
     if queue:
         counted = 1 if ending.how == "again" else 0
         assert int(await loaded.redis.get("arq:retry:j") or 0) == counted
-        wait = float(await loaded.redis.zscore(QUEUE, "j") or 0) - (await loaded.redis.time())[0] * 1000
+        wait = float(await loaded.redis.zscore(KEYS.queue, "j") or 0) - (await loaded.redis.time())[0] * 1000
         assert (50_000 < wait < 61_000) if ending.how == "again" else wait < 0
 
 
@@ -613,7 +614,7 @@ async def test_what_was_accepted_is_due_whatever_the_clock_says(bench: Bench) ->
     [claim] = await claims_of(bench.redis).take(10, alone=True)
     await claims_of(bench.redis).end(claim, Ending("again", wait_ms=5000))
     assert await claims_of(bench.redis).take(10, alone=True) == []
-    assert float(await bench.redis.zscore(QUEUE, claim.job_id) or 0) > ahead + 5000
+    assert float(await bench.redis.zscore(KEYS.queue, claim.job_id) or 0) > ahead + 5000
 
 
 async def test_who_lost_its_claim_changes_nothing(bench: Bench) -> None:

@@ -104,7 +104,7 @@ async def test_it_starts_and_ends_without_redis(run: Run, server: Server) -> Non
 async def test_the_log_has_a_line_for_each_delivery_and_nothing_secret(run: Run, bench: Bench) -> None:
     """JSON, even of what went wrong; no payload, no password, no signature in a URL."""
     await bench.redis.set("arq:job:foreign", b"\xc1secret-words")
-    await bench.redis.zadd("arq:queue", {"foreign": 1})
+    await bench.redis.zadd(KEYS.queue, {"foreign": 1})
     deliveries = [
         await bench.send("e1", note="payload-words"),
         await bench.send("e2", note="payload-words", fails=True),

@@ -15,7 +15,6 @@ import pytest
 
 from receiver.connection import connect
 from receiver.intake import Fate, accept_directly
-from receiver.keys import QUEUE
 from tests.conftest import Server, Start
 from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, body_of, delivery_of, stock_worker, until
 from worker import Context, Event, GiveUp, RetryLater
@@ -71,7 +70,7 @@ async def test_nothing_is_lost_while_a_worker_is_away_for_two_days(
             await bench.closed(dead)
             await until(lambda: bench.redis.exists(f"arq:job:{retried.id}:acts.act:1"))
         running = await bench.send("running")
-        [claim] = await Claims(bench.redis, KEYS, QUEUE, 1.0).take(10, alone=True)
+        [claim] = await Claims(bench.redis, KEYS, KEYS.queue, 1.0).take(10, alone=True)
         assert claim.job_id == running.job_id
         waiting = await bench.send("waiting")
         bench.redis.job_serializer = msgpack.packb

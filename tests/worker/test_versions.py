@@ -11,8 +11,7 @@ import pytest
 
 from receiver import keys as key_names
 from receiver.delivery import Delivery, pack_job, unpack
-from receiver.intake import SCRIPT, Fate, accept_directly, batch, item, script_keys
-from receiver.keys import QUEUE
+from receiver.intake import ACCEPT, Fate, accept_directly, batch, item, script_keys
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, SOURCES, Bench, delivery_of, make_handler, until
 from worker import GiveUp
@@ -59,7 +58,7 @@ async def test_what_is_written_is_what_version_0_1_writes(bench: Bench, delivery
     """Job, record, spooled item and retry job, byte for byte."""
     await bench.accept(delivery)
     assert await bench.redis.get(key_names.JOB + JOB_ID) == JOB
-    assert await bench.redis.zrange(QUEUE, 0, -1) == [JOB_ID.encode()]
+    assert await bench.redis.zrange(KEYS.queue, 0, -1) == [JOB_ID.encode()]
     assert await hash_of(bench.redis, KEYS.delivery(ID)) == RECORD
     assert item(KEYS, delivery) == SPOOLED
     written = unpack(retry_job(delivery, "h.act", 2, 1, 1_764_000_000_500))
@@ -95,14 +94,14 @@ def give_up() -> None:
 async def put(bench: Bench, job_id: str, job: bytes, **record: bytes) -> None:
     """A job and its record, as another version of the kit left them."""
     await bench.redis.set(key_names.JOB + job_id, job)
-    await bench.redis.zadd(QUEUE, {job_id: 1_764_000_000_123})
+    await bench.redis.zadd(KEYS.queue, {job_id: 1_764_000_000_123})
     fields = RECORD | {name.replace("_", "."): value for name, value in record.items()}
     await bench.redis.execute_command("HSET", KEYS.delivery(ID), *(part for pair in fields.items() for part in pair))
 
 
 async def test_a_delivery_spooled_by_version_0_1_is_handled(bench: Bench, delivery: Delivery) -> None:
     """A receiver that was upgraded finds its spool as the old one left it."""
-    fates = await bench.redis.register_script(SCRIPT)(keys=script_keys(KEYS), args=[batch([SPOOLED])])
+    fates = await ACCEPT(bench.redis, script_keys(KEYS), [batch([SPOOLED])])
     assert fates == [Fate.STORED]
     async with bench.working({"*": [make_handler("act")]}):
         await bench.closed(delivery)
@@ -123,7 +122,7 @@ async def test_a_retry_job_of_version_0_1_is_run(bench: Bench, delivery: Deliver
 async def test_a_claim_that_a_killed_worker_of_version_0_1_left_is_taken_over(bench: Bench, delivery: Delivery) -> None:
     """Lease, token, crashes and lease clock are understood; what was done is not run again."""
     await put(bench, JOB_ID, JOB, h_other=b"done 1 12")
-    await bench.redis.zrem(QUEUE, JOB_ID)
+    await bench.redis.zrem(KEYS.queue, JOB_ID)
     await bench.redis.set(key_names.IN_PROGRESS + JOB_ID, "0f8fad5bd9cb469fa165408e1e1f9b4c")
     await bench.redis.set(key_names.RETRY + JOB_ID, 1)
     await bench.redis.execute_command("HSET", KEYS.crashes, JOB_ID, 1)

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from receiver.scripts import Script
 from worker import Context, Event, RetryLater
 
 _REMEMBERED = 400 * 86400  # seconds; a dead letter replayed after a year still finds what came after it
 _GRACE = 5.0  # seconds that a turn is kept after its time, for a late request of ours to end
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_RELEASE = Script("if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0")
 
 
 class Uncertain(Exception):
@@ -83,7 +84,6 @@ async def turn(ctx: Context, key: str, moment: Moment, within: float) -> AsyncIt
     Raises `RetryLater` when another has it, TimeoutError when the time is up.
     """
     lock, token = f"{key}:turn", secrets.token_hex(8)
-    release = ctx.redis.register_script(_RELEASE)
     async with asyncio.timeout(within):  # begun before the lease, and over before it
         holder = await ctx.redis.set(lock, token, nx=True, px=int((within + _GRACE) * 1000), get=True)
         if holder is not None and holder != token.encode():  # ours, when the client had to send the command twice
@@ -93,6 +93,6 @@ async def turn(ctx: Context, key: str, moment: Moment, within: float) -> AsyncIt
         except (Uncertain, asyncio.CancelledError):
             raise  # the lease ends by itself: until then a late request of ours cannot come after somebody else's
         except BaseException:
-            await release(keys=[lock], args=[token])
+            await _RELEASE(ctx.redis, [lock], [token])
             raise
-        await release(keys=[lock], args=[token])
+        await _RELEASE(ctx.redis, [lock], [token])

@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 
 from receiver.connection import insist
+from receiver.scripts import Script
 
-_TAKE = Path(__file__).with_name("take.lua").read_text(encoding="utf-8")
-_SETTLE = Path(__file__).with_name("settle.lua").read_text(encoding="utf-8")
+_TAKE, _SETTLE = Script.beside(__file__, "take.lua"), Script.beside(__file__, "settle.lua")
 _MOST_FAILURES = 3  # of one card, before it lets the others pass
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds, before jitter, that a channel in trouble is left alone
 
@@ -87,8 +86,6 @@ class Outbox:
 
     def __init__(self, redis: Redis, base: str, pace: Pace) -> None:
         self._redis, self._base, self._pace = redis, base, pace
-        self._take = redis.register_script(_TAKE)
-        self._settle = redis.register_script(_SETTLE)
 
     async def take(self, mine: Waiting | None) -> Turn | Later | Outcome:
         """Queue the card if it is not queued yet, and say what its handler is to do; without one, whose turn it is."""
@@ -107,7 +104,7 @@ class Outbox:
             *(value for count, seconds in pace.limits for value in (count, _ms(seconds))),
         ]
         try:
-            kind, *answer = await insist(lambda: self._take(keys=[self._base], args=arguments))
+            kind, *answer = await insist(lambda: _TAKE(self._redis, [self._base], arguments))
         except asyncio.CancelledError:
             # Its answer may be on its way: a turn that nobody knows of would keep the channel shut for a whole lease.
             with suppress(TimeoutError):
@@ -146,7 +143,7 @@ class Outbox:
         pauses = (_ms(pause), _ms(first_pause), _ms(_LONGEST_PAUSE), jitter)
         arguments: list[str | int | float] = [turn.token, outcome, *pauses, most_failures, *turn.keys]
         # A worker that stops just now must not forget what the channel took: the card would be sent again.
-        await asyncio.shield(insist(lambda: self._settle(keys=[self._base], args=arguments)))
+        await asyncio.shield(insist(lambda: _SETTLE(self._redis, [self._base], arguments)))
 
 
 def _ms(seconds: float) -> int:

@@ -18,7 +18,7 @@ from receiver import events
 from receiver.connection import connect, embedded
 from receiver.delivery import Sources
 from receiver.intake import accept_directly
-from receiver.keys import QUEUE, Keys
+from receiver.keys import Keys
 from receiver.settings import load
 from tests.conftest import ROOT, Process, Start
 from worker.dead_letters import Desk, Filter
@@ -62,7 +62,7 @@ class Site:
         return bool(await self.redis.zcard(f"{self.base}waiting") == cards)
 
     async def idle(self) -> bool:
-        return not await self.redis.zcard(QUEUE) and not await self.redis.zcard(KEYS.leases)
+        return not await self.redis.zcard(KEYS.queue) and not await self.redis.zcard(KEYS.leases)
 
 
 @pytest.fixture
