@@ -23,7 +23,8 @@ from rich.text import Text
 from receiver import content, events, logs, settings
 from receiver.app import PATH, create_app
 from receiver.connection import connect
-from receiver.doctor import Finding, examine
+from receiver.doctor import examine
+from receiver.finding import Finding
 from receiver.port.protocol import GuardedProtocol
 from receiver.settings import ReceiverSettings, SettingsError
 from receiver.visible import to_json, visible

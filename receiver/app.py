@@ -18,6 +18,7 @@ from receiver.port.bodies import Bodies
 from receiver.port.connections import Connections, affordable
 from receiver.settings import ReceiverSettings, SettingsError
 from receiver.spool import Spool, SpoolError
+from receiver.upkeep import Upkeep
 
 BASE = "/webhooks/glartek"
 PATH = f"{BASE}/{{token}}"
@@ -63,7 +64,10 @@ def create_app(settings: ReceiverSettings) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         redis = connect(settings.redis_url.get_secret_value(), timeout=0.5, retries=1)
         intake = Intake(redis, Keys(settings.key_prefix), spool, settings.wait_replicas)
-        watching = [asyncio.create_task(watch) for watch in (intake.watch(), bodies.run(), connections.run())]
+        patient = connect(settings.redis_url.get_secret_value(), timeout=5, retries=1)
+        upkeep = Upkeep(patient, Keys(settings.key_prefix), settings.spool_path, replicas=settings.wait_replicas > 0)
+        runs = (intake.watch(), upkeep.run(), bodies.run(), connections.run())
+        watching = [asyncio.create_task(run) for run in runs]
         try:
             yield {"intake": intake, "connections": connections}
         finally:
@@ -73,6 +77,7 @@ def create_app(settings: ReceiverSettings) -> Starlette:
             await intake.settle()
             await spool.close()
             await redis.aclose()
+            await patient.aclose()
 
     application = Application(
         endpoint,

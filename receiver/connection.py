@@ -28,6 +28,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from receiver.permissions import refusal
+
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -110,15 +112,59 @@ def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
     return cast(ArqRedis, client)
 
 
+class Outage:
+    """Tells of a Redis that is away: once when it begins, then every `repeat` s for how long, and when it is back.
+
+    Several callers wait for the same Redis: it is back once all of them are through. Within `repeat` s of the last line
+    only an outage of `short` s or more is told: connections that break now and then would else fill the log.
+    """
+
+    def __init__(self, repeat: float = 60.0, short: float = 5.0) -> None:
+        self._repeat, self._short = repeat, short
+        self._waiting: set[object] = set()
+        self._is_told = False
+        self._began, self._told_at = 0.0, float("-inf")
+
+    def trouble(self, who: object, error: BaseException) -> None:
+        """A caller could not be answered, and will try again."""
+        now = time.monotonic()
+        if not self._waiting:
+            self._began, self._is_told = now, False
+        is_long = not self._is_told and now - self._began >= self._short
+        if is_long or now - self._told_at >= self._repeat:
+            self._told_at, self._is_told = now, True
+            said = refusal(error) or f"{type(error).__name__}: {error}"
+            log.warning("redis is away: waiting", error=said[:300], for_s=round(now - self._began))
+        self._waiting.add(who)
+
+    def over(self, who: object, *, answered: bool = True) -> None:
+        """A caller was answered, or gave up."""
+        if who in self._waiting:
+            self._waiting.remove(who)
+            if answered and self._is_told and not self._waiting:
+                log.info("redis is back", after_s=round(time.monotonic() - self._began, 1))
+
+
+outage = Outage()
+"""Of this process."""
+
+
 async def insist(call: Callable[[], Awaitable[T]]) -> T:
     """The answer of an idempotent call, however long Redis is away."""
-    for wait in itertools.chain((0.02, 0.05, 0.1, 0.2, 0.5), itertools.repeat(1.0)):
-        try:
-            return await call()
-        except TROUBLE as error:
-            log.warning("redis is away: waiting to write", error=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(wait)
-    raise AssertionError  # the waits never end
+    answered = False
+    try:
+        for wait in itertools.chain((0.02, 0.05, 0.1, 0.2, 0.5), itertools.repeat(1.0)):
+            try:
+                answer = await call()
+            except TROUBLE as error:
+                outage.trouble(call, error)
+                await asyncio.sleep(wait)
+            else:
+                answered = True
+                return answer
+        raise AssertionError  # the waits never end
+    finally:
+        outage.over(call, answered=answered)
 
 
 class ServerError(Exception):

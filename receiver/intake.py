@@ -13,7 +13,7 @@ from enum import IntEnum
 import msgpack
 import structlog
 from arq.connections import ArqRedis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from receiver.connection import TROUBLE
 from receiver.delivery import Delivery, job_key
@@ -139,8 +139,11 @@ class Intake:
             log.info("spool drained", deliveries=drained)
 
     async def _look_at_memory(self) -> None:
-        async with asyncio.timeout(PATIENCE):
-            memory = await self._redis.info("memory")
+        try:
+            async with asyncio.timeout(PATIENCE):
+                memory = await self._redis.info("memory")
+        except ResponseError:  # not allowed, as on some managed services: only nice to know
+            return
         limit = memory.get("maxmemory", 0)
         full = bool(limit) and memory["used_memory"] > FULL * limit
         if full != self.redis_full:

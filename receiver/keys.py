@@ -25,6 +25,8 @@ understand it. Scripts touch several keys at once, so Redis Cluster is not suppo
 | `<p>claimed:<worker>` | string | the token of a worker's last claim, should its reply be lost | an hour |
 | `<p>lease-clock` | hash | the lease clock, which stands still while Redis or all workers are away | for ever |
 | `<p>order` | string | the last score given; they rise strictly: order of acceptance | for ever |
+| `<p>life` | string | a name that this Redis's data got at its first use: another one is other data | for ever |
+| `<p>lost` | string | when Redis was seen to have lost its data, and how, for `doctor` | 7 days |
 | `<p>wake` | list | wakes a waiting worker at once; one entry a batch, at most 32 | until popped |
 | `<p>worker:<id>` | string | what a running worker says of itself, for `doctor` | 15 s, renewed every 5 |
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done` / `<handler> dead` | for ever |
@@ -91,6 +93,14 @@ class Keys:
         return f"{self.prefix}folders"
 
     @property
+    def kept(self) -> str:
+        return f"{self.prefix}kept"
+
+    @property
+    def kept_bytes(self) -> str:
+        return f"{self.prefix}kept-bytes"
+
+    @property
     def queue(self) -> str:
         return f"{self.prefix}queue"
 
@@ -113,6 +123,14 @@ class Keys:
     @property
     def order(self) -> str:
         return f"{self.prefix}order"
+
+    @property
+    def life(self) -> str:
+        return f"{self.prefix}life"
+
+    @property
+    def lost(self) -> str:
+        return f"{self.prefix}lost"
 
     @property
     def wake(self) -> str:

@@ -18,12 +18,13 @@ from pydantic import Field
 from receiver.connection import TROUBLE, connect
 from receiver.delivery import FUNCTION
 from receiver.keys import Keys
-from receiver.settings import Seconds, Settings
+from receiver.settings import Seconds, Settings, SettingsError
 from worker import burying, job, routes
-from worker.claims import Claim
+from worker.claims import Claim, Claims
 from worker.leased import LeasedWorker
 from worker.outcomes import RETRY_FUNCTION, Keep, Outcomes
 from worker.retries import Policy
+from worker.upkeep import Upkeep
 
 log = structlog.get_logger()
 _A_DAY = 86400
@@ -112,16 +113,26 @@ def create_worker(
 async def run(settings: WorkerSettings, table: routes.RouteTable) -> None:
     """Run until SIGINT or SIGTERM, then let running handlers end within the grace period."""
     worker = create_worker(settings, table, lambda: connect(settings.redis_url.get_secret_value()))
+    keys = Keys(settings.key_prefix)
+    upkeep = Upkeep(worker.pool, keys, Claims(worker.pool, keys, keys.queue, settings.lease), worker.stop)
+    with suppress(*TROUBLE):  # a Redis that is away is waited for
+        async with asyncio.timeout(1):
+            await upkeep.is_allowed()
+    if upkeep.refused:
+        raise SettingsError(*upkeep.refused)
     log.info("worker running", handlers=sorted(table.by_name))
-    announcing = asyncio.create_task(_announce(settings, table, worker.pool))
+    beside = [asyncio.create_task(run) for run in (_announce(settings, table, worker.pool), upkeep.run())]
     try:
         await worker.async_run()
     except asyncio.CancelledError:
         log.info("worker stopped")
     finally:
-        announcing.cancel()
-        await asyncio.wait([announcing])
+        for task in beside:
+            task.cancel()
+        await asyncio.wait(beside)
         await worker.close()
+    if upkeep.refused:
+        raise SettingsError(*upkeep.refused)
 
 
 async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> None:

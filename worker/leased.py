@@ -30,7 +30,7 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Function, Worker
 
-from receiver.connection import TROUBLE, insist
+from receiver.connection import TROUBLE, insist, outage
 from receiver.delivery import unpack
 from receiver.keys import Keys
 from worker.calls import Bury, Calls, call_hook, pack
@@ -87,6 +87,11 @@ class LeasedWorker(Worker):
         while not (self.burst and await self._is_idle()):
             await self._round()
 
+    def stop(self) -> None:
+        """End `main`, as a signal does."""
+        if self.main_task:
+            self.main_task.cancel()
+
     async def close(self) -> None:
         """Let what was cancelled give its claims back, then close; Redis may be away."""
         if not self._handle_signals:
@@ -133,11 +138,13 @@ class LeasedWorker(Worker):
             elif len(claims) < free and sum(len(claim.data or b"") for claim in claims) < CLAIM_BYTES:
                 await self.pool.execute_command("BLPOP", self._keys.wake, POLL)
         except TROUBLE as error:
-            log.warning("redis is away: waiting to claim", error=f"{type(error).__name__}: {error}")
+            outage.trouble(self, error)
             await asyncio.sleep(0.2)
         except Exception:  # the loop must outlive whatever it is: arq's would stay up and never poll again
             log.exception("claiming failed")
             await asyncio.sleep(1)
+        else:
+            outage.over(self)
 
     async def _claim_or_give_back(self, want: int) -> list[Claim]:
         """Claim; jobs that arrive when the worker has just been told to stop go back unharmed."""
@@ -189,7 +196,9 @@ class LeasedWorker(Worker):
             try:
                 await self._renew_once(claims)
                 wait = self._lease / 4
-            except TROUBLE:
+                outage.over(claims)
+            except TROUBLE as error:
+                outage.trouble(claims, error)
                 wait = 0.1  # once Redis is back the lease clock goes on: do not let it run far
             except Exception:  # a worker that no longer renews would lose every job that it runs
                 log.exception("renewing failed")

@@ -9,7 +9,8 @@ import pytest
 from arq.connections import ArqRedis
 
 from receiver.connection import connect, embedded
-from receiver.doctor import Finding, examine
+from receiver.doctor import examine
+from receiver.finding import Finding
 from receiver.keys import Keys
 from receiver.settings import ReceiverSettings
 from tests.conftest import Start

@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from structlog.testing import capture_logs
 
 import worker.claims
 import worker.leased
-from receiver.connection import connect
+from receiver.connection import connect, outage
 from receiver.delivery import Delivery, pack_job
 from tests.conftest import ROOT, Process, Server, Start, hash_of, wait_until
 from tests.worker.conftest import (
@@ -432,20 +433,20 @@ async def test_a_worker_goes_on_by_itself_after_any_trouble_with_redis(server: S
             await started.wait()
             mend = await trouble(server, redis)
             may_end.set()
-            await until(lambda: _have_met_it(logs))
+            await until(_both_wait)
             await mend()
             await bench.idle()
             await put(redis, "after", pack_job("runs", [], 1))
             await bench.idle()
     assert ends == ["before", "after"]
-    assert {line["log_level"] for line in logs} == {"warning"}
+    assert [line["event"] for line in logs] == ["redis is away: waiting", "redis is back"][: len(logs)]
     assert await bench.keys("arq:in-progress:*") == []
     await redis.aclose()
 
 
-async def _have_met_it(logs: Sequence[Mapping[str, Any]]) -> bool:
+async def _both_wait() -> bool:
     """Whether the worker waits both to claim and to end its job."""
-    return {"redis is away: waiting to claim", "redis is away: waiting to write"} <= {line["event"] for line in logs}
+    return {LeasedWorker, FunctionType} <= {type(caller) for caller in outage._waiting}
 
 
 async def test_a_worker_follows_a_failover_behind_one_address(

@@ -96,7 +96,7 @@ async def test_it_starts_and_ends_without_redis(run: Run, server: Server) -> Non
     away, frozen = run(REDIS_URL="redis://127.0.0.1:1"), run(REDIS_URL=server.url)
     await asyncio.to_thread(frozen.wait_for, "worker running")
     server.freeze()
-    await asyncio.to_thread(away.wait_for, "redis is away: waiting to claim")
+    await asyncio.to_thread(away.wait_for, "redis is away: waiting")
     for process in (away, frozen):
         await end_in_time(process, signal.SIGTERM)
 

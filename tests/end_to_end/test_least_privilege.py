@@ -1,0 +1,193 @@
+"""The whole kit with a Redis user that may do exactly what the README says, and with one that may do less."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+from redis.exceptions import ResponseError
+
+from receiver.connection import connect, embedded
+from receiver.intake import ACCEPT, Fate, accept_directly
+from receiver.keys import Keys
+from receiver.permissions import NICE_TO_KNOW, rules
+from tests.conftest import TOKEN, Process, Start, hash_of
+from tests.receiver.conftest import Receiver, event, listening
+from tests.worker.conftest import body_of, delivery_of, until
+
+KEYS = Keys("glartek:")
+HANDLERS = """
+from pathlib import Path
+from worker import GiveUp, RetryLater, ordered
+
+async def act(event, ctx):
+    wish = event.payload.get("wish")
+    if wish == "later" and ctx.attempt == 1:
+        raise RetryLater(0.1, "not yet")
+    if wish == "dies" and not Path("mended").exists():
+        raise GiveUp("not today")
+    if wish == "fails" and ctx.attempt < 3:
+        raise OSError("away")
+
+async def in_order(event, ctx):
+    pass
+
+ROUTES = {"*": [act, ordered(in_order)]}
+"""
+LARGE = 300_000
+
+
+class Site:
+    """A Valkey whose user `kit` has some rules, and the kit that uses it."""
+
+    def __init__(self, redis: ArqRedis, url: str, start: Start, folder: Path) -> None:
+        self.redis, self._start, self.folder = redis, start, folder
+        self.url = url.replace("unix://", "unix://kit:secret@")
+        (folder / "acts.py").write_text(HANDLERS, encoding="utf-8")
+        self._env = {
+            "REDIS_URL": self.url,
+            "HANDLERS": "acts:ROUTES",
+            "WEBHOOK_TOKEN": TOKEN,
+            "SPOOL_PATH": str(folder / "data" / "spool.db"),
+            "RETRY_BASE": "0.01s",
+            "PORT": "0",
+        }
+
+    async def allow(self, *acl: str) -> None:
+        await self.redis.execute_command("ACL SETUSER", "kit", "reset", "on", ">secret", *acl)
+
+    async def receiver(self) -> Receiver:
+        return await asyncio.to_thread(lambda: listening(self.run("-m", "receiver")))
+
+    def run(self, *arguments: str) -> Process:
+        return self._start(*arguments, **self._env)
+
+    async def say(self, *arguments: str, code: int = 0) -> Any:
+        """What a command prints as JSON."""
+        process = self.run("-m", *arguments, "--json")
+        assert await asyncio.to_thread(process.wait) == code, process.output
+        return json.loads(process.output)
+
+    async def denied(self) -> set[str]:
+        """What the server refused, but for what is only nice to know."""
+        nice = {name.lower() for name in NICE_TO_KNOW} | {"client|setinfo"}
+        return {entry["object"] for entry in await self.redis.acl_log()} - nice
+
+
+@pytest.fixture
+async def site(tmp_path: Path, start: Start) -> AsyncIterator[Site]:
+    with embedded(tmp_path / "valkey") as url:
+        redis = connect(url)
+        yield Site(redis, url, start, tmp_path)
+        await redis.aclose()
+
+
+async def post(receiver: Receiver, name: str, **more: object) -> None:
+    answer = await asyncio.to_thread(receiver.post, event(name, **more))
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("more", [(), tuple(f"+{name.lower()}" for name in NICE_TO_KNOW)], ids=["least", "nice"])
+async def test_everything_works_with_the_rules_of_the_readme(site: Site, more: tuple[str, ...]) -> None:
+    """Receiving, duplicates, conflicts, retries, dead letters, replay, show and doctor: nothing needed is refused."""
+    await site.allow(*rules(KEYS.prefix), *more)
+    receiver, worker = await site.receiver(), site.run("-m", "worker")
+    await asyncio.to_thread(worker.wait_for, "worker running")
+    for name, told in {"plain": {}, "retried": {"wish": "fails"}, "asked": {"wish": "later"}}.items():
+        await post(receiver, name, action={"id": "a1"}, **told)
+    await post(receiver, "plain", action={"id": "a1"})
+    await post(receiver, "plain", other=True)
+    await post(receiver, "dead", wish="dies", padding=os.urandom(LARGE // 2).hex())
+    await until(lambda: is_settled(site, done=3, dead=1))
+    assert (await site.say("worker", "show", "plain"))["payload_kept"]
+    [letter] = await site.say("worker", "dead", "list", "--kind", "dead")
+    [conflict] = await site.say("worker", "dead", "list", "--kind", "conflict")
+    if more:  # without INFO nobody knows how full it is
+        await make_short_of_memory(site)
+        await until(lambda: site.redis.execute_command("HEXISTS", KEYS.dead_letter(letter["id"]), "moved"))
+        await site.redis.config_set("maxmemory", 0)
+    assert len((await site.say("worker", "dead", "show", letter["id"]))["payload"]) > LARGE
+    (site.folder / "mended").touch()
+    assert await site.say("worker", "dead", "replay", letter["id"]) == {"replayed": 1, "chosen": 1}
+    assert await site.say("worker", "dead", "drop", conflict["id"]) == {"dropped": 1, "chosen": 1}
+    await until(lambda: is_settled(site, done=4, dead=0))
+    findings = {finding["check"]: finding for finding in await site.say("receiver", "doctor")}
+    assert findings["permissions"]["level"] == "ok"
+    assert {name for name, finding in findings.items() if finding["level"] == "unsafe"} <= {"spool"}
+    assert await site.denied() == set()
+    assert worker.stop() == receiver.process.stop() == 0
+    assert await site.denied() == set()
+
+
+async def is_settled(site: Site, done: int, dead: int) -> bool:
+    counts = await hash_of(site.redis, KEYS.counts)
+    settled = int(counts.get("acts.act done", 0)), int(counts.get("acts.act dead", 0))
+    return settled == (done, dead) and not await site.redis.zunion([KEYS.queue, KEYS.leases])
+
+
+async def make_short_of_memory(site: Site) -> None:
+    used = (await site.redis.info("memory"))["used_memory"]
+    await site.redis.config_set("maxmemory", round(used / 0.7))
+
+
+async def test_a_worker_that_may_not_work_says_so_and_ends(site: Site) -> None:
+    """Exit code 2 with one line: the command, and the rule to add."""
+    await site.allow(*rules(KEYS.prefix), "-time", "-copy")
+    worker = site.run("-m", "worker")
+    assert await asyncio.to_thread(worker.wait) == 2
+    assert worker.output == "the Redis user may not run COPY, TIME: add +copy +time\n"
+
+
+async def test_a_worker_finds_out_when_redis_is_back(site: Site) -> None:
+    """What is refused by a Redis that was frozen at the start ends the worker once it answers."""
+    await site.allow(*rules(KEYS.prefix), "-zadd")
+    server = (await site.redis.info("server"))["process_id"]
+    os.kill(server, signal.SIGSTOP)
+    try:
+        worker = site.run("-m", "worker")
+        await asyncio.to_thread(worker.wait_for, "worker running")
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert await asyncio.to_thread(worker.wait) == 2
+    assert "the Redis user may not run ZADD: add +zadd\n" in worker.output
+
+
+async def test_a_receiver_that_may_not_store_spools_and_says_so(site: Site) -> None:
+    """Loudly, with the rule to add; `doctor` calls it unsafe; once it is allowed everything arrives, once."""
+    await site.allow(*rules(KEYS.prefix), "-hset")
+    receiver = await site.receiver()
+    await post(receiver, "one")
+    await asyncio.to_thread(receiver.process.wait_for, "the Redis user may not run HSET: add +hset")
+    findings = {finding["check"]: finding for finding in await site.say("receiver", "doctor", code=1)}
+    assert findings["permissions"] == {
+        "check": "permissions",
+        "level": "unsafe",
+        "seen": "the Redis user may not run HSET",
+        "mend": "add +hset",
+    }
+    await site.allow(*rules(KEYS.prefix))
+    worker = site.run("-m", "worker")
+    await until(lambda: is_settled(site, done=1, dead=0))
+    assert worker.stop() == 0
+
+
+async def test_no_refused_command_leaves_a_record_without_its_job(site: Site) -> None:
+    """Whatever is refused in the middle of storing: once it is allowed the same batch is stored whole."""
+    client = connect(site.url)
+    for number, command in enumerate(sorted(set(re.findall(r"redis.call\('(\w+)'", ACCEPT.text)))):
+        await site.allow(*rules(KEYS.prefix), f"-{command.lower()}")
+        one = delivery_of(body_of(f"e{number}"))
+        with suppress(ResponseError):
+            await accept_directly(client, KEYS, one)
+        await site.allow(*rules(KEYS.prefix))
+        assert await accept_directly(client, KEYS, one) is Fate.STORED
+        assert await site.redis.exists(f"arq:job:{one.job_id}", KEYS.delivery(one.id)) == 2, command
+        assert await site.redis.zscore(KEYS.queue, one.job_id), command
+    await client.aclose()

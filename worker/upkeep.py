@@ -1,0 +1,59 @@
+"""What a worker does every few seconds beside its jobs: is all allowed and all there, is there older work?"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from redis.asyncio import Redis
+
+from receiver import permissions
+from receiver.connection import TROUBLE
+from receiver.keys import Keys
+from receiver.watermark import Watermark
+from worker.claims import Claims
+
+SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Upkeep:
+    """Runs beside a worker until cancelled. `refused` has a line for each thing that Redis does not allow.
+
+    A worker whose Redis refuses a command cannot work, so `stop` is called: it would run handlers whose outcome it
+    cannot record.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, claims: Claims, stop: Callable[[], object]) -> None:
+        self._redis, self._keys, self._claims, self._stop = redis, keys, claims, stop
+        self._watermark = Watermark(redis, keys)
+        self._is_allowed = False
+        self.refused: list[str] = []
+
+    async def run(self) -> None:
+        """Every few seconds."""
+        while not self.refused:
+            try:
+                await self._once()
+            except TROUBLE:
+                pass  # whoever claims tells of a Redis that is away
+            except Exception:  # nobody else does this
+                log.exception("looking after redis failed")
+            await asyncio.sleep(SECONDS)
+
+    async def _once(self) -> None:
+        if not self._is_allowed and not await self.is_allowed():
+            self._stop()
+            return
+        await self._watermark.look()
+        moved = total = 0
+        while moved := await self._claims.adopt():
+            total += moved
+        if total:
+            log.info("jobs of an older version taken over", jobs=total)
+
+    async def is_allowed(self) -> bool:
+        """Whether Redis allows all that a worker needs. Raises one of `connection.TROUBLE` when it does not answer."""
+        self.refused = await permissions.refusals(self._redis, self._keys)
+        self._is_allowed = not self.refused
+        return self._is_allowed
