@@ -67,8 +67,9 @@ class Watermark:
         if now is None:  # emptied between the two
             return
         # Compared is what an earlier look saw: at a failover the latest writes may be gone that nobody was told of.
-        what = self._sure and loss(self._sure, now)
-        self._sure, self._last = (now if what else self._last or now), now
+        what = loss(self._sure, now) if self._sure else None
+        is_as_before = self._last is not None and loss(self._last, now) is None
+        self._sure, self._last = (self._last if is_as_before else now), now
         if what:
             log.error("redis has lost what it held: what was not finished is lost", what=what)
             await self._note(what)

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import NoPermissionError
+from structlog.testing import capture_logs
 
-from receiver.connection import TROUBLE, ServerError, connect, embedded, embedded_server, insist
+from receiver import connection
+from receiver.connection import TROUBLE, Outage, ServerError, connect, embedded, embedded_server, insist
 
 
 @pytest.mark.parametrize(
@@ -142,3 +145,73 @@ async def test_a_connection_that_is_accepted_and_dropped_is_trouble_at_once() ->
     server.close()
     assert opened <= 4
     assert time.monotonic() - began < 1
+
+
+# ── saying that Redis is away ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_outage_is_said_once_then_now_and_then_and_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many callers wait, and however often each of them tries."""
+    outage = Outage(repeat=0.15)
+    monkeypatch.setattr(connection, "outage", outage)
+    is_away = True
+
+    async def call() -> None:
+        if is_away:
+            raise OSError("away")
+
+    with capture_logs() as logs:
+        waiting = [asyncio.create_task(insist(lambda: call())) for _ in range(20)]  # noqa: PLW0108 - one caller each
+        await asyncio.sleep(0.4)
+        is_away = False
+        await asyncio.gather(*waiting)
+    events = [(line["event"], line["log_level"]) for line in logs]
+    assert events[0] == ("redis is away: waiting", "warning")
+    assert events[-1] == ("redis is back", "info")
+    assert 1 <= len(events) - 2 <= 3
+    assert set(events[1:-1]) == {("redis is away: waiting", "warning")}
+    assert logs[0]["error"] == "OSError: away"
+
+
+async def test_it_is_back_when_the_last_who_waits_is_through() -> None:
+    """One caller whose call fails for a reason of its own does not make the log swing to and fro."""
+    outage = Outage()
+    with capture_logs() as logs:
+        outage.trouble("one", OSError())
+        for _ in range(5):
+            outage.trouble("other", OSError())
+            outage.over("other")
+        outage.over("never waited")
+        assert [line["event"] for line in logs] == ["redis is away: waiting"]
+        outage.over("one")
+    assert [line["event"] for line in logs] == ["redis is away: waiting", "redis is back"]
+
+
+async def test_connections_that_break_now_and_then_are_said_once() -> None:
+    """A short outage soon after another one is not worth a line; a long one is."""
+    outage = Outage(short=0.05)
+    with capture_logs() as logs:
+        for _ in range(10):
+            outage.trouble("one", OSError())
+            outage.over("one")
+        assert len(logs) == 2
+        outage.trouble("one", OSError())
+        await asyncio.sleep(0.06)
+        outage.trouble("one", OSError())
+    assert len(logs) == 3
+
+
+async def test_who_gives_up_does_not_say_that_it_is_back() -> None:
+    """A handler's time-out or a worker's stop ends the waiting, not the outage."""
+    outage = Outage()
+    with capture_logs() as logs:
+        outage.trouble("one", OSError())
+        outage.over("one", answered=False)
+    assert len(logs) == 1
+
+
+async def test_a_permission_that_is_missing_is_said_with_its_rule() -> None:
+    """Not that Redis is unwell, but what to allow."""
+    with capture_logs() as logs:
+        Outage().trouble("one", NoPermissionError("User kit has no permissions to run the 'config|get' command"))
+    assert logs[0]["error"] == "the Redis user may not run CONFIG GET: add +config|get"

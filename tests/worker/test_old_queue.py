@@ -1,0 +1,89 @@
+"""Version 0.1 kept the jobs of every prefix in `arq:queue`: this prefix's are taken over, others are left alone."""
+
+import asyncio
+from pathlib import Path
+
+from arq.connections import ArqRedis
+
+from receiver.delivery import Delivery
+from receiver.intake import ACCEPT, Fate, accept_directly, batch, item, script_keys
+from receiver.keys import IN_PROGRESS, OLD_QUEUE, Keys
+from tests.conftest import Start
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
+from worker.claims import PAGE, Claims
+
+TEST_SYSTEM = Keys("test:")
+
+
+async def as_before(redis: ArqRedis, *deliveries: Delivery) -> None:
+    """Put the jobs of these where version 0.1 did, or an older receiver still does during a roll-out."""
+    for delivery in deliveries:
+        score = await redis.zscore(KEYS.queue, delivery.job_id)
+        assert score
+        await redis.zadd(OLD_QUEUE, {delivery.job_id: score})
+        await redis.zrem(KEYS.queue, delivery.job_id)
+
+
+def claims_of(bench: Bench, keys: Keys = KEYS) -> Claims:
+    return Claims(bench.redis, keys, keys.queue, 5.0)
+
+
+async def test_jobs_of_the_old_queue_are_taken_over_in_their_order(bench: Bench) -> None:
+    """Each keeps its place, and is there once."""
+    deliveries = [await bench.send(f"e{number}") for number in range(5)]
+    order = await bench.redis.zrange(KEYS.queue, 0, -1, withscores=True)
+    await as_before(bench.redis, *deliveries)
+    moved = await asyncio.gather(*(claims_of(bench).adopt() for _ in range(3)))
+    assert sorted(moved) == [0, 0, 5]
+    assert await bench.redis.zrange(KEYS.queue, 0, -1, withscores=True) == order
+    assert not await bench.redis.exists(OLD_QUEUE)
+
+
+async def test_jobs_of_others_stay_in_the_old_queue(bench: Bench) -> None:
+    """Another prefix's deliveries, jobs of arq's own, and what another worker has begun to run."""
+    theirs, running, ours = [delivery_of(body_of(name)) for name in ("theirs", "running", "ours")]
+    assert await accept_directly(bench.redis, TEST_SYSTEM, theirs) is Fate.STORED
+    for one in (running, ours):
+        await bench.accept(one)
+    await as_before(bench.redis, running, ours)
+    await bench.redis.zadd(OLD_QUEUE, {theirs.job_id: 1, "0f8fad5bd9cb469fa165408e1e1f9b4c": 2})
+    await bench.redis.set(IN_PROGRESS + running.job_id, "a stock worker's")
+    assert await claims_of(bench).adopt() == 1
+    left = {job_id.decode() for job_id in await bench.redis.zrange(OLD_QUEUE, 0, -1)}
+    assert left == {theirs.job_id, running.job_id, "0f8fad5bd9cb469fa165408e1e1f9b4c"}
+
+
+async def test_a_long_queue_of_others_is_looked_through_page_by_page(bench: Bench) -> None:
+    """What stands behind it is found, and after its end the search begins again."""
+    await bench.redis.zadd(OLD_QUEUE, {f"{number:032x}": number + 1 for number in range(PAGE + 10)})
+    claims, ours = claims_of(bench), await bench.send("e1")
+    await as_before(bench.redis, ours)
+    assert [await claims.adopt() for _ in range(2)] == [0, 1]
+    later = await bench.send("e2")
+    await as_before(bench.redis, later)
+    assert [await claims.adopt() for _ in range(2)] == [0, 1]
+
+
+async def test_two_systems_on_one_redis_never_run_each_others_events(bench: Bench) -> None:
+    """A test system's deliveries wait for its own workers, whatever production's have to do."""
+    theirs = delivery_of(body_of("theirs"))
+    assert await accept_directly(bench.redis, TEST_SYSTEM, theirs) is Fate.STORED
+    runs: list[int] = []
+    ours = await bench.send("ours")
+    async with bench.working({"*": [make_handler("act", runs.append)]}):
+        await bench.closed(ours)
+        await bench.idle()
+    assert runs == [1]
+    assert await bench.redis.zrange(TEST_SYSTEM.queue, 0, -1) == [theirs.job_id.encode()]
+
+
+async def test_a_worker_takes_over_while_it_runs(bench: Bench, start: Start, tmp_path: Path) -> None:
+    """What an older receiver queues during a roll-out is handled within seconds."""
+    (tmp_path / "acts.py").write_text("async def act(event, ctx): ...\nROUTES = {'*': [act]}\n", encoding="utf-8")
+    worker = start("-m", "worker", REDIS_URL=bench.url, HANDLERS="acts:ROUTES")
+    await asyncio.to_thread(worker.wait_for, "worker running")
+    delivery, (_, *keys) = delivery_of(body_of("e1")), script_keys(KEYS)
+    assert await ACCEPT(bench.redis, [OLD_QUEUE, *keys], [batch([item(KEYS, delivery)])]) == [Fate.STORED]
+    await bench.closed(delivery)
+    assert await bench.states(delivery) == {"acts.act": "done"}
+    assert worker.stop() == 0
