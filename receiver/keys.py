@@ -16,7 +16,7 @@ understand it. Scripts touch several keys at once, so Redis Cluster is not suppo
 | `<p>kept-bytes` | string | the sum of their bytes | as the list |
 | `<p>dead` | zset | ids of dead letters and conflicts, by time | for ever: only `dead drop` and `replay` remove |
 | `<p>dead:<id>` | hash | one dead letter: payload (`letters.py`), reason, tries, times | as its entry in `<p>dead` |
-| `<p>folders` | hash | the folders that dead letters' payloads were moved to: host and path by id | for ever |
+| `<p>folders` | hash | the folders that dead letters' payloads were moved to: host and path by name | for ever |
 | `<p>wanted:<folder>` | set | files of a folder that somebody waits for | until its receiver has answered |
 | `<p>recalled:<folder>/<file>` | string | the answer: what is in the file | a minute |
 | `<p>unneeded:<folder>` | set | files of a folder whose dead letter was replayed or dropped | until they are removed |

@@ -106,18 +106,18 @@ class Room:
         return len(payload)
 
     async def _move_letters(self, excess: int) -> None:
-        """Move payloads of dead letters until `excess` bytes have gone: oldest page first, its largest first."""
+        """Move payloads until `excess` bytes have gone: page by page, large ones first, of like size the oldest."""
         until, idle = time.monotonic() + SECONDS, 0
         while idle < PAGES:
             following, *found = await _LETTERS(
                 self._redis, [self._keys.dead], [self._place, PAGE, self._keys.dead_letter(""), LEAST_BYTES]
             )
-            here = sorted(zip(found[2::3], found[::3], found[1::3], strict=True), reverse=True)
-            for _, dead_id, field in here:
+            here = zip(found[::3], found[1::3], found[2::3], strict=True)
+            for dead_id, field, _ in sorted(here, key=lambda one: -int(one[2]).bit_length()):
                 if excess <= 0 or time.monotonic() > until:
                     return
                 excess -= await self._move(dead_id.decode(), field.decode())
-            self._place, idle = following, 0 if here else idle + 1
+            self._place, idle = following, 0 if found else idle + 1
             if not following:
                 return
 
@@ -130,10 +130,9 @@ class Room:
         packed_as, packed = letters.pack(held) if field == letters.PLAIN else (field, held)
         file = f"{secrets.token_hex(8)}.{packed_as}"
         await asyncio.to_thread(self._write, file, packed)
-        if not self._untold["moved"]:  # every so often: who emptied Redis took it away
-            told = f"{socket.gethostname()}:{self._folder.resolve()}"
-            await self._redis.execute_command("HSET", self._keys.folders, self._name, told)
-        if not await _MOVE(self._redis, [letter], [field, len(held), at, f"{self._name}/{file}"]):
+        where = f"{socket.gethostname()}:{self._folder.resolve()}"
+        arguments = [field, len(held), at, self._name, file, where]
+        if not await _MOVE(self._redis, [letter, self._keys.folders], arguments):
             await asyncio.to_thread((self._folder / file).unlink, missing_ok=True)
             return 0
         self._untold["moved"] += 1

@@ -34,19 +34,16 @@ class Upkeep:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            try:
-                await self._once()
-            except TROUBLE:
-                pass  # the intake tells of a Redis that is away
-            except Exception:  # nobody else does this
-                log.exception("looking after redis failed")
+            for step in (self._try_permissions, self._make_room, self._room.serve, self._watermark.look):
+                try:
+                    await step()
+                except TROUBLE:
+                    pass  # the intake tells of a Redis that is away or full
+                except Exception:  # nobody else does this
+                    log.exception("looking after redis failed")
             await asyncio.sleep(SECONDS)
 
-    async def _once(self) -> None:
-        if self._refused is None or (self._refused and time.monotonic() - self._tried_at > AGAIN):
-            await self._try_permissions()
-        await self._watermark.look()
-        await self._room.serve()
+    async def _make_room(self) -> None:
         try:
             memory = await self._redis.info("memory")
         except ResponseError:  # not allowed: who does not tell how full it is cannot be helped
@@ -55,6 +52,8 @@ class Upkeep:
 
     async def _try_permissions(self) -> None:
         """Say what is refused, loudly; deliveries go to the spool meanwhile."""
+        if self._refused == [] or (self._refused and time.monotonic() - self._tried_at < AGAIN):
+            return
         before, self._tried_at = self._refused, time.monotonic()
         self._refused = await permissions.refusals(self._redis, self._keys, replicas=self._replicas)
         if before != self._refused:

@@ -62,8 +62,10 @@ class Watermark:
 
     async def look(self) -> None:
         """Look at Redis, and say so loudly, once, when it has lost something. Raises one of `connection.TROUBLE`."""
-        await self._redis.set(self._keys.life, secrets.token_hex(8), nx=True)
         now = await self.now()
+        if now is None:
+            await self._redis.set(self._keys.life, secrets.token_hex(8), nx=True)
+            now = await self.now()
         if now is None:  # emptied between the two
             return
         # Compared is what an earlier look saw: at a failover the latest writes may be gone that nobody was told of.

@@ -26,6 +26,10 @@ from worker.dead_letters import DeadLetter, Desk, Filter, PayloadElsewhere, find
 T = TypeVar("T")
 PAYLOAD = 4000
 """Characters of a payload that `dead show` prints."""
+SHOWN = 5
+"""Lines about payloads that could not be had."""
+PAYLOADS_AHEAD = 10
+"""Payloads in files that a bulk replay asks for at once: they are in Redis until their turn comes."""
 app = typer.Typer(help="Runs the handlers, and shows and replays what they did.", add_completion=False)
 dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
 app.add_typer(dead, name="dead")
@@ -187,7 +191,8 @@ def dead_replay(
 ) -> None:
     """Run dead letters again, each with its whole budget."""
     which = _filter(handler, type_, kind, reason, older_than)
-    _in_bulk("replay", "replayed", Desk.replay_letter, _Choice(ids or [], which, every), yes=yes, as_json=as_json)
+    choice = _Choice(ids or [], which, every)
+    _in_bulk("replay", "replayed", Desk.replay_letter, choice, yes=yes, as_json=as_json, ahead=PAYLOADS_AHEAD)
 
 
 @dead.command("drop")
@@ -221,18 +226,33 @@ def _in_bulk(
     *,
     yes: bool,
     as_json: bool,
+    ahead: int = 0,
 ) -> None:
+    """Do to all that were chosen what `act` does; payloads that are in files are asked for so many `ahead`."""
     letters = _with_desk(lambda desk: _chosen(desk, choice))
     if len(letters) > 1 and not yes and not typer.confirm(f"{verb} {len(letters)} dead letters?", err=True):
         raise typer.Exit(1)
 
+    elsewhere: list[str] = []
+
     async def all_of_them(desk: Desk) -> int:
         progress = Console(stderr=True)
         bar = track(letters, verb, console=progress, disable=not progress.is_terminal or len(letters) < 2)  # noqa: PLR2004
-        return sum([await act(desk, letter) for letter in bar])
+        count = 0
+        for number, letter in enumerate(bar):
+            if ahead and number % ahead == 0:
+                await desk.ask_for(letters[number : number + ahead])
+            try:
+                count += await act(desk, letter)
+            except PayloadElsewhere as error:
+                elsewhere.append(str(error))
+        return count
 
     count = _with_desk(all_of_them)
     typer.echo(to_json({done: count, "chosen": len(letters)}) if as_json else f"{done} {count} of {len(letters)}")
+    if elsewhere:
+        more = [f"and {len(elsewhere) - SHOWN} more"] if len(elsewhere) > SHOWN else []
+        raise SettingsError(*elsewhere[:SHOWN], *more)
 
 
 def _cells(*values: object) -> list[Text]:

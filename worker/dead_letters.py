@@ -139,6 +139,15 @@ class Desk:
         here = [letters.unpack(field, value) for field, value in zip(fields, held, strict=True) if value is not None]
         return replace(letter, job=here[0] if here else b"")
 
+    async def ask_for(self, some: Sequence[DeadLetter]) -> None:
+        """Ask for the payloads of these that are in files: who then wants them one by one waits once for all."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for letter in some:
+                pipe.hget(self._keys.dead_letter(letter.id), letters.MOVED)
+            places = [place.decode().partition("/") for place in await pipe.execute() if place]
+        for folder, _, file in places:
+            await self._redis.execute_command("SADD", self._keys.wanted(folder), file)
+
     async def _recalled(self, letter: DeadLetter, place: str) -> bytes:
         """A payload from the folder that has it: its receiver puts it into Redis for a minute."""
         folder, _, file = place.partition("/")

@@ -29,6 +29,7 @@ from typing import Any
 import structlog
 from arq.connections import ArqRedis
 from arq.worker import Function, Worker
+from redis.exceptions import OutOfMemoryError
 
 from receiver.connection import TROUBLE, insist, outage
 from receiver.delivery import unpack
@@ -132,7 +133,8 @@ class LeasedWorker(Worker):
             claims = await self._claim_or_give_back(free)
             for claim in claims:
                 self._start(claim)
-            await self.record_health()  # arq's: its health key
+            with contextlib.suppress(OutOfMemoryError):  # a full Redis has to be drained all the same
+                await self.record_health()  # arq's: its health key
             if self._is_with_a_suspect():
                 await asyncio.sleep(0.05)  # the next one may start when this one ends: nobody would wake us for it
             elif len(claims) < free and sum(len(claim.data or b"") for claim in claims) < CLAIM_BYTES:

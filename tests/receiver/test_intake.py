@@ -124,6 +124,19 @@ async def test_the_same_key_with_other_bytes_is_kept_as_a_conflict(redis: ArqRed
     assert await queued(redis) == ["e1"]
 
 
+async def test_the_first_conflicts_of_a_key_are_kept_and_all_are_counted(redis: ArqRedis) -> None:
+    """A sender that gives every event the same id fills no Redis; what is kept shows what is wrong."""
+    first = delivery("e1", at=1)
+    others = [delivery("e1", at=number, title=f"{number}") for number in range(2, 32)]
+    fates = [fate for one in (first, *others) for fate in await accept_all(redis, one)]
+    assert fates == [Fate.STORED] + [Fate.CONFLICT] * 30
+    assert await redis.zcard(KEYS.dead) == len(await redis.keys(KEYS.dead_letter("*"))) == 10
+    assert (await hash_of(redis, KEYS.delivery(first.id)))["c"] == b"30"
+    assert (await hash_of(redis, KEYS.counts))["conflicts"] == b"30"
+    await accept_all(redis, others[0])
+    assert (await hash_of(redis, KEYS.delivery(first.id)))["c"] == b"30"
+
+
 async def test_an_acceptance_sent_twice_is_one(redis: ArqRedis) -> None:
     """Who lost the reply sends the same batch again and hears the truth: stored, once, and no duplicate."""
     batch_of_two = [delivery("e1"), delivery("e2")]

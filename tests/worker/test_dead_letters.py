@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -319,6 +320,24 @@ async def test_a_dead_letter_is_shown_with_its_payload(three_dead: list[Delivery
     assert shown["payload"].encode() == three_dead[0].body
     assert shown["tries"] == 1
     assert '"id": "e1"' in await worker("dead", "show", f"{three_dead[0].id}:h.flaky")
+
+
+async def test_a_large_payload_is_compressed_where_that_helps(bench: Bench, worker: Command, flaky: Flaky) -> None:
+    """It takes less of Redis, and is shown and replayed as it was received."""
+    texts = {"plain": "x" * 100, "large": "a text, again and again; " * 4000, "dense": os.urandom(30_000).hex()}
+    deliveries = {name: await bench.send(name, pad=text) for name, text in texts.items()}
+    await run_all(bench, flaky, *deliveries.values())
+    held = {name: await hash_of(bench.redis, KEYS.dead_letter(f"{d.id}:h.flaky")) for name, d in deliveries.items()}
+    assert "job" in held["plain"]
+    assert len(held["large"]["zjob"]) < 2000
+    assert len(held["dense"]["zjob"]) < 0.7 * len(deliveries["dense"].body)
+    for name, one in deliveries.items():
+        shown = await worker.json("dead", "show", f"{one.id}:h.flaky")
+        assert shown["payload"].encode() == one.body, name
+    flaky.broken = False
+    await worker("dead", "replay", "--all", "--yes")
+    await run_all(bench, flaky, *deliveries.values())
+    assert await bench.letters() == []
 
 
 async def test_many_are_dropped_only_when_confirmed(

@@ -333,6 +333,42 @@ async def test_a_payload_is_kept_as_long_as_it_is_said(bench: Bench, keep: int) 
     assert keep - 5 < await bench.redis.ttl(KEYS.payload(delivery.id)) <= max(keep, -2)
 
 
+async def test_kept_payloads_have_a_budget_and_the_oldest_go(bench: Bench) -> None:
+    """KEEP_PAYLOADS_BYTES of them at most, however long KEEP_PAYLOADS is; 0 is none."""
+    deliveries = [await bench.send(f"e{number}", pad="x" * 10_000) for number in range(8)]
+    async with bench.working({"*": [make_handler("a")]}, keep_payloads_bytes=35_000, max_jobs=1):
+        await bench.closed(*deliveries)
+        await bench.idle()
+    assert [(await bench.story(one))["payload_kept"] for one in deliveries] == [False] * 5 + [True] * 3
+    kept = await bench.redis.execute_command("LRANGE", KEYS.kept, 0, -1)
+    assert [one.split(b" ")[0].decode() for one in kept] == [one.id for one in deliveries[5:]]
+    assert 30_000 < int(await bench.redis.get(KEYS.kept_bytes) or 0) <= 35_000
+    none = await bench.send("none")
+    async with bench.working({"*": [make_handler("a")]}, keep_payloads_bytes=0):
+        await bench.closed(none)
+        await bench.idle()
+    assert not (await bench.story(none))["payload_kept"]
+
+
+async def test_what_has_expired_leaves_the_budget(bench: Bench) -> None:
+    """Its bytes are free again, though nobody deleted it."""
+    early = [await bench.send(f"e{number}", pad="x" * 10_000) for number in range(40)]
+    async with bench.working({"*": [make_handler("a")]}, keep_payloads=0.05):
+        await bench.closed(*early)
+        await bench.idle()
+    await until(lambda: _is_gone(bench, KEYS.payload(early[-1].id)))
+    late = await bench.send("late")
+    async with bench.working({"*": [make_handler("a")]}):
+        await bench.closed(late)
+        await bench.idle()
+    assert await bench.redis.execute_command("LLEN", KEYS.kept) == 1
+    assert int(await bench.redis.get(KEYS.kept_bytes) or 0) < 1000
+
+
+async def _is_gone(bench: Bench, key: str) -> bool:
+    return not await bench.redis.exists(key)
+
+
 # ── outcomes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
