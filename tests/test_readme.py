@@ -4,6 +4,7 @@ import re
 import runpy
 import shlex
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ from examples.handlers.audit_log import AuditSettings
 from examples.handlers.external_system import ExternalSettings
 from examples.handlers.teams import TeamsSettings
 from examples.up import UpSettings
-from receiver import events
+from receiver import events, permissions
+from receiver.keys import Keys
 from receiver.settings import EnvSettings, ReceiverSettings, Settings, variables
+from tests.commands import called
 from worker import routes
 from worker.app import WorkerSettings
 
@@ -85,12 +88,31 @@ def with_section(text: str, name: str, content: str) -> str:
     return f"{before}<!-- {name} -->\n{content}<!-- /{name} -->{after}"
 
 
+def permissions_block() -> str:
+    """The command that makes a Redis user for the kit, and what to add to it."""
+    handlers = sorted(called("examples/handlers") - set(permissions.NEEDED) - {"SCRIPT"})
+    rules = shlex.join(permissions.rules(Keys("glartek:").prefix))
+    command = f"redis-cli ACL SETUSER glartek on '>A-LONG-PASSWORD' {rules}"
+    lines = textwrap.wrap(command, 112, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    more = {
+        "the three example handlers": [f"+{name.lower()}" for name in handlers],
+        "`WAIT_REPLICAS`": [f"+{name.lower()}" for name in permissions.WITH_REPLICAS],
+        "a database other than 0": ["+select"],
+        "`doctor` and the memory limit, if you can": [f"+{name.lower()}" for name in permissions.NICE_TO_KNOW],
+    }
+    added = [f"| {what} | `{' '.join(rules)}` |".replace("config|get", "config\\|get") for what, rules in more.items()]
+    return "\n".join(["```sh", " \\\n".join(lines), "```", "", "| for | add |", "|---|---|", *added, ""])
+
+
 def made_from_code(readme: str) -> str:
-    return with_section(with_section(readme, "settings", settings_tables()), "events", events_table())
+    sections = {"settings": settings_tables(), "events": events_table(), "permissions": permissions_block()}
+    for name, content in sections.items():
+        readme = with_section(readme, name, content)
+    return readme
 
 
 def test_the_settings_and_events_in_the_readme_are_those_of_the_code() -> None:
-    """README's tables of settings and events are what the code has; `make docs` writes them."""
+    """README's settings, events and Redis permissions are what the code has; `make docs` writes them."""
     readme = README.read_text(encoding="utf-8")
     assert readme == made_from_code(readme), "run: make docs"
 

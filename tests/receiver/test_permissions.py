@@ -1,8 +1,7 @@
 """What the kit asks of Redis is known, tried, and named when it is refused; the list is the code's."""
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,17 +12,9 @@ from redis.exceptions import ReadOnlyError
 from receiver.connection import TROUBLE, connect, embedded
 from receiver.keys import Keys
 from receiver.permissions import NEEDED, NICE_TO_KNOW, WITH_REPLICAS, patterns, refusal, refusals, rules
-from tests.conftest import ROOT
+from tests.commands import OF_ARQ, called
 
 KEYS = Keys("kit:")
-OF_ARQ = {"PSETEX", "ZCARD"}
-"""What arq's `record_health` calls."""
-NAMES = {
-    "delete": "DEL",
-    "scan_iter": "SCAN",
-    "zunion": "",
-}  # the worker looks whether it is idle in arq's burst mode only
-NO_COMMANDS = {"aclose", "close", "execute", "execute_command", "pipeline"}
 
 
 def user(url: str, name: str = "kit") -> ArqRedis:
@@ -40,26 +31,9 @@ async def allowed(redis: ArqRedis, url: str, *acl: str) -> AsyncIterator[ArqRedi
     await redis.execute_command("ACL DELUSER", "kit")
 
 
-def sources(pattern: str) -> Iterator[str]:
-    for folder in ("receiver", "worker"):
-        for path in (ROOT / folder).rglob(pattern):
-            yield path.read_text(encoding="utf-8")
-
-
-def called() -> set[str]:
-    """Every command that the kit's scripts and modules call."""
-    scripts = {name for text in sources("*.lua") for name in re.findall(r"redis\.p?call\('(\w+)'", text)}
-    words: set[str] = set()
-    for text in sources("*.py"):
-        words |= set(re.findall(r'execute_command\(\s*"([A-Z |]+)"', text))
-        methods = re.findall(r"\b(?:_?redis|pipe|pool)\.([a-z_]+)\(", text)
-        words |= {NAMES.get(method, method.upper()) for method in methods if method not in NO_COMMANDS}
-    return {word.replace(" ", "|") for word in scripts | words | OF_ARQ if word}
-
-
 def test_the_list_of_commands_is_what_the_code_calls() -> None:
     """Nothing is called that is not in the list, and nothing is asked for that is not called."""
-    assert called() == {*NEEDED, *WITH_REPLICAS, *NICE_TO_KNOW}
+    assert called("receiver", "worker") | OF_ARQ == {*NEEDED, *WITH_REPLICAS, *NICE_TO_KNOW}
 
 
 async def test_the_minimal_rules_are_enough_and_the_tries_leave_nothing(redis: ArqRedis, valkey_url: str) -> None:
