@@ -90,7 +90,7 @@ async def _data(settings: ReceiverSettings, keys: Keys, redis: ArqRedis) -> Find
         seen = f"{noted.at}: {noted.what}" if noted else str(what)
         mend = f"find out why, and ask the sender for what came before; then DEL {keys.lost}"
         return Finding("data", "unsafe", f"Redis has lost what it held: {seen}", mend)
-    return Finding("data", "ok", f"{now.accepted if now else 0} deliveries accepted, none missing")
+    return Finding("data", "ok", f"{now.accepted if now else 0} deliveries accepted, no loss noticed")
 
 
 async def _dead_letters(keys: Keys, redis: ArqRedis) -> Finding:

@@ -12,8 +12,8 @@ understand it. Scripts touch several keys at once, so Redis Cluster is not suppo
 | `<p>delivery:<id>` | hash | one delivery's whole story (below) | while work is open, then the dedupe window |
 | `<p>attempts:<id>` | list | every failed attempt: handler, number, time, error | as its record |
 | `<p>payload:<id>` | string | a finished delivery's job, for `replay` | KEEP_PAYLOADS after the last outcome, or less |
-| `<p>kept` | list | these payloads, oldest first: id, bytes, when it expires (ms) | while one is kept |
-| `<p>kept-bytes` | string | the sum of their bytes | as the list |
+| `<p>kept` | list | these payloads, oldest first: id, bytes, when it expires (ms) | until there are too many bytes |
+| `<p>kept-bytes` | string | the sum of the list's bytes, of expired ones too | as the list |
 | `<p>dead` | zset | ids of dead letters and conflicts, by time | for ever: only `dead drop` and `replay` remove |
 | `<p>dead:<id>` | hash | one dead letter: payload (`letters.py`), reason, tries, times | as its entry in `<p>dead` |
 | `<p>folders` | hash | the folders that dead letters' payloads were moved to: host and path by name | for ever |

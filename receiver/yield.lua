@@ -6,14 +6,17 @@
 -- Returns the bytes that were freed.
 
 local list, sum, payload = KEYS[1], KEYS[2], ARGV[2]
-local wanted, freed = tonumber(ARGV[1]), 0
+local wanted, freed, off = tonumber(ARGV[1]), 0, 0
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 repeat
   local oldest, gone = redis.call('LRANGE', list, 0, 99), {}
   for _, one in ipairs(oldest) do
     if freed >= wanted then break end
-    local delivery, bytes = string.match(one, '^(%S+) (%d+)')
-    freed = freed + bytes
+    local delivery, bytes, expires = string.match(one, '^(%S+) (%d+) (%d+)$')
+    off = off + bytes
+    if tonumber(expires) > now then freed = freed + bytes end -- else it is gone already
     gone[#gone + 1] = payload .. delivery
   end
   if #gone > 0 then
@@ -21,5 +24,5 @@ repeat
     redis.call('LTRIM', list, #gone, -1)
   end
 until #gone < 100
-if freed > 0 then redis.call('INCRBY', sum, string.format('%d', -freed)) end
+if off > 0 then redis.call('INCRBY', sum, string.format('%d', -off)) end
 return freed

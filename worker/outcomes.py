@@ -69,6 +69,7 @@ class Outcomes:
         Returns when they are in Redis, however long that takes.
         """
         seconds = self._settings.dedupe_window_body if delivery.source == BODY else self._settings.dedupe_window
+        size = len(delivery.body) + JOB_BYTES
         item: bytes = msgpack.packb(
             (
                 delivery.id,
@@ -78,7 +79,8 @@ class Outcomes:
                 job_key(job_id),
                 int(routed),
                 [self._row(delivery, transition) for transition in transitions],
-                len(delivery.body) + JOB_BYTES,
+                size,
+                f"{delivery.id} {size} {time.time_ns() // 1_000_000 + self._keep_ms}",
             ),
             use_bin_type=False,
         )

@@ -5,7 +5,7 @@
 -- KEYS: queue, wake, counts, dead
 -- ARGV[1]: prefix of the kit's keys
 -- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions,
---          bytes of its job}; a transition is {handler, attempt, state}, with {error, job, job_id, job_key, wait_ms} for
+--          bytes of its job, its entry in the list of kept payloads}; a transition is {handler, attempt, state}, with {error, job, job_id, job_key, wait_ms} for
 --          a retry, with {error, field, job, dead_id, dead_key, about} for a dead letter, and with {line} for an ordered
 --          handler; a retry after attempt 0 is a delivery that waits for its turn
 -- ARGV[3]: bytes of finished deliveries' payloads that are kept at most
@@ -101,37 +101,38 @@ local function is_open(recorded)
 end
 
 local kept, kept_bytes = {}, 0
-local function keep_payload(delivery, job_key, keep, bytes)
+local function keep_payload(delivery, job_key, keep, bytes, entry)
   local payload = prefix .. 'payload:' .. delivery
   if redis.call('COPY', job_key, payload, 'REPLACE') == 0 then return end
   redis.call('PEXPIRE', payload, keep)
-  kept[#kept + 1] = delivery .. ' ' .. bytes .. ' ' .. now + keep
+  kept[#kept + 1] = entry
   kept_bytes = kept_bytes + bytes
 end
 
--- The oldest go once there are too many bytes; those that have expired by themselves only leave the list.
+-- The oldest go once there are too many bytes. Those that have expired by themselves count until then: this is the only
+-- place that looks.
 local function stay_within(most)
   local list, sum = prefix .. 'kept', prefix .. 'kept-bytes'
   redis.call('RPUSH', list, unpack(kept))
-  local total = redis.call('INCRBY', sum, kept_bytes)
+  local total, left = redis.call('INCRBY', sum, kept_bytes), 0
+  if total <= most then return end
   repeat
-    local oldest, left, over = redis.call('LRANGE', list, 0, 15), 0, {}
+    local oldest, gone = redis.call('LRANGE', list, left, left + 99), {}
     for _, one in ipairs(oldest) do
-      local delivery, bytes, expires = string.match(one, '^(%S+) (%d+) (%d+)$')
-      if total <= most and tonumber(expires) > now then break end
-      left, total = left + 1, total - bytes
-      if tonumber(expires) > now then over[#over + 1] = prefix .. 'payload:' .. delivery end
+      if total <= most then break end
+      local delivery, bytes = string.match(one, '^(%S+) (%d+)')
+      total = total - bytes
+      gone[#gone + 1] = prefix .. 'payload:' .. delivery
     end
-    if left > 0 then
-      redis.call('LTRIM', list, left, -1)
-      redis.call('SET', sum, string.format('%d', total))
-    end
-    if #over > 0 then redis.call('DEL', unpack(over)) end
-  until left < 16
+    left = left + #gone
+    if #gone > 0 then redis.call('DEL', unpack(gone)) end
+  until #gone < 100
+  redis.call('LTRIM', list, left, -1)
+  redis.call('SET', sum, string.format('%d', total))
 end
 
 local function write(item)
-  local delivery, accepted, window, keep, job_key, routed, transitions, bytes = unpack(item)
+  local delivery, accepted, window, keep, job_key, routed, transitions, bytes, entry = unpack(item)
   local record = prefix .. 'delivery:' .. delivery
   local fields, recorded, changes = redis.call('HGETALL', record), {}, {}
   for i = 1, #fields, 2 do recorded[fields[i]] = fields[i + 1] end
@@ -144,7 +145,7 @@ local function write(item)
   if is_open(recorded) then return 0 end
   redis.call('PEXPIRE', record, window)
   redis.call('PEXPIRE', prefix .. 'attempts:' .. delivery, window)
-  if keep > 0 then keep_payload(delivery, job_key, keep, bytes) end
+  if keep > 0 then keep_payload(delivery, job_key, keep, bytes, entry) end
   return 1
 end
 

@@ -8,6 +8,7 @@ from redis.exceptions import NoPermissionError
 
 from receiver.connection import connect
 from receiver.scripts import Script
+from tests.conftest import ROOT
 
 ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
 
@@ -29,6 +30,13 @@ async def test_a_script_needs_no_script_command(restricted: ArqRedis) -> None:
         await restricted.script_load(ADD.text)
     assert await ADD(restricted, ["n"], [2]) == 2
     assert await ADD(restricted, ["n"], [3]) == 5
+
+
+def test_no_script_is_registered_with_the_client() -> None:
+    """redis-py's `register_script` would send SCRIPT LOAD."""
+    folders = [ROOT / folder for folder in ("receiver", "worker", "examples")]
+    texts = {path: path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py")}
+    assert [path for path, text in texts.items() if "register_script(" in text] == []
 
 
 async def test_a_server_that_forgot_a_script_is_sent_it_again(restricted: ArqRedis, redis: ArqRedis) -> None:

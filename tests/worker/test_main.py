@@ -97,6 +97,8 @@ async def test_it_starts_and_ends_without_redis(run: Run, server: Server) -> Non
     await asyncio.to_thread(frozen.wait_for, "worker running")
     server.freeze()
     await asyncio.to_thread(away.wait_for, "redis is away: waiting")
+    await asyncio.sleep(1)  # several tries to claim
+    assert away.output.count("redis is away") == 1
     for process in (away, frozen):
         await end_in_time(process, signal.SIGTERM)
 
