@@ -5,6 +5,7 @@ What is compared are the name that the data was given at its first use, the last
 of accepted deliveries; none of them changes back while the data lives.
 """
 
+import asyncio
 import json
 import secrets
 import time
@@ -75,7 +76,7 @@ class Watermark:
         if what:
             log.error("redis has lost what it held: what was not finished is lost", what=what)
             await self._note(what)
-        self._write(now, at_once=bool(what))
+        await asyncio.to_thread(self._write, now, at_once=bool(what))  # a disk that hesitates holds up no sender
 
     async def now(self) -> Mark | None:
         """What Redis shows now; None when nothing was ever stored there."""

@@ -118,21 +118,26 @@ async def run(settings: WorkerSettings, table: routes.RouteTable) -> None:
     with suppress(*TROUBLE):  # a Redis that is away is waited for
         async with asyncio.timeout(1):
             await upkeep.is_allowed()
-    if upkeep.refused:
-        raise SettingsError(*upkeep.refused)
-    log.info("worker running", handlers=sorted(table.by_name))
-    beside = [asyncio.create_task(run) for run in (_announce(settings, table, worker.pool), upkeep.run())]
     try:
-        await worker.async_run()
-    except asyncio.CancelledError:
-        log.info("worker stopped")
+        if worker.allow_pick_jobs and not upkeep.refused:  # a signal may have come meanwhile
+            await _work(settings, table, worker, upkeep)
     finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.wait(beside)
         await worker.close()
     if upkeep.refused:
         raise SettingsError(*upkeep.refused)
+    log.info("worker stopped")
+
+
+async def _work(settings: WorkerSettings, table: routes.RouteTable, worker: LeasedWorker, upkeep: Upkeep) -> None:
+    log.info("worker running", handlers=sorted(table.by_name))
+    beside = [asyncio.create_task(run) for run in (_announce(settings, table, worker.pool), upkeep.run())]
+    with suppress(asyncio.CancelledError):  # how arq ends its main loop
+        try:
+            await worker.async_run()
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
 
 
 async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> None:

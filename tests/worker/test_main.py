@@ -103,6 +103,23 @@ async def test_it_starts_and_ends_without_redis(run: Run, server: Server) -> Non
         await end_in_time(process, signal.SIGTERM)
 
 
+async def test_it_ends_when_asked_while_it_starts(run: Run) -> None:
+    """SIGTERM while it asks a Redis that does not answer what it may do there."""
+    asked = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1 << 16):
+            asked.set()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    starting = run(REDIS_URL=f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}/0")
+    async with asyncio.timeout(10):
+        await asked.wait()
+    await end_in_time(starting, signal.SIGTERM)
+    silent.close()
+
+
 async def test_the_log_has_a_line_for_each_delivery_and_nothing_secret(run: Run, bench: Bench) -> None:
     """JSON, even of what went wrong; no payload, no password, no signature in a URL."""
     await bench.redis.set("arq:job:foreign", b"\xc1secret-words")
