@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Copies what the kit must not lose, while it runs: spool, Redis's append-only file, the audit log when it is SQLite.
 
+Payloads of dead letters that Redis had no room for are beside the spool, and copied with it.
+
     deploy/backup.py take /var/backups/glartek
     deploy/backup.py restore /var/backups/glartek/2026-11-20T03.00.00.123456Z
 
@@ -15,7 +17,7 @@ import shlex
 import shutil
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +37,11 @@ class Data:
     redis: Path
     audit: Path
 
+    @property
+    def dead(self) -> Path:
+        """Payloads of dead letters: `receiver/room.py` keeps them beside the spool."""
+        return self.spool.parent / "dead"
+
 
 def take(data: Data, to: Path, keep: int) -> Path:
     """A new folder in `to`, complete or not there at all; of the older ones, `keep` stay with it.
@@ -47,7 +54,9 @@ def take(data: Data, to: Path, keep: int) -> Path:
     try:
         unfinished.mkdir(parents=True, mode=0o700)
         _copy_sqlite(data.spool, unfinished / "spool.db")
+        _copy_payloads(data.dead, unfinished / "dead")  # before: a replay may remove one that Redis still names
         _copy_append_only(data.redis / "appendonlydir", unfinished / "appendonlydir")
+        _copy_payloads(data.dead, unfinished / "dead")  # and after: others may have left Redis meanwhile
         _copy_sqlite(data.audit, unfinished / "audit.db")
         unfinished.rename(folder)
     except (OSError, sqlite3.Error) as error:
@@ -62,6 +71,7 @@ def take(data: Data, to: Path, keep: int) -> Path:
 def restore(data: Data, folder: Path) -> None:
     """Put it back, where nothing is; what is put back belongs to the owner of the folder that it goes to."""
     places = {"spool.db": data.spool, "appendonlydir": data.redis / "appendonlydir", "audit.db": data.audit}
+    places["dead"] = data.dead
     if not (folder / "appendonlydir").is_dir():
         raise BackupError(f"{folder}: no backup; expected a folder that `take` made")
     for target in places.values():
@@ -95,6 +105,15 @@ def _copy_sqlite(source: Path, target: Path) -> None:
         [(verdict,)] = copy.execute("PRAGMA integrity_check(1)")
     if verdict != "ok":
         raise BackupError(f"{source}: is broken: {verdict}")
+
+
+def _copy_payloads(source: Path, target: Path) -> None:
+    """The files that are not there yet; each is written once and never changed."""
+    target.mkdir(exist_ok=True)
+    for file in sorted(source.iterdir()) if source.is_dir() else ():
+        if not (target / file.name).exists():
+            with suppress(FileNotFoundError):  # its dead letter was replayed or dropped meanwhile
+                shutil.copyfile(file, target / file.name)
 
 
 def _copy_append_only(source: Path, target: Path) -> None:

@@ -55,6 +55,7 @@ class Room:
 
     def __init__(self, redis: Redis, keys: Keys, folder: Path) -> None:
         self._redis, self._keys, self._folder = redis, keys, folder
+        self._where = f"{socket.gethostname()}:{folder.resolve()}"
         self._name = ""
         self._place = 0  # among the dead letters
         self._told_at = float("-inf")
@@ -79,8 +80,10 @@ class Room:
 
     async def serve(self) -> None:
         """Remove the files that are no longer needed, and put back into Redis what somebody asked for."""
-        if not self._name and not await asyncio.to_thread(self._find_name):
-            return
+        if not self._name:
+            if not await asyncio.to_thread(self._find_name):
+                return
+            await self._redis.execute_command("HSET", self._keys.folders, self._name, self._where)  # it may have moved
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.smembers(self._keys.unneeded(self._name))
             pipe.smembers(self._keys.wanted(self._name))
@@ -130,8 +133,7 @@ class Room:
         packed_as, packed = letters.pack(held) if field == letters.PLAIN else (field, held)
         file = f"{secrets.token_hex(8)}.{packed_as}"
         await asyncio.to_thread(self._write, file, packed)
-        where = f"{socket.gethostname()}:{self._folder.resolve()}"
-        arguments = [field, len(held), at, self._name, file, where]
+        arguments = [field, len(held), at, self._name, file, self._where]
         if not await _MOVE(self._redis, [letter, self._keys.folders], arguments):
             await asyncio.to_thread((self._folder / file).unlink, missing_ok=True)
             return 0

@@ -142,6 +142,25 @@ def test_a_backup_is_whole_while_redis_rewrites_its_file(tmp_path: Path) -> None
         assert redis.dbsize() == 10_000
 
 
+def test_payloads_of_dead_letters_that_left_redis_are_in_a_backup(tmp_path: Path) -> None:
+    """They are beside the spool, and their dead letters in Redis name them."""
+    dead = tmp_path / "dead"
+    dead.mkdir()
+    (dead / "name").write_text("0123456789abcdef\n")
+    (dead / "00112233445566ff.job").write_bytes(b"payload")
+    with running(tmp_path):
+        assert take(tmp_path, tmp_path / "backups").returncode == 0
+    for path in (dead, tmp_path / "redis"):
+        shutil.rmtree(path)
+    (tmp_path / "redis").mkdir()
+    [folder] = (tmp_path / "backups").iterdir()
+    assert take(tmp_path, folder, command="restore").returncode == 0
+    assert {path.name: path.read_bytes() for path in dead.iterdir()} == {
+        "name": b"0123456789abcdef\n",
+        "00112233445566ff.job": b"payload",
+    }
+
+
 def test_a_backup_that_cannot_be_made_or_put_back_is_one_line(tmp_path: Path) -> None:
     """Nothing half-made stays, and nothing that is there is overwritten."""
     data, backups = tmp_path / "redis", tmp_path / "backups"
