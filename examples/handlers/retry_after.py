@@ -1,9 +1,10 @@
 """When a target says to come again: `Retry-After` in both of its forms (RFC 9110, section 10.2.3)."""
 
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx2
+
+from receiver.events import times
 
 LONGEST = 3600.0  # a target that asks for more is asked again after an hour
 
@@ -13,8 +14,5 @@ def seconds(response: httpx2.Response) -> float | None:
     value = response.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return min(float(value), LONGEST)
-    try:
-        wait = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):  # not a date, or one without a zone
-        return None
-    return min(max(wait, 0.0), LONGEST)
+    date = times.http_date(value)
+    return min(max((date - datetime.now(UTC)).total_seconds(), 0.0), LONGEST) if date else None
