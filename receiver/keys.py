@@ -10,7 +10,7 @@ understand it. Scripts touch several keys at once, so Redis Cluster is not suppo
 | `<p>queue` | zset | waiting jobs by due time (ms) | until claimed |
 | `<p>queue:health-check` | string | arq's sign of life of a worker | 6 s, renewed every 5 |
 | `<p>delivery:<id>` | hash | one delivery's whole story (below) | while work is open, then the dedupe window |
-| `<p>attempts:<id>` | list | every failed attempt: handler, number, time, error | as its record |
+| `<p>attempts:<id>` | list | every attempt with a reason: handler, number, time, state, reason | as its record |
 | `<p>payload:<id>` | string | a finished delivery's job, for `replay` | KEEP_PAYLOADS after the last outcome, or less |
 | `<p>kept` | list | these payloads, oldest first: id, bytes, when it expires (ms) | until there are too many bytes |
 | `<p>kept-bytes` | string | the sum of the list's bytes, of expired ones too | as the list |
@@ -29,7 +29,7 @@ understand it. Scripts touch several keys at once, so Redis Cluster is not suppo
 | `<p>lost` | string | when Redis was seen to have lost its data, and how, for `doctor` | 7 days |
 | `<p>wake` | list | wakes a waiting worker at once; one entry a batch, at most 32 | until popped |
 | `<p>worker:<id>` | string | what a running worker says of itself, for `doctor` | 15 s, renewed every 5 |
-| `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done` / `<handler> dead` | for ever |
+| `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done`, `skipped` or `dead` | for ever |
 | `<p>turn:<handler>:<subject>` | zset | the line of deliveries at an `ordered` handler | until done or dead |
 | `arq:job:<job>` | string | the job: msgpack, no pickle | no expiry: arq's 24 h would lose a queue over a weekend |
 | `arq:in-progress:<job>` | string | the token of the claim that runs the job | no expiry: the lease ends it |
@@ -40,7 +40,7 @@ Fields of a delivery's record are single letters because there are millions of t
 source (`event-id` where there is none), `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event
 type, `n` duplicates dropped, `c` conflicts kept, `u` subject (until the event is routed). A handler's outcome is a
 field named as the handler (its name always has a dot): `<state> <attempt> <ms after a>`, where the state is done,
-retry or dead.
+skipped, retry or dead; one that a later version adds is an end, like done.
 """
 
 from dataclasses import dataclass

@@ -77,7 +77,8 @@ def show(
     table = Table("handler", "state", "attempts", "at", "last failure")
     for handler, told in story["handlers"].items():
         failure = told["failures"][-1]["error"] if told["failures"] else ""
-        table.add_row(*_cells(handler, told["state"], told["attempts"], told["at"], failure))
+        state = f"skipped: {told['skipped']}" if told["state"] == "skipped" else told["state"]
+        table.add_row(*_cells(handler, state, told["attempts"], told["at"], failure))
     console.print(table)
 
 
@@ -85,10 +86,10 @@ def show(
 def replay(
     delivery: Annotated[str, typer.Argument(help="A delivery's id, or its event id.")],
     handler: Handler = None,
-    force: Annotated[bool, typer.Option("--force", help="Run even what is done.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run even what is done or skipped.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a delivery's handlers again: those that are dead or waiting, and with --force those that are done."""
+    """Run a delivery's handlers again: those that are dead or waiting, and with --force the others, too."""
 
     async def act(desk: Desk) -> dict[str, str]:
         story = await _found(desk, delivery)
@@ -286,8 +287,8 @@ async def _found(desk: Desk, name: str) -> dict[str, Any]:
 
 
 async def _replay_one(desk: Desk, delivery: str, handler: str, told: dict[str, Any], *, force: bool) -> str:
-    if told["state"] == "done" and not force:
-        return "done already; --force runs it again"
+    if told["state"] in {"done", "skipped"} and not force:
+        return f"{told['state']} already; --force runs it again"
     if await desk.replay_handler(delivery, handler, told["state"], told["attempts"]):
         return "replayed"
     if told["state"] == "retry":

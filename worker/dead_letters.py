@@ -198,9 +198,7 @@ class Desk:
             )
             return bool(moved)
         kept = await self._redis.get(self._keys.payload(delivery_id))
-        return kept is not None and await self._replay(
-            Delivery.from_job(unpack(kept)["a"][0]), handler, attempt, "done"
-        )
+        return kept is not None and await self._replay(Delivery.from_job(unpack(kept)["a"][0]), handler, attempt, state)
 
     async def story(self, delivery_id: str) -> dict[str, Any] | None:
         """Everything that is known of a delivery, or None when it is not (or no longer) remembered."""
@@ -213,7 +211,7 @@ class Desk:
         if not record:
             return None
         fields = {name.decode(): value for name, value in record.items()}
-        failures = [unpack(attempt) for attempt in attempts]
+        reasons = [unpack(attempt) for attempt in attempts]
         return {
             "delivery": delivery_id,
             "key": fields.get("k", b"").decode(),
@@ -226,7 +224,7 @@ class Desk:
             "open": remembered_ms == -1,
             "forgotten_in_s": None if remembered_ms < 0 else remembered_ms // 1000,
             "payload_kept": bool(kept),
-            "handlers": _handlers(fields, failures),
+            "handlers": _handlers(fields, reasons),
         }
 
     async def _replay(self, delivery: Delivery, handler: str, attempt: int, state: str) -> bool:
@@ -275,7 +273,7 @@ async def find(desk: Desk, sources: Sources, name: str) -> dict[str, Any] | None
     return None
 
 
-def _handlers(fields: Mapping[str, bytes], failures: list[Any]) -> dict[str, Any]:
+def _handlers(fields: Mapping[str, bytes], reasons: list[Any]) -> dict[str, Any]:
     values = {name: value.decode() for name, value in fields.items() if "." in name or name == PARSE}
     accepted_ms = int(fields.get("a", 0)) // 1000
     return {
@@ -283,14 +281,20 @@ def _handlers(fields: Mapping[str, bytes], failures: list[Any]) -> dict[str, Any
             "state": state,
             "attempts": attempt,
             "at": _iso(accepted_ms + float(values[handler].split(" ")[2])),
+            "skipped": _skipped(handler, attempt, reasons) if state == "skipped" else None,
             "failures": [
                 {"attempt": number, "at": _iso(at), "then": then, "error": error}
-                for name, number, at, then, error in failures
-                if name == handler
+                for name, number, at, then, error in reasons
+                if name == handler and then != "skipped"
             ],
         }
         for handler, (state, attempt) in states(values).items()
     }
+
+
+def _skipped(handler: str, attempt: int, reasons: list[Any]) -> str | None:
+    """Why, as far as it is still remembered."""
+    return next((why for name, number, _, _, why in reasons if (name, number) == (handler, attempt)), None)
 
 
 def _letter(dead_id: str, values: Sequence[bytes | None]) -> DeadLetter | None:

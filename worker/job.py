@@ -22,8 +22,8 @@ from receiver.delivery import Delivery
 from receiver.settings import Settings
 from worker.event import Event, parse
 from worker.outcomes import PARSE, Outcomes, Transition, retry_job
-from worker.retries import Again, Policy, decide
-from worker.routes import Context, Handler, RetryLater, RouteTable, name_of
+from worker.retries import Again, Policy, decide, describe
+from worker.routes import Context, Handler, RetryLater, RouteTable, Skip, name_of
 
 PARKED = 60.0
 """Seconds after which a delivery that waits for its turn looks for itself; normally it is called."""
@@ -148,6 +148,9 @@ async def run_one(kit: Kit, delivery: Delivery, event: Event, run: Run) -> Trans
     try:
         async with asyncio.timeout(kit.handler_timeout):
             await run.handler(event, ctx)
+    except Skip as skip:
+        ctx.log.info("skipped", reason=describe(skip))
+        return Transition(name, run.attempt, "skipped", describe(skip))
     except (Exception, asyncio.CancelledError, SystemExit) as error:  # sys.exit() in a handler is its failure
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():

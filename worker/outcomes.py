@@ -36,7 +36,7 @@ class Transition:
 
     handler: str
     attempt: int
-    state: Literal["done", "retry", "dead"]
+    state: Literal["done", "skipped", "retry", "dead"]
     error: str = ""
     job: bytes = b""
     wait: float = 0.0

@@ -5,9 +5,10 @@
 -- KEYS: queue, wake, counts, dead
 -- ARGV[1]: prefix of the kit's keys
 -- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions,
---          bytes of its job, its entry in the list of kept payloads}; a transition is {handler, attempt, state}, with {error, job, job_id, job_key, wait_ms} for
---          a retry, with {error, field, job, dead_id, dead_key, about} for a dead letter, and with {line} for an ordered
---          handler; a retry after attempt 0 is a delivery that waits for its turn
+--          bytes of its job, its entry in the list of kept payloads}; a transition is {handler, attempt, state}, with
+--          {error} (why) for all but done, with {job, job_id, job_key, wait_ms} for a retry, with {field, job, dead_id,
+--          dead_key, about} for a dead letter, and with {line} for an ordered handler; a retry after attempt 0 is a
+--          delivery that waits for its turn
 -- ARGV[3]: bytes of finished deliveries' payloads that are kept at most
 -- Returns 1 for each record that is closed, else 0.
 
@@ -17,13 +18,15 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Claims take what was accepted as due, even when the clock went back since: a wait begins there.
 local due = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
 
--- Whether what is recorded already covers a transition: a later attempt, or the same one unless it is done only now.
+local SUCCEEDED = {done = true, skipped = true}
+
+-- Whether what is recorded already covers a transition: a later attempt, or the same one unless it succeeded only now.
 local function is_old(recorded, transition)
   if not recorded then return false end
   local state, attempt = string.match(recorded, '^(%a+) (%d+)')
   attempt = tonumber(attempt)
   if attempt ~= transition.attempt then return attempt > transition.attempt end
-  return transition.state ~= 'done' or state == 'done'
+  return not SUCCEEDED[transition.state] or SUCCEEDED[state] == true
 end
 
 local function enqueue(delivery, transition)
@@ -64,7 +67,7 @@ end
 local counted = {}
 local function count(name, by) counted[name] = (counted[name] or 0) + by end
 
-local function remember_failure(delivery, transition)
+local function remember_reason(delivery, transition)
   local attempts = prefix .. 'attempts:' .. delivery
   redis.call('RPUSH', attempts,
     cmsgpack.pack({transition.handler, transition.attempt, now, transition.state, transition.error}))
@@ -82,7 +85,7 @@ local function apply(delivery, transition, recorded, changes, accepted)
   recorded[handler] = state .. ' ' .. transition.attempt .. ' ' .. now - accepted
   changes[#changes + 1] = handler
   changes[#changes + 1] = recorded[handler]
-  if transition.error then remember_failure(delivery, transition) end
+  if transition.error then remember_reason(delivery, transition) end
   if state == 'retry' then
     enqueue(delivery, transition)
   else

@@ -4,7 +4,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from worker.routes import GiveUp, RetryLater
+from worker.routes import GiveUp, RetryLater, Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,6 @@ def describe(error: BaseException) -> str:
         text = ""
     text = re.sub(r"\b(\w+://)[^\s/@]*@", r"\1…@", text)  # user:password@
     text = re.sub(r"\b(\w+://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1?…", text)  # a query may hold a signature, as Teams' does
-    if isinstance(error, GiveUp | RetryLater):
+    if isinstance(error, GiveUp | RetryLater | Skip):
         return text[:300]
     return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__

@@ -51,6 +51,17 @@ class GiveUp(Exception):
         self.reason = reason
 
 
+class Skip(Exception):
+    """Raised by a handler: there is nothing to do for this event, for the `reason` given.
+
+    Recorded as `skipped`, which ends the handler's work like done, and told by `show`; it is no failure.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a handler is given beside the event.

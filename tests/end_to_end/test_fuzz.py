@@ -249,7 +249,7 @@ def problems(kit: Kit) -> list[str]:
             found.append(f"{record} holds other bytes than were acknowledged")
         outcomes = {name: value for name, value in fields.items() if "." in name or name == PARSE}
         states = {value.split(b" ")[0] for value in outcomes.values()}
-        if not states or states - {b"done", b"dead"}:
+        if not states or states - {b"done", b"skipped", b"dead"}:
             found.append(f"{record} has not ended: {states}")
     for dead_id in kit.redis.zrange(KEYS.dead, 0, -1):
         reason = _hash(kit, KEYS.dead_letter(dead_id.decode())).get("reason", b"").decode()

@@ -14,7 +14,7 @@ KEYS = Keys("glartek:")
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One handler of one event. `state` is done, dead or open; `at` is when each attempt was recorded (Unix s)."""
+    """One handler of one event: `state` is done, skipped, dead or open; `at` is the time of each attempt (Unix s)."""
 
     state: str
     at: Mapping[int, float] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def _recorded(value: bytes | None, accepted_us: int, failed: dict[int, float]) -
         return Recorded("open", failed)
     state, attempt, after_ms = value.decode().split(" ")
     at = (accepted_us // 1000 + int(after_ms)) / 1000
-    return Recorded(state if state in {"done", "dead"} else "open", failed | {int(attempt): at})
+    return Recorded(state if state in {"done", "skipped", "dead"} else "open", failed | {int(attempt): at})
 
 
 async def read_naive(redis: Redis, handlers: tuple[str, ...]) -> Books:

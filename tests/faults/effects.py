@@ -15,7 +15,7 @@ DIRECTORY = "FAULTS_EFFECTS"
 PROCESS = "FAULTS_PROCESS"
 """Environment variables: where the files are, and the name of one life of a process (`worker-0.3`), its own alone."""
 
-How = Literal["done", "failed", "gave up", "cancelled", ""]
+How = Literal["done", "skipped", "failed", "gave up", "cancelled", ""]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Self
 from examples.handlers import audit_log, external_system
 from tests.faults import effects
 from worker.event import Event
-from worker.routes import Context, GiveUp, Routes, ordered
+from worker.routes import Context, GiveUp, Routes, Skip, ordered
 
 NAMES = ("handlers.notify", "handlers.append", "handlers.update")
 
@@ -55,6 +55,9 @@ async def act(event: str, handler: str, attempt: int, effect: Callable[[], Await
             await effect()
     except asyncio.CancelledError:
         write("cancelled", event, handler, attempt)
+        raise
+    except Skip:
+        write("skipped", event, handler, attempt)
         raise
     except Exception:
         write("failed", event, handler, attempt)

@@ -11,6 +11,8 @@ from tests.faults.effects import How, Run
 
 SAME_MOMENT = 0.02
 """Seconds by which the end of a process and a line that it wrote may seem to be the wrong way round."""
+STATES = ("done", "skipped", "dead", "open")
+"""Of a handler of an event."""
 Pair = tuple[str, str]
 """An event and a handler."""
 
@@ -42,9 +44,10 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Account:
-    """Handler runs owed to acknowledged events: each is done, dead, open or lost, by (event, handler)."""
+    """Handler runs owed to acknowledged events: each is done, skipped, dead, open or lost, by (event, handler)."""
 
     done: set[Pair]
+    skipped: set[Pair]
     dead: set[Pair]
     open: set[Pair]
     lost: set[Pair]
@@ -52,17 +55,20 @@ class Account:
 
 
 def account(evidence: Evidence) -> Account:
-    """Done is what the handler itself wrote down; dead and open is what Redis says."""
+    """Done and skipped is what the handler itself wrote down; dead and open is what Redis says."""
     done = _those(evidence, "done")
+    skipped = _those(evidence, "skipped") - done
     owed = {(event, handler) for event in evidence.acknowledged for handler in evidence.handlers}
     recorded = {pair: outcome.state for pair, outcome in evidence.books.outcomes.items()}
-    dead = {pair for pair in owed - done if recorded.get(pair) == "dead"}
-    still_open = {pair for pair in owed - done if recorded.get(pair) == "open"}
+    unsettled = owed - done - skipped
+    dead = {pair for pair in unsettled if recorded.get(pair) == "dead"}
+    still_open = {pair for pair in unsettled if recorded.get(pair) == "open"}
     return Account(
         done=done & owed,
+        skipped=skipped & owed,
         dead=dead,
         open=still_open,
-        lost=owed - done - dead - still_open,
+        lost=unsettled - dead - still_open,
         dead_for_no_reason=dead - _those(evidence, "gave up"),
     )
 
@@ -106,15 +112,18 @@ def disagreements(evidence: Evidence) -> list[str]:
     books = evidence.books
     lines = _differ("counts: accepted", books.counts.get("accepted", 0), "records", books.records)
     for handler in evidence.handlers:
-        done, dead, still_open = (books.total(handler, state) for state in ("done", "dead", "open"))
-        lines += _differ(f"{handler}: done + dead + open", done + dead + still_open, "records", books.records)
-        lines += _differ(f"counts: {handler} done", books.counts.get(f"{handler} done", 0), "recorded done", done)
-        lines += _differ(f"counts: {handler} dead", books.counts.get(f"{handler} dead", 0), "recorded dead", dead)
-        did = {run.event for run in evidence.runs if run.handler == handler and run.how == "done"}
+        total = sum(books.total(handler, state) for state in STATES)
+        lines += _differ(f"{handler}: {' + '.join(STATES)}", total, "records", books.records)
+        for state in ("done", "skipped", "dead"):
+            count, recorded = books.counts.get(f"{handler} {state}", 0), books.total(handler, state)
+            lines += _differ(f"counts: {handler} {state}", count, f"recorded {state}", recorded)
+        did = {run.event for run in evidence.runs if run.handler == handler and run.how in {"done", "skipped"}}
         says = {
-            event for (event, name), outcome in books.outcomes.items() if (name, outcome.state) == (handler, "done")
+            event
+            for (event, name), outcome in books.outcomes.items()
+            if name == handler and outcome.state in {"done", "skipped"}
         }
-        lines += _differ(f"{handler}: did", len(did), "recorded done", len(says)) if did != says else []
+        lines += _differ(f"{handler}: did", len(did), "recorded done or skipped", len(says)) if did != says else []
     unknown = evidence.acknowledged - {event for event, _ in books.outcomes}
     return [*lines, *([f"acknowledged without a record: {len(unknown)}"] if unknown else [])]
 

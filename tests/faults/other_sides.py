@@ -31,7 +31,8 @@ async def mistakes(cluster: Cluster, runs: Sequence[Run], work_orders: Mapping[s
 
 
 def _done(runs: Sequence[Run], handler: str) -> set[str]:
-    return {run.event for run in runs if run.handler == handler and run.how == "done"}
+    """Done or skipped: what was skipped is older than something that was done."""
+    return {run.event for run in runs if run.handler == handler and run.how in {"done", "skipped"}}
 
 
 def in_external_system(

@@ -53,6 +53,14 @@ def test_what_nobody_did_and_nobody_keeps_is_lost(state: str | None) -> None:
     assert account(evidence(state=state)).lost == {("event", "a.handler")}
 
 
+def test_what_was_skipped_is_settled() -> None:
+    """It is counted by itself, on both sides of the ledger."""
+    skipped = evidence(run("worker.1", 1, 2, "skipped"), state="skipped")
+    found = account(skipped)
+    assert (len(found.skipped), len(found.done), len(found.lost), len(found.open)) == (1, 0, 0, 0)
+    assert disagreements(skipped) == []
+
+
 def test_open_and_dead_are_not_lost() -> None:
     """What Redis still holds can be done later, by itself or by an operator."""
     assert account(evidence(state="open")).open
@@ -115,7 +123,7 @@ def test_books_that_agree_say_nothing_and_books_that_do_not_say_where() -> None:
     good.books.counts["accepted"] = 2
     good.books.counts["a.handler done"] = 0
     assert len(disagreements(good)) == 2
-    assert disagreements(evidence(state="done")) == ["a.handler: did 0, recorded done 1"]
+    assert disagreements(evidence(state="done")) == ["a.handler: did 0, recorded done or skipped 1"]
 
 
 WORK_ORDERS = {"first": ("wo", "2026-11-03T09:00"), "last": ("wo", "2026-11-03T09:05")}

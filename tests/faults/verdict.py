@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.faults.cluster import Cluster
-from tests.faults.ledger import Evidence, account, disagreements, repeats
+from tests.faults.ledger import STATES, Evidence, account, disagreements, repeats
 from tests.faults.load import Answers
 
 SLOWEST = 1.5
@@ -34,6 +34,7 @@ def judge(evidence: Evidence, answers: Answers, cluster: Cluster, drained_after:
         "duplicates sent": answers.duplicates,
         "handler runs owed": len(answers.acknowledged) * len(evidence.handlers),
         "done": len(owed.done),
+        "skipped": len(owed.skipped),
         "dead": len(owed.dead),
         "open": len(owed.open),
         "lost": len(owed.lost),
@@ -74,8 +75,8 @@ def judge_kit(evidence: Evidence, answers: Answers, cluster: Cluster, drained_af
     verdict = judge(evidence, answers, cluster, drained_after)
     books, lines = evidence.books, disagreements(evidence)
     for handler in evidence.handlers:
-        states = (books.total(handler, state) for state in ("done", "dead", "open"))
-        verdict.numbers[f"Redis: {handler} done + dead + open"] = " + ".join(map(str, states))
+        states = (books.total(handler, state) for state in STATES)
+        verdict.numbers[f"Redis: {handler} {' + '.join(STATES)}"] = " + ".join(map(str, states))
     verdict.numbers["Redis: accepted, unique"] = books.counts.get("accepted", 0)
     verdict.numbers["Redis: duplicates dropped"] = books.counts.get("duplicates", 0)
     verdict.numbers["both ledgers agree"] = "no" if lines else "yes"

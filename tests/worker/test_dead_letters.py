@@ -18,7 +18,7 @@ from receiver.intake import Fate, accept_directly
 from receiver.settings import SettingsError
 from tests.conftest import ROOT, hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
-from worker import GiveUp
+from worker import GiveUp, Skip
 from worker.__main__ import app
 from worker.dead_letters import Filter
 from worker.routes import Handler
@@ -250,6 +250,26 @@ async def test_a_replay_of_an_expired_record_closes_again(bench: Bench, flaky: F
     await run_all(bench, flaky, delivery)
     assert await bench.states(delivery) == {"h.flaky": "done"}
     assert await bench.redis.ttl(KEYS.delivery(delivery.id)) > 0
+
+
+async def test_a_skipped_event_is_shown_with_its_reason_and_replayed_by_force(bench: Bench, worker: Command) -> None:
+    """It is an end like done."""
+    reasons = ["older than what is there", "older than what came since"]
+
+    def skip(_: int) -> None:
+        raise Skip(reasons.pop(0))
+
+    delivery = await bench.send("e1")
+    routes = {"*": [make_handler("act", skip)]}
+    async with bench.working(routes):
+        await bench.closed(delivery)
+    assert " skipped: older than what is there " in await worker("show", "e1")
+    assert await worker.json("replay", "e1", code=1) == {"h.act": "skipped already; --force runs it again"}
+    assert await worker.json("replay", "e1", "--force") == {"h.act": "replayed"}
+    async with bench.working(routes):
+        await bench.closed(delivery)
+    assert (await worker.json("show", "e1"))["handlers"]["h.act"]["skipped"] == "older than what came since"
+    assert (await hash_of(bench.redis, KEYS.counts))["h.act skipped"] == b"1"
 
 
 # ── dead list, show, drop ───────────────────────────────────────────────────────────────────────────────────────

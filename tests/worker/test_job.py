@@ -12,7 +12,7 @@ import pytest
 from receiver.delivery import Delivery, pack_job, unpack
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
-from worker import Context, Event, GiveUp, RetryLater
+from worker import Context, Event, GiveUp, RetryLater, Skip
 from worker.app import create_kit
 from worker.calls import MAX_CRASHES
 from worker.outcomes import Outcomes, Transition, retry_job
@@ -66,6 +66,22 @@ async def test_every_handler_of_an_event_runs_once(bench: Bench, calls: Calls) -
     assert await bench.keys("arq:*") == []
     counts = await hash_of(bench.redis, KEYS.counts)
     assert counts == {"accepted": b"1", "h.a done": b"1", "h.b done": b"1", "h.c done": b"1"}
+
+
+async def test_a_skipped_event_is_an_outcome_of_its_own(bench: Bench, calls: Calls) -> None:
+    """Not done and no failure: it is not run again, the record is closed and its story says why."""
+    delivery = await bench.send("e1")
+    async with bench.working({"*": [calls.handler("a", fail(Skip("older than what is there"))), calls.handler("b")]}):
+        await bench.closed(delivery)
+        await bench.idle()
+    assert calls == {"a": 1, "b": 1}
+    story = await bench.story(delivery)
+    told = story["handlers"]["h.a"]
+    assert (told["state"], told["skipped"], told["failures"]) == ("skipped", "older than what is there", [])
+    assert story["handlers"]["h.b"]["skipped"] is None
+    assert story["forgotten_in_s"] > 0
+    counts = await hash_of(bench.redis, KEYS.counts)
+    assert counts == {"accepted": b"1", "h.a skipped": b"1", "h.b done": b"1"}
 
 
 async def test_handlers_run_side_by_side(bench: Bench, calls: Calls) -> None:
@@ -393,7 +409,7 @@ async def test_an_outcome_written_twice_is_one(bench: Bench, outcomes: Outcomes)
     assert await bench.redis.zcard(KEYS.queue) == 2
 
 
-@pytest.mark.parametrize("stale", ["retry", "dead", "done"])
+@pytest.mark.parametrize("stale", ["retry", "dead", "done", "skipped"])
 async def test_a_stale_attempt_changes_nothing(bench: Bench, outcomes: Outcomes, stale: Any) -> None:
     """What an overtaken worker has to say of attempt 1 is ignored after attempt 2."""
     delivery = await bench.send("e1")
@@ -416,6 +432,27 @@ async def test_done_after_dead_is_done_and_no_dead_letter(bench: Bench, outcomes
     assert await bench.letters() == []
     counts = await hash_of(bench.redis, KEYS.counts)
     assert (counts["h.a done"], counts["h.a dead"]) == (b"1", b"0")
+
+
+@pytest.mark.parametrize(("first", "second"), [("skipped", "done"), ("done", "skipped"), ("dead", "skipped")])
+async def test_the_first_success_of_an_attempt_is_the_one_that_counts(
+    bench: Bench, outcomes: Outcomes, first: Any, second: Any
+) -> None:
+    """Two workers ran it, because one was frozen: skipped is a success like done, and the ledger counts one."""
+    delivery = await bench.send("e1")
+    job = retry_job(delivery, "h.a", 2, 0, 0)
+    await outcomes.record(
+        delivery, delivery.job_id, [Transition("h.a", 1, first, "" if first == "done" else "why", job)]
+    )
+    await outcomes.record(delivery, delivery.job_id, [Transition("h.a", 1, second, "" if second == "done" else "why")])
+    expected = "skipped" if first == "dead" else first
+    assert await bench.states(delivery) == {"h.a": expected}
+    assert await bench.letters() == []
+    counts = await hash_of(bench.redis, KEYS.counts)
+    assert {name: count for name, count in counts.items() if count != b"0"} == {
+        "accepted": b"1",
+        f"h.a {expected}": b"1",
+    }
 
 
 # ── burying ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import GiveUp, RetryLater
+from worker import GiveUp, RetryLater, Skip
 from worker.retries import Again, Dead, Policy, decide, describe
 
 POLICY = Policy(base=2, cap=60, max_tries=5, max_age=1000)
@@ -109,7 +109,7 @@ def test_waits_grow_and_spread() -> None:
 )
 def test_a_credential_in_a_url_is_not_described(text: str, hidden: str) -> None:
     """Reasons go to logs and lists: a signed URL's signature and a password do not."""
-    for error in (RuntimeError(text), GiveUp(text), RetryLater(1, text)):
+    for error in (RuntimeError(text), GiveUp(text), RetryLater(1, text), Skip(text)):
         assert hidden not in describe(error)
         assert "502 from" in describe(error)
 

@@ -14,7 +14,7 @@ from receiver.delivery import Delivery, pack_job, unpack
 from receiver.intake import ACCEPT, Fate, accept_directly, batch, item, script_keys
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, SOURCES, Bench, delivery_of, make_handler, until
-from worker import GiveUp
+from worker import GiveUp, Skip
 from worker.outcomes import retry_job
 
 ID = "9be1b04504cff71332126686"
@@ -82,6 +82,20 @@ async def test_an_outcome_is_written_as_version_0_1_writes_it(bench: Bench, deli
     dead = await hash_of(bench.redis, KEYS.dead_letter(f"{ID}:h.other"))
     about = {"delivery", "type", "key", "source", "accepted"}
     assert set(dead) == {"kind", "job", "reason", "handler", "tries", "at"} | about
+
+
+async def test_a_skipped_event_is_an_end_for_version_0_1(bench: Bench, delivery: Delivery) -> None:
+    """Its form is that of the other outcomes, and no word of it is one that 0.1 goes on with (`retry`)."""
+
+    def skip(_: int) -> None:
+        raise Skip("older")
+
+    await bench.accept(delivery)
+    async with bench.working({"*": [make_handler("act", skip)]}):
+        await bench.closed(delivery)
+    record = await hash_of(bench.redis, KEYS.delivery(ID))
+    state, attempt, after = record["h.act"].split()
+    assert (state, attempt, after.isdigit()) == (b"skipped", b"1", True)
 
 
 def give_up() -> None:
@@ -192,13 +206,13 @@ async def test_what_a_newer_version_added_to_a_delivery_is_handed_on(bench: Benc
 
 async def test_a_record_with_more_than_today_knows_is_closed(bench: Bench, delivery: Delivery) -> None:
     """Another field, another word after an outcome, another state of a handler: none keeps it open, none is run."""
-    await put(bench, JOB_ID, JOB, y=b"new", h_act=b"done 1 12 by-hand", h_other=b"skipped 1 12")
+    await put(bench, JOB_ID, JOB, y=b"new", h_act=b"done 1 12 by-hand", h_other=b"postponed 1 12")
     await bench.redis.set(key_names.RETRY + JOB_ID, 0)
     runs: list[int] = []
     async with bench.working({"*": [make_handler("act", runs.append), make_handler("other", runs.append)]}):
         await bench.closed(delivery)
     assert runs == []
-    assert await bench.states(delivery) == {"h.act": "done", "h.other": "skipped"}
+    assert await bench.states(delivery) == {"h.act": "done", "h.other": "postponed"}
     assert (await hash_of(bench.redis, KEYS.delivery(ID)))["y"] == b"new"
 
 
