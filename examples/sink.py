@@ -1,12 +1,13 @@
-"""Stand-ins for Teams and an external system, on loopback: they speak the real protocols and record what arrives.
+"""Stand-ins for Teams and external systems, on loopback: they speak the real protocols and record what arrives.
 
 `python -m examples.sink --port 9000`, then TEAMS_WEBHOOK_URL=http://127.0.0.1:9000/workflows/demo/triggers/manual/\
-paths/invoke?sig=demo and EXTERNAL_URL=http://127.0.0.1:9000. What arrived: GET /recorded/teams, GET /recorded/external.
-Failures to order: POST /control/teams or /control/external with {"answers": [503, 429], "retry_after": 2, "delay": 1},
-with "applied": true if the external system is to apply an update and then fail.
+paths/invoke?sig=demo and EXTERNAL_URL=http://127.0.0.1:9000. SAP takes EXTERNAL_USERNAME=glartek and
+EXTERNAL_PASSWORD=demo and has order 4000123; ServiceNow takes EXTERNAL_CLIENT_ID=client and EXTERNAL_CLIENT_SECRET=demo
+and has record WO0012. What arrived: GET /recorded/teams, /recorded/external, /recorded/sap, /recorded/servicenow.
+Failures to order, of any of them: POST /control/teams with {"answers": [503, 429], "retry_after": 2, "delay": 1};
+`examples.stand_ins.orders.Orders` has what else can be ordered, such as a login page or a lost answer.
 """
 
-import asyncio
 import json
 import math
 import os
@@ -27,29 +28,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from examples.stand_ins.erp import Erp
+from examples.stand_ins.orders import WANTED, Orders
+from examples.stand_ins.sap import Sap
+from examples.stand_ins.servicenow import ServiceNow
+
+__all__ = ["Orders", "Teams", "create_app"]
+
 MAX_TEAMS_BYTES = 28 * 1024  # what Teams takes, with markup
 _CARD = "application/vnd.microsoft.card.adaptive"
-
-
-@dataclass
-class Orders:
-    """Failures that someone ordered: the next answers' statuses, what they say of `Retry-After`, and a delay.
-
-    With `applied` the external system does what it is asked before it fails: an answer that got lost.
-    """
-
-    answers: deque[int] = field(default_factory=deque)
-    retry_after: str | None = None
-    delay: float = 0.0
-    applied: bool = False
-
-    async def next_failure(self) -> Response | None:
-        if self.delay:
-            await asyncio.sleep(self.delay)
-        if not self.answers:
-            return None
-        headers = {"retry-after": self.retry_after} if self.retry_after is not None else None
-        return JSONResponse({"error": "as ordered"}, self.answers.popleft(), headers)
 
 
 @dataclass
@@ -94,76 +81,43 @@ class Teams:
         return 0.0
 
 
-@dataclass
-class External:
-    """A system with Work Orders: an update is applied once per idempotency key, whatever is repeated."""
+def create_app(
+    teams: Teams | None = None,
+    external: Erp | None = None,
+    sap: Sap | None = None,
+    servicenow: ServiceNow | None = None,
+) -> Starlette:
+    """All stand-ins, what they recorded, and their controls."""
+    teams = teams or Teams()
+    systems: dict[str, Erp | Sap | ServiceNow] = {
+        "external": external or Erp(),
+        "sap": sap or Sap(),
+        "servicenow": servicenow or ServiceNow(),
+    }
 
-    work_orders: dict[str, dict[str, Any]] = field(default_factory=dict)
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    orders: Orders = field(default_factory=Orders)
-    answers: dict[str, int] = field(default_factory=dict)
-
-    async def handle(self, request: Request) -> Response:
-        work_order, body = request.path_params["work_order"], await request.body()
-        if request.method == "GET":
-            found = self.work_orders.get(work_order)
-            return JSONResponse(found) if found else _error(404, "NotFound", "no such Work Order")
-        key = request.headers.get("idempotency-key")
-        failure = await self.orders.next_failure()
-        answer, applied = failure or Response(), False
-        if failure is None or self.orders.applied:
-            answer, applied = self._apply(request.method, work_order, key, body)
-        answer = failure or answer
-        self.requests.append(
-            {
-                "at": time.time(),
-                "method": request.method,
-                "work_order": work_order,
-                "idempotency_key": key,
-                "status": answer.status_code,
-                "applied": applied,
-            }
-        )
-        return answer
-
-    def _apply(self, method: str, work_order: str, key: str | None, body: bytes) -> tuple[Response, bool]:
-        if key is not None and key in self.answers:
-            return Response(status_code=self.answers[key]), False
-        try:
-            update = json.loads(body)
-        except ValueError:
-            return _error(400, "BadRequest", "the body is not JSON"), False
-        if not isinstance(update, dict):
-            return _error(422, "Unprocessable", "expected an object"), False
-        kept = {} if method == "PUT" else self.work_orders.get(work_order, {})
-        self.work_orders[work_order] = {**kept, **update}
-        if key is not None:
-            self.answers[key] = 200
-        return Response(status_code=200), True
-
-
-def create_app(teams: Teams | None = None, external: External | None = None) -> Starlette:
-    """Both stand-ins, what they recorded, and their controls."""
-    teams, external = teams or Teams(), external or External()
+    async def recorded(request: Request) -> Response:
+        name = request.path_params["system"]
+        if name not in systems:
+            return _error(404, "NotFound", f"expected teams, {', '.join(systems)}")
+        return JSONResponse(systems[name].recorded())
 
     async def recorded_teams(_: Request) -> Response:
         return JSONResponse({"accepted": teams.accepted, "refused": teams.refused})
 
-    async def recorded_external(_: Request) -> Response:
-        return JSONResponse({"work_orders": external.work_orders, "requests": external.requests})
-
     async def forget(_: Request) -> Response:
-        for recorded in (teams.accepted, teams.refused, external.work_orders, external.requests, external.answers):
-            recorded.clear()
+        teams.accepted.clear()
+        teams.refused.clear()
+        for system in systems.values():
+            system.forget()
         return Response(status_code=204)
 
     async def control(request: Request) -> Response:
-        target: Teams | External = teams if request.url.path.endswith("/teams") else external
+        name = request.path_params["system"]
         try:
-            target.orders = _orders(await request.json())
-        except (ValueError, TypeError, AttributeError):
-            wanted = 'expected {"answers": [503, …], "retry_after": 2, "delay": 0.5, "applied": false}, all optional'
-            return _error(400, "BadRequest", wanted)
+            orders = Orders.parse(await request.json())
+            (teams if name == "teams" else systems[name]).orders = orders
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return _error(400, "BadRequest", WANTED)
         return Response(status_code=204)
 
     return Starlette(
@@ -174,23 +128,12 @@ def create_app(teams: Teams | None = None, external: External | None = None) -> 
                 teams.invoke,
                 methods=["POST"],
             ),
-            Route("/api/work-orders/{work_order}", external.handle, methods=["GET", "PATCH", "PUT", "POST"]),
+            *(route for system in systems.values() for route in system.routes),
             Route("/recorded/teams", recorded_teams),
-            Route("/recorded/external", recorded_external),
+            Route("/recorded/{system}", recorded),
             Route("/recorded", forget, methods=["DELETE"]),
-            Route("/control/teams", control, methods=["POST"]),
-            Route("/control/external", control, methods=["POST"]),
+            Route("/control/{system}", control, methods=["POST"]),
         ]
-    )
-
-
-def _orders(wanted: Any) -> Orders:
-    after = wanted.get("retry_after")
-    return Orders(
-        answers=deque(int(status) for status in wanted.get("answers", ())),
-        retry_after=str(after) if after is not None else None,
-        delay=float(wanted.get("delay", 0.0)),
-        applied=bool(wanted.get("applied", False)),
     )
 
 

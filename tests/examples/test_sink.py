@@ -118,6 +118,12 @@ def test_a_wrong_order_is_refused_in_one_line(client: TestClient, wrong: str) ->
     assert "expected" in answer.json()["error"]["message"]
 
 
+def test_a_system_that_there_is_not_is_said(client: TestClient) -> None:
+    """Recorded or controlled: which there are, or what was expected."""
+    assert client.get("/recorded/erp").json()["error"]["message"] == "expected teams, external, sap, servicenow"
+    assert client.post("/control/erp", json={}).status_code == 400
+
+
 def test_what_was_recorded_can_be_forgotten(client: TestClient) -> None:
     """DELETE /recorded starts afresh, idempotency keys included."""
     client.post(HOOK, json=CARD)

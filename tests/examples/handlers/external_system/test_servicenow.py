@@ -1,6 +1,7 @@
 """A finished Work Order and ServiceNow's Table API: OAuth2, sys_id by number, limits by the hour."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -8,10 +9,12 @@ import pytest
 
 from examples.handlers import external_system
 from examples.handlers.external_system.send import TargetUnavailable
+from examples.stand_ins.orders import Orders
+from examples.stand_ins.servicenow import ServiceNow
 from worker import Context, Event, GiveUp, RetryLater
 
 if TYPE_CHECKING:
-    from tests.examples.handlers.external_system.conftest import Configure, ServiceNow
+    from tests.examples.handlers.external_system.conftest import Configure
 
 pytestmark = pytest.mark.anyio
 SYS_ID = "9d385017c611228701d22104cc95c371"
@@ -23,7 +26,7 @@ def finished(sample: Callable[..., Event]) -> Event:
 
 
 async def test_the_record_with_the_number_is_closed(
-    servicenow: "ServiceNow", context: Callable[..., Context], finished: Event
+    servicenow: ServiceNow, context: Callable[..., Context], finished: Event
 ) -> None:
     """A token, the sys_id of the number, then the update, in ServiceNow's own writing of times."""
     await external_system.update(finished, context())
@@ -39,10 +42,10 @@ async def test_the_record_with_the_number_is_closed(
 
 
 async def test_an_update_repeated_after_a_lost_answer_leaves_the_record_as_once(
-    servicenow: "ServiceNow", context: Callable[..., Context], finished: Event
+    servicenow: ServiceNow, context: Callable[..., Context], finished: Event
 ) -> None:
     """The Table API knows no idempotency key: what is sent is the same once or twice, and no journal grows."""
-    servicenow.lost_answers = 1
+    servicenow.orders = Orders(answers=deque([502]), applied=True, method="PATCH")
     with pytest.raises(TargetUnavailable):
         await external_system.update(finished, context())
     once = dict(servicenow.records[SYS_ID])
@@ -51,7 +54,7 @@ async def test_an_update_repeated_after_a_lost_answer_leaves_the_record_as_once(
 
 
 async def test_one_token_serves_many_updates_at_once(
-    servicenow: "ServiceNow", context: Callable[..., Context], sample: Callable[..., Event]
+    servicenow: ServiceNow, context: Callable[..., Context], sample: Callable[..., Event]
 ) -> None:
     """A token is fetched once and kept until shortly before it ends; one taken back is renewed once, for all."""
     ctx = context()
@@ -68,7 +71,7 @@ async def test_one_token_serves_many_updates_at_once(
 
 
 async def test_a_new_token_that_is_refused_too_is_a_dead_letter(
-    servicenow: "ServiceNow", context: Callable[..., Context], finished: Event, monkeypatch: pytest.MonkeyPatch
+    servicenow: ServiceNow, context: Callable[..., Context], finished: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One renewal, then a person has to look."""
     monkeypatch.setattr(servicenow, "tokens", _Forgetful())
@@ -84,7 +87,7 @@ class _Forgetful(set[str]):
 
 @pytest.mark.parametrize("says_retry_after", [True, False])
 async def test_the_hourly_limit_is_waited_out_by_everyone(
-    servicenow: "ServiceNow",
+    servicenow: ServiceNow,
     context: Callable[..., Context],
     finished: Event,
     sample: Callable[..., Event],
@@ -104,7 +107,7 @@ async def test_the_hourly_limit_is_waited_out_by_everyone(
 
 
 async def test_a_number_without_a_record_is_a_dead_letter(
-    servicenow: "ServiceNow", context: Callable[..., Context], sample: Callable[..., Event]
+    servicenow: ServiceNow, context: Callable[..., Context], sample: Callable[..., Event]
 ) -> None:
     """Nothing to update is for a person to look at."""
     with pytest.raises(GiveUp, match="has no record for this Work Order"):
@@ -113,7 +116,7 @@ async def test_a_number_without_a_record_is_a_dead_letter(
 
 
 async def test_a_number_cannot_widen_the_query(
-    servicenow: "ServiceNow", context: Callable[..., Context], sample: Callable[..., Event]
+    servicenow: ServiceNow, context: Callable[..., Context], sample: Callable[..., Event]
 ) -> None:
     """What looks like more of a query is part of the number that is looked for."""
     with pytest.raises(GiveUp, match="has no record"):
@@ -122,7 +125,7 @@ async def test_a_number_cannot_widen_the_query(
 
 
 async def test_a_client_that_is_refused_is_a_dead_letter_without_its_secret(
-    servicenow: "ServiceNow", context: Callable[..., Context], finished: Event, configure: "Configure"
+    servicenow: ServiceNow, context: Callable[..., Context], finished: Event, configure: "Configure"
 ) -> None:
     """A wrong client secret is for a person to mend, and is not repeated."""
     configure(client_secret="wrong-S3CRET")

@@ -15,6 +15,8 @@ from examples import sink
 from examples.handlers import external_system
 from examples.handlers.external_system import order
 from examples.handlers.external_system.send import TargetUnavailable, Unanswered
+from examples.stand_ins.erp import Erp
+from examples.stand_ins.orders import Orders
 from receiver.settings import SettingsError
 from worker import Context, Event, GiveUp, RetryLater
 
@@ -26,9 +28,9 @@ NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def target(serve: Callable[[object], str], configure: "Configure") -> sink.External:
+def target(serve: Callable[[object], str], configure: "Configure") -> Erp:
     """An external system, and the handler configured for it."""
-    target = sink.External()
+    target = Erp()
     configure(url=serve(sink.create_app(external=target)), timeout="0.3s", breaker_failures="3", breaker_open="1m")
     return target
 
@@ -63,9 +65,7 @@ async def _exists(redis: Redis, key: str) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_a_finished_work_order_is_updated(
-    target: sink.External, context: Callable[..., Context], finished: Event
-) -> None:
+async def test_a_finished_work_order_is_updated(target: Erp, context: Callable[..., Context], finished: Event) -> None:
     """Its status and results arrive, under the handler's idempotency key."""
     await external_system.update(finished, context(key="external_system.update:evt_1"))
     assert target.work_orders["wo_5d2c81"]["status"] == "COMPLETED"
@@ -78,9 +78,7 @@ async def test_a_finished_work_order_is_updated(
     assert target.requests[0]["idempotency_key"] == "external_system.update:evt_1"
 
 
-async def test_every_try_has_the_same_key(
-    target: sink.External, context: Callable[..., Context], finished: Event
-) -> None:
+async def test_every_try_has_the_same_key(target: Erp, context: Callable[..., Context], finished: Event) -> None:
     """A failure and its retry are one update to the target."""
     target.orders.answers.append(500)
     with pytest.raises(TargetUnavailable, match=r"^the external system answered 500$"):
@@ -93,10 +91,10 @@ async def test_every_try_has_the_same_key(
 
 
 async def test_a_target_that_says_at_once_is_given_a_second(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event]
 ) -> None:
     """`Retry-After: 0` uses up no try: without a pause it would be a loop."""
-    target.orders = sink.Orders(answers=deque([503]), retry_after="0")
+    target.orders = Orders(answers=deque([503]), retry_after="0")
     with pytest.raises(RetryLater) as later:
         await external_system.update(at(0), context())
     assert later.value.seconds == 1
@@ -104,10 +102,10 @@ async def test_a_target_that_says_at_once_is_given_a_second(
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_honoured_by_everyone(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event], status: int
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event], status: int
 ) -> None:
     """A target that says when is asked again then, and not before by anybody else."""
-    target.orders = sink.Orders(retry_after="30")
+    target.orders = Orders(retry_after="30")
     target.orders.answers.append(status)
     with pytest.raises(RetryLater, match=f"answered {status}") as later:
         await external_system.update(at(0), context())
@@ -118,7 +116,7 @@ async def test_retry_after_is_honoured_by_everyone(
 
 
 async def test_a_refusal_gives_up_with_the_targets_answer(
-    target: sink.External, context: Callable[..., Context], finished: Event
+    target: Erp, context: Callable[..., Context], finished: Event
 ) -> None:
     """What no retry can mend is a dead letter that shows what the target said."""
     target.orders.answers.append(422)
@@ -127,7 +125,7 @@ async def test_a_refusal_gives_up_with_the_targets_answer(
 
 
 async def test_an_event_without_what_is_required_gives_up(
-    target: sink.External, context: Callable[..., Context], sample: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], sample: Callable[..., Event]
 ) -> None:
     """The dead letter names the field, and nothing was sent."""
     with pytest.raises(GiveUp, match=r"nothing for the target's field status, which is required"):
@@ -136,7 +134,7 @@ async def test_an_event_without_what_is_required_gives_up(
 
 
 async def test_an_older_event_never_overwrites_a_newer_one(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event], logs: LogCapture
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event], logs: LogCapture
 ) -> None:
     """However late it comes, it is done without being sent."""
     await external_system.update(at(2, "newer"), context(key="newer"))
@@ -147,10 +145,10 @@ async def test_an_older_event_never_overwrites_a_newer_one(
 
 
 async def test_an_older_event_does_not_slip_in_while_a_newer_one_waits_for_its_retry(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event]
 ) -> None:
     """A lost answer: the target applied the newer one and would not apply its retry over the older one again."""
-    target.orders = sink.Orders(answers=deque([500]), applied=True)
+    target.orders = Orders(answers=deque([500]), applied=True)
     with pytest.raises(TargetUnavailable):
         await external_system.update(at(2, "newer"), context(key="newer"))
     await external_system.update(at(1, "older"), context(key="older"))
@@ -159,7 +157,7 @@ async def test_an_older_event_does_not_slip_in_while_a_newer_one_waits_for_its_r
 
 
 async def test_an_older_event_may_come_after_a_newer_one_that_was_refused(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event]
 ) -> None:
     """What the target will never have does not stand in the way of what it will."""
     await external_system.update(at(1, "first"), context(key="first"))
@@ -171,7 +169,7 @@ async def test_an_older_event_may_come_after_a_newer_one_that_was_refused(
 
 
 async def test_a_refusal_after_a_failure_stands_in_nobodys_way(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event]
 ) -> None:
     """Only what the target may still have counts: of three sent, the one that was refused does not."""
     target.orders.answers.extend([500, 500, 422])
@@ -199,7 +197,7 @@ async def test_a_run_is_over_before_its_turn_is(context: Callable[..., Context])
 
 
 async def test_events_of_the_same_moment_apply_in_the_order_received(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event]
 ) -> None:
     """Clocks that tell seconds only leave the order of receipt to decide."""
     await external_system.update(at(1, "second"), context(key="b", received_at=NOON + timedelta(seconds=2)))
@@ -208,10 +206,10 @@ async def test_events_of_the_same_moment_apply_in_the_order_received(
 
 
 async def test_one_work_order_is_updated_by_one_at_a_time(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event]
 ) -> None:
     """While one update is under way another of the same Work Order waits; one of another does not."""
-    target.orders = sink.Orders(delay=0.15)
+    target.orders = Orders(delay=0.15)
     first = asyncio.create_task(external_system.update(at(1), context(key="k1")))
     await _exists(context().redis, "glartek:external:generic-rest:wo_1:turn")
     with pytest.raises(RetryLater, match="another update of this Work Order is under way"):
@@ -222,10 +220,10 @@ async def test_one_work_order_is_updated_by_one_at_a_time(
 
 
 async def test_an_update_without_an_answer_keeps_its_turn(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event]
 ) -> None:
     """The target may still be busy with it: a later update must not be overtaken by a late end of this one."""
-    target.orders = sink.Orders(delay=0.6)
+    target.orders = Orders(delay=0.6)
     with pytest.raises(Unanswered, match=r"^the external system did not answer: ReadTimeout$"):
         await external_system.update(at(1), context(key="k1"))
     with pytest.raises(RetryLater, match="under way"):
@@ -243,7 +241,7 @@ async def test_a_target_out_of_reach_is_an_ordinary_failure(
 
 
 async def test_the_circuit_opens_for_all_workers_and_closes_by_a_probe(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event]
 ) -> None:
     """After three failures nobody asks the target; then one does, and its success lets everyone through."""
     target.orders.answers.extend([500, 500, 500])
@@ -255,7 +253,7 @@ async def test_the_circuit_opens_for_all_workers_and_closes_by_a_probe(
     assert 59 < later.value.seconds <= 67
     assert len(target.requests) == 3
     await context().redis.delete("glartek:external:generic-rest:breaker:open")  # a minute later
-    target.orders = sink.Orders(delay=0.15)
+    target.orders = Orders(delay=0.15)
     probe = asyncio.create_task(external_system.update(at(0), context()))
     await _exists(context().redis, "glartek:external:generic-rest:breaker:probe")
     with pytest.raises(RetryLater, match="left alone"):
@@ -265,7 +263,7 @@ async def test_the_circuit_opens_for_all_workers_and_closes_by_a_probe(
 
 
 async def test_a_probe_that_fails_opens_the_circuit_for_longer(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event]
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event]
 ) -> None:
     """Each failed probe doubles the wait, five minutes at most."""
     waits = []
@@ -280,7 +278,7 @@ async def test_a_probe_that_fails_opens_the_circuit_for_longer(
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_whatever_happens_the_last_event_of_each_work_order_stands(
-    target: sink.External, context: Callable[..., Context], at: Callable[..., Event], seed: int
+    target: Erp, context: Callable[..., Context], at: Callable[..., Event], seed: int
 ) -> None:
     """Shuffled, doubled, side by side, through failures and lost answers: keys applied once, the last event stands."""
     chance = random.Random(seed)
@@ -291,7 +289,7 @@ async def test_whatever_happens_the_last_event_of_each_work_order_stands(
     ]
     todo += chance.sample(todo, 8)
     chance.shuffle(todo)
-    target.orders = sink.Orders(answers=deque(chance.choices([500, 408, 503], k=20)), applied=chance.random() < 0.5)
+    target.orders = Orders(answers=deque(chance.choices([500, 408, 503], k=20)), applied=chance.random() < 0.5)
     while todo:
         batch, todo = todo[:6], todo[6:]
         done = await asyncio.gather(
