@@ -73,8 +73,8 @@ class ServiceNow:
         return answer
 
     async def _find(self, request: Request) -> Response:
-        number = request.query_params.get("number")
-        found = [{"sys_id": sys_id} for sys_id, record in self.records.items() if record["number"] == number]
+        numbers = request.query_params.get("number", "").split("^ORnumber=")  # a caret is an operator in any query
+        found = [{"sys_id": sys_id} for sys_id, record in self.records.items() if record["number"] in numbers]
         return self._refused(request) or JSONResponse({"result": found})
 
     async def _patch(self, request: Request) -> Response:

@@ -1,31 +1,32 @@
-"""`python -m examples.handlers.external_system preview SAMPLE`: the exact request, before anything is sent."""
+"""`python -m examples.handlers.external_system preview SAMPLE`: the exact requests, before anything is sent."""
 
+import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import httpx2
 import typer
 
 from examples.handlers import external_system
 from examples.handlers.external_system import request
-from examples.handlers.external_system.target import Target, TargetRefused
-from examples.handlers.external_system.target import load as load_target
+from examples.handlers.external_system.auth import OAuth2
+from examples.handlers.external_system.session import Answer, Link, Session
+from examples.handlers.external_system.settings import ExternalSettings, prepare
+from examples.handlers.external_system.target import Unmappable
 from receiver import events
 from receiver.content import Unreadable
 from receiver.settings import ReceiverSettings, SettingsError, load
 from receiver.visible import to_json, visible
-from worker.event import parse
+from worker.event import Event, parse
 from worker.routes import name_of
 
 app = typer.Typer(help="The external system: see what would be sent.", no_args_is_help=True)
+_EVERY_REQUESTS = {b"Host", b"Content-Length", b"Accept-Encoding", b"Connection", b"User-Agent"}
 _UNUSED: dict[str, Any] = {"redis_url": "redis://unused", "webhook_token": ("not-needed-to-preview-0123456789",)}
-_AUTHORIZATION = {
-    "bearer": ("authorization", "Bearer ***"),
-    "basic": ("authorization", "Basic ***"),
-    "oauth2": ("authorization", "Bearer *** (a token from {})"),
-}
 
 
 @app.callback()
@@ -42,19 +43,17 @@ def preview(
     as_json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
 ) -> None:
     """Print the requests that this event would cause, in order, secrets left out."""
+    given = {"external_url": url, "external_target": target}
     try:
-        settings = load(external_system.ExternalSettings, **({"external_url": url} if url else {}))
-        chosen = load_target(target or settings.external_target)
-        body = _body(sample)
+        link = prepare(load(ExternalSettings, **{name: value for name, value in given.items() if value}), shown=True)
         kit = load(ReceiverSettings, **_UNUSED)
-        delivery = kit.sources().delivery({}, body, 0)
-        key = f"{name_of(external_system.update)}:{delivery.id}"
-        prepared = request.build(parse(body, kit), chosen, key)
-    except (SettingsError, TargetRefused, Unreadable) as error:
+        body = _body(sample)
+        key = f"{name_of(external_system.update)}:{kit.sources().delivery({}, body, 0).id}"
+        requests = asyncio.run(_requests(parse(body, kit), link, key))
+    except (SettingsError, Unreadable) as error:
         _stop(str(error))
-    except request.Unmappable as error:
+    except Unmappable as error:
         _stop(f"{sample}: {error}")
-    requests = _requests(prepared, chosen, settings.external_url)
     if as_json:
         typer.echo(to_json(requests))
         return
@@ -75,33 +74,52 @@ def _body(sample: str) -> bytes:
         )
 
 
-def _requests(prepared: request.Prepared, target: Target, url: str) -> list[dict[str, Any]]:
-    name, value = (target.auth.header, "***") if target.auth.header else _AUTHORIZATION.get(target.auth.kind, ("", ""))
-    token_url = (target.auth.token_url or "").replace("{EXTERNAL_URL}", url)
-    who = {name: value.format(token_url)} if name else {}
-    found = []
-    if prepared.lookup_path is not None:
-        found.append({"method": "GET", "url": url + prepared.lookup_path, "headers": {**target.headers, **who}})
-    headers = dict(prepared.headers)
-    if target.csrf or target.if_match:
-        fetch = {"x-csrf-token": "Fetch"} if target.csrf else {}
-        found.append({"method": "GET", "url": url + prepared.path, "headers": {**target.headers, **fetch, **who}})
-        headers |= {"x-csrf-token": "(from the GET)"} if target.csrf else {}
-        headers |= {"if-match": "(the GET's ETag)"} if target.if_match else {}
-    update = {"method": prepared.method, "url": url + prepared.path, "headers": {**headers, **who}}
-    return [*found, {**update, "body": prepared.body}]
+class _Unsent(Answer):
+    """Stands for what the target would answer."""
+
+    def at(self, path: str) -> str:
+        return f"({path} from the answer above)"
+
+    def header(self, name: str) -> str:
+        return self.at(name)
+
+
+async def _requests(event: Event, link: Link, key: str) -> list[dict[str, Any]]:
+    kept: list[httpx2.Request] = []
+
+    class Preview(Session):
+        """Keeps the requests instead of sending them."""
+
+        async def _answer(self, request: httpx2.Request) -> Answer:
+            kept.append(request)
+            return _Unsent(httpx2.Response(200))
+
+    async with httpx2.AsyncClient() as http:
+        _, order, body = request.build(event, link.target)
+        await link.target.update(order, body, Preview(link, http, key))
+    return [_told(request, link.auth) for request in kept]
+
+
+def _told(request: httpx2.Request, auth: httpx2.Auth) -> dict[str, Any]:
+    next(auth.sync_auth_flow(request))
+    if isinstance(auth, OAuth2):
+        request.headers["Authorization"] = f"Bearer *** (a token from {auth.url})"
+    if isinstance(auth, httpx2.BasicAuth):
+        request.headers["Authorization"] = "Basic ***"
+    headers = {name.decode(): value.decode() for name, value in request.headers.raw if name not in _EVERY_REQUESTS}
+    url = re.sub(r"%28([\w.-]+)%20from%20the%20answer%20above%29", r"(\1 from the answer above)", str(request.url))
+    told = {"method": request.method, "url": url, "headers": headers}
+    return told | ({"body": json.loads(request.content)} if request.content else {})
 
 
 def _shown(found: dict[str, Any]) -> str:
     lines = [f"{found['method']} {found['url']}", *(f"{name}: {value}" for name, value in found["headers"].items())]
-    lines = [visible(line, 5000) for line in lines]
-    if "body" in found:
-        lines += ["", to_json(found["body"])]
-    return "\n".join(lines)
+    body = ["", to_json(found["body"])] if "body" in found else []
+    return "\n".join([*(visible(line, 2000) for line in lines), *body])
 
 
 def _stop(line: str) -> NoReturn:
-    typer.echo(visible(line, 1000), err=True)
+    typer.echo(visible(line), err=True)
     raise typer.Exit(2)
 
 

@@ -1,92 +1,114 @@
-"""Who we are to the target: headers for none, bearer, basic, API key and OAuth2 client credentials."""
+"""Who we are to the target: what a module names as its `auth`. Whatever makes an `httpx2.Auth` of secrets will do."""
 
 import asyncio
-import base64
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
 import httpx2
 from pydantic import SecretStr
 
-from examples.handlers.external_system.target import Auth
-
 _EARLY = 30.0  # seconds before its end that a token is renewed
 
 
-class TokenRefused(Exception):
-    """The token endpoint gave no token: its answer says how; a 4xx is for a person to mend."""
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The values of EXTERNAL_TOKEN and its like, by name; `asked` are those that an auth was made of."""
 
-    def __init__(self, answer: httpx2.Response) -> None:
-        super().__init__(f"the token endpoint answered {answer.status_code} and no token")
-        self.answer = answer
+    base_url: str
+    given: Mapping[str, SecretStr | None]
+    asked: set[str] = field(default_factory=set)
+
+    def __call__(self, name: str) -> str:
+        self.asked.add(name)
+        secret = self.given[name]
+        return secret.get_secret_value() if secret else ""
 
 
-@dataclass(slots=True)
-class Authorizer:
-    """The headers that say who we are, and a token kept until shortly before it ends."""
+MakeAuth = Callable[[Secrets], httpx2.Auth]
 
-    auth: Auth
-    secrets: Mapping[str, SecretStr]
-    token_url: str = ""
-    timeout: float = 10.0
-    _token: str | None = field(default=None, repr=False)
-    _until: float = 0.0
-    _fetching: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
-    @property
-    def renewable(self) -> bool:
-        return self.auth.kind == "oauth2"
+def bearer(secret: Secrets) -> httpx2.Auth:
+    """EXTERNAL_TOKEN."""
+    return _Header("authorization", f"Bearer {secret('token')}")
 
-    async def headers(self, http: httpx2.AsyncClient, refused: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Headers for a request; never those with the token that was just `refused`."""
-        match self.auth.kind:
-            case "bearer":
-                return {"authorization": f"Bearer {self._secret('token')}"}
-            case "basic":
-                return {"authorization": f"Basic {self._pair('username', 'password')}"}
-            case "api_key":
-                return {self.auth.header or "": self._secret("api_key")}
-            case "oauth2":
-                async with self._fetching:  # many handlers that need a token at once need one token
-                    current = {"authorization": f"Bearer {self._token}"}
-                    if self._token is None or time.monotonic() > self._until or current == refused:
-                        await self._fetch_token(http)
-                    return {"authorization": f"Bearer {self._token}"}
-        return {}
 
-    def hidden(self, text: str) -> str:
-        """The text without any of our secrets, should the target have repeated one."""
-        pair = self._pair("username", "password") if self.auth.kind == "basic" else None
-        for secret in (pair, self._token, *(secret.get_secret_value() for secret in self.secrets.values())):
-            text = text.replace(secret, "***") if secret else text
-        return text
+def basic(secret: Secrets) -> httpx2.Auth:
+    """EXTERNAL_USERNAME and EXTERNAL_PASSWORD."""
+    return httpx2.BasicAuth(secret("username"), secret("password"))
 
-    async def _fetch_token(self, http: httpx2.AsyncClient) -> None:
-        """RFC 6749, section 4.4: our own credentials for a token; section 2.3.1 has both places for them."""
-        form = {"grant_type": "client_credentials"} | ({"scope": self.auth.scope} if self.auth.scope else {})
-        if self.auth.credentials == "body":
-            headers, form = {}, form | {name: self._secret(name) for name in ("client_id", "client_secret")}
-        else:
-            headers = {"authorization": f"Basic {self._pair('client_id', 'client_secret')}"}
-        response = await http.post(
-            self.token_url,
-            data=form,
-            headers=headers,
-            timeout=httpx2.Timeout(self.timeout, connect=min(5.0, self.timeout)),
-            follow_redirects=False,
-        )
-        if not response.is_success:
-            raise TokenRefused(response)
+
+def api_key(header: str) -> MakeAuth:
+    """EXTERNAL_API_KEY in a header such as `X-Api-Key`."""
+    return lambda secret: _Header(header, secret("api_key"))
+
+
+def oauth2(token_url: str, *, scope: str = "", in_body: bool = False) -> MakeAuth:
+    """A token for EXTERNAL_CLIENT_ID and EXTERNAL_CLIENT_SECRET from a path after EXTERNAL_URL, or from https://….
+
+    The credentials go into the header, where every server has to take them, or `in_body`, where some insist on them.
+    """
+    if not token_url.startswith(("/", "https://")):
+        raise ValueError(f"expected a token_url such as /oauth/token or https://…, got {token_url!r}")
+    form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
+
+    def make(secret: Secrets) -> httpx2.Auth:
+        url = secret.base_url + token_url if token_url.startswith("/") else token_url
+        client = {name: secret(name) for name in ("client_id", "client_secret")}
+        return OAuth2(url, form | client) if in_body else OAuth2(url, form, httpx2.BasicAuth(*client.values()))
+
+    return make
+
+
+class _Header(httpx2.Auth):
+    def __init__(self, name: str, value: str) -> None:
+        self._name, self._value = name, value
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        request.headers[self._name] = self._value
+        yield request
+
+
+class OAuth2(httpx2.Auth):
+    """Client credentials (RFC 6749, section 4.4): one token for all updates, kept until shortly before it ends.
+
+    Where there is no token to be had, the answer that says so is the answer to the request.
+    """
+
+    def __init__(self, url: str, form: Mapping[str, str], auth: httpx2.Auth | None = None) -> None:
+        self.url, self._form, self._auth = url, form, auth or httpx2.Auth()
+        self._token, self._until = "", 0.0
+        self._fetching = asyncio.Lock()
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """Send a request with the token; one that is refused is renewed once."""
+        refused = ""
+        for _ in range(2):
+            async with self._fetching:  # many updates that need a token at once need one
+                if self._token == refused or time.monotonic() >= self._until:
+                    headers = {"accept": "application/json", "user-agent": request.headers["user-agent"]}
+                    asking = httpx2.Request(
+                        "POST", self.url, headers=headers, data=self._form, extensions=request.extensions
+                    )
+                    response = yield next(self._auth.auth_flow(asking))
+                    await response.aread()
+                    if not self._keep(response):
+                        return
+                refused = self._token
+            request.headers["authorization"] = f"Bearer {refused}"
+            response = yield request
+            if response.status_code != httpx2.codes.UNAUTHORIZED:
+                return
+
+    def _keep(self, response: httpx2.Response) -> bool:
         try:
             answer = response.json()
-            self._token, lifetime = str(answer["access_token"]), float(answer.get("expires_in", 300))
+            token, lifetime = answer["access_token"], answer.get("expires_in", 300)
+            seconds = math.inf if lifetime is None else float(lifetime)  # null: good until it is refused
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise TokenRefused(response) from None
-        self._until = time.monotonic() + max(lifetime - _EARLY, 0.0)
-
-    def _pair(self, name: str, password: str) -> str:
-        return base64.b64encode(f"{self._secret(name)}:{self._secret(password)}".encode()).decode()
-
-    def _secret(self, name: str) -> str:
-        return self.secrets[name].get_secret_value()
+            return False
+        if not (response.is_success and isinstance(token, str) and token.isascii() and token.isprintable() and token):
+            return False
+        self._token, self._until = token, time.monotonic() + max(seconds - _EARLY, 0.0)
+        return True

@@ -1,219 +1,107 @@
-"""The target's file: what is sent where, checked whole before the first event, every mistake with its line.
+"""What the module of a target has: a `TARGET`, made of two functions and of what is special about the system.
 
-TOML, because Python reads it without help and it takes comments. `targets/` has three to start from.
+`targets/` has three to copy. What all targets need alike is around them: sessions, time-outs, retries, the circuit
+breaker, and that no update goes backwards.
 """
 
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, unquote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+import httpx2
 
-SHIPPED = Path(__file__).parent / "targets"
+from examples.handlers.external_system.auth import MakeAuth, Secrets, api_key, basic, bearer, oauth2
+from examples.handlers.external_system.session import Answer, Session, UrlPath, at
+from worker import Event, GiveUp, WorkOrder
 
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_HEADER = re.compile(r"[A-Za-z0-9-]+")
-_PATH = re.compile(r"[\w-]+(\.[\w-]+)*")
-_KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
-_KEYS = re.compile(rf"{_KEY}(?:\s*\.\s*{_KEY})*")
-_HEADER_LINE = re.compile(rf"\s*\[\s*({_KEYS.pattern})\s*\]")
-_KEY_LINE = re.compile(rf"\s*({_KEYS.pattern})\s*=")
+__all__ = [
+    "Answer",
+    "Json",
+    "Session",
+    "Target",
+    "Unmappable",
+    "api_key",
+    "at",
+    "basic",
+    "bearer",
+    "cut",
+    "no_auth",
+    "oauth2",
+    "url",
+]
+_LONGEST_ID = 500  # characters
+_NEVER = re.compile("[/\\\\\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd\uffff]")
 
-
-class TargetRefused(Exception):
-    """The file cannot be used: one line for each mistake, as `file:line: what was expected`."""
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
-
-
-def placeholders(template: str) -> list[str]:
-    return _PLACEHOLDER.findall(template)
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
-
-
-def _path(value: str) -> str:
-    if not _PATH.fullmatch(value):
-        raise ValueError("expected a path such as work_order.status")
-    return value
+Json = Mapping[str, Any]
+"""A JSON object to be sent: what is None is left out, a datetime is written as ISO 8601."""
 
 
-def _template(value: str) -> str:
-    rest = _PLACEHOLDER.sub("", value)
-    if "{" in rest or "}" in rest or not all(map(_PATH.fullmatch, placeholders(value))):
-        raise ValueError("expected paths in braces, such as {work_order.code}")
-    return value
+class Unmappable(GiveUp):
+    """The event lacks what the target requires or has what it cannot take; names the field and never its value."""
 
 
-def _url_path(value: str) -> str:
-    if not value.startswith("/") or any(character.isspace() for character in value):
-        raise ValueError("expected a path from / on, without spaces")
-    return _template(value)
+def no_auth(_: Secrets) -> httpx2.Auth:
+    return httpx2.Auth()
 
 
-def _headers(value: dict[str, str]) -> dict[str, str]:
-    for name, text in value.items():
-        if not (_HEADER.fullmatch(name) and text.isascii() and text.isprintable()):
-            raise ValueError(f"expected a header's name and printable ASCII, got {name!r}")
-    return value
+def json_or_nothing(answer: Answer) -> bool:
+    """A 2xx with JSON or without a body: an HTML page with 200 is a proxy's or a login's, and no success."""
+    return answer.response.is_success and (not answer.response.content or answer.json is not None)
 
 
-EventPath = Annotated[str, AfterValidator(_path)]
-Template = Annotated[str, AfterValidator(_template)]
-UrlPath = Annotated[str, AfterValidator(_url_path)]
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One external system.
+
+    `name` begins its keys in Redis. `body` makes the update of an event, without asking anybody; it is checked before
+    anything is sent: `required` fields, and the most UTF-16 units of a text in `longest` (`results.task` is a nested
+    one). `update` makes the requests. `success` says which answers are a success, `anew` after which of the others all
+    requests are made again in a new session, `busy` which statuses pass and say nothing of the system as a whole.
+    """
+
+    name: str
+    body: Callable[[Event, WorkOrder], Json]
+    update: Callable[[WorkOrder, Json, Session], Awaitable[None]]
+    auth: MakeAuth = no_auth
+    success: Callable[[Answer], bool] = json_or_nothing
+    anew: Callable[[Answer], bool] = lambda _: False
+    busy: Collection[int] = ()
+    required: Collection[str] = ()
+    longest: Mapping[str, int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=lambda: {"accept": "application/json"})
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9-]+", self.name):
+            raise ValueError(f"expected a name such as acme-erp, got {self.name!r}")
+        for name, value in self.headers.items():
+            if not (name + value).isascii() or not (name + value).isprintable():
+                raise ValueError(f"expected headers of printable ASCII, got {name!r}")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def url(template: str, **ids: str | None) -> UrlPath:
+    """A path such as `/orders/{id}`, every id percent-encoded.
+
+    Raises `Unmappable` for an id that is missing or that a server on the way could take for more than one segment:
+    proxies decode a path, some more than once, and resolve `..` in what they find.
+    """
+    return UrlPath(template.format_map({name: quote(_segment(name, value), safe="") for name, value in ids.items()}))
 
 
-class FieldRule(_Part):
-    """Where one of the target's fields has its value from, and what is done to it on the way."""
-
-    from_: EventPath | None = Field(None, alias="from")
-    text: Template | None = None
-    value: str | int | float | bool | None = None
-    each: EventPath | None = None
-    fields: "Fields | None" = None
-    map: dict[str, str | int | float | bool] | None = None
-    default: EventPath | None = None
-    required: bool = False
-    format: Literal["date", "utc", "unix", "odata"] | None = None
-    max_length: int | None = Field(None, ge=1)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        sources = [name for name in ("from_", "text", "value", "each") if getattr(self, name) is not None]
-        if len(sources) != 1:
-            raise ValueError("expected exactly one of from, text, value or each")
-        if (self.each is None) != (self.fields is None):
-            raise ValueError("expected each and fields together: the list, and the fields of its items")
-        made = {"map", "default", "format", "max_length"} & self.model_fields_set
-        if made and (self.each is not None or self.value is not None):
-            raise ValueError(f"expected {' and '.join(sorted(made))} with from or text only")
-        return self
+def _segment(name: str, value: str | None) -> str:
+    decoded = text = value or ""
+    while (once_more := unquote(decoded)) != decoded:
+        decoded = once_more
+    is_dots = not decoded.partition(";")[0].strip(" .")  # Tomcat drops what follows the semicolon
+    if is_dots or len(text) > _LONGEST_ID or _NEVER.search(decoded):
+        raise Unmappable(
+            f"the event's {name} is no id that the target's URL can take: expected 1 to {_LONGEST_ID} characters, "
+            "no slash, no control, not only dots"
+        )
+    return text
 
 
-def _short_form(value: Any) -> Any:
-    return {"from": value} if isinstance(value, str) else value
-
-
-Fields = dict[str, Annotated[FieldRule, BeforeValidator(_short_form)]]
-
-
-class Auth(_Part):
-    """How we show who we are; the secrets themselves are in the environment."""
-
-    kind: Literal["none", "bearer", "basic", "api_key", "oauth2"] = "none"
-    header: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9-]+$")] = None
-    token_url: str | None = None
-    scope: str | None = None
-    credentials: Literal["header", "body"] = "header"
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.kind == "api_key") != (self.header is not None):
-            raise ValueError('expected header with kind = "api_key", and only there')
-        if (self.kind == "oauth2") != (self.token_url is not None):
-            raise ValueError('expected token_url with kind = "oauth2", and only there')
-        if self.token_url is not None and not self.token_url.startswith(("{EXTERNAL_URL}/", "https://")):
-            raise ValueError("expected token_url to begin with {EXTERNAL_URL}/ or https://")
-        if self.scope is not None and self.kind != "oauth2":
-            raise ValueError('expected scope only with kind = "oauth2"')
-        if "credentials" in self.model_fields_set and self.kind != "oauth2":
-            raise ValueError('expected credentials only with kind = "oauth2"')
-        return self
-
-
-class Lookup(_Part):
-    """A GET that finds the target's own id of a record: `take` is a path into its answer."""
-
-    path: UrlPath
-    take: EventPath
-
-
-class Target(_Part):
-    """A target's whole file."""
-
-    name: str = Field(pattern=r"^[a-z0-9-]+$")
-    method: Literal["POST", "PUT", "PATCH"]
-    path: UrlPath
-    idempotency_header: str = Field("Idempotency-Key", pattern=r"^[A-Za-z0-9-]*$")
-    csrf: bool = False
-    if_match: bool = False
-    lookup: Lookup | None = None
-    headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
-    auth: Auth = Auth()
-    fields: Fields = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _lookup_used(self) -> Self:
-        if (self.lookup is not None) != ("lookup" in placeholders(self.path)):
-            raise ValueError("expected {lookup} in path together with a [lookup] table")
-        if self.lookup is not None and "lookup" in placeholders(self.lookup.path):
-            raise ValueError("expected {lookup} in path only: it is what [lookup] finds")
-        return self
-
-
-def load(name_or_path: str) -> Target:
-    """The target in a file, or one of those shipped by its name. Raises `TargetRefused`."""
-    shipped = SHIPPED / f"{name_or_path}.toml"
-    file = shipped if shipped.is_file() else Path(name_or_path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        names = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.toml")))
-        raise TargetRefused(f"expected {names} or the path of a readable file, got {name_or_path!r}") from None
-    return parse(text, file.name)
-
-
-def parse(text: str, file: str) -> Target:
-    """The target in a file's text. Raises `TargetRefused` with one line for each mistake."""
-    try:
-        return Target.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        where = re.search(r"line (\d+)", str(error))
-        line = where[1] if where else len(text.splitlines())
-        raise TargetRefused(f"{file}:{line}: not TOML: {error}") from None
-    except ValidationError as error:
-        lines = _line_numbers(text)
-        raise TargetRefused(*(_mistake(file, lines, detail) for detail in error.errors(include_url=False))) from None
-
-
-def _mistake(file: str, lines: Mapping[tuple[str, ...], int], detail: Any) -> str:
-    place = tuple(str(step) for step in detail["loc"])
-    known = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in lines), ())
-    where = f"{file}:{lines.get(known, 1)}: {'.'.join(place) + ': ' if place else ''}"
-    message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    if detail["type"] == "missing":
-        return f"{where}is missing"
-    if detail["type"] == "extra_forbidden":
-        return f"{where}is not known here"
-    return f"{where}{message if message.startswith('expected') else 'expected ' + message}"
-
-
-def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
-    """The line of every table and key that begins a line; what is inside `{ … }` has the line of its key."""
-    table: tuple[str, ...] = ()
-    found: dict[tuple[str, ...], int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER_LINE.match(line):
-            table = tuple(_steps(header[1]))
-            place = table
-        elif key := _KEY_LINE.match(line):
-            place = (*table, *_steps(key[1]))
-        else:
-            continue
-        for end in range(1, len(place) + 1):
-            found.setdefault(place[:end], number)
-    return found
-
-
-def _steps(keys: str) -> Iterator[str]:
-    return (step.strip("\"'") for step in re.findall(_KEY, keys))
+def cut(text: str | None, most: int) -> str | None:
+    """The text's beginning, of `most` UTF-16 units, as ABAP and Java count them; no character is halved."""
+    return text and text.encode("utf-16-le", "surrogatepass")[: 2 * most].decode("utf-16-le", "ignore")

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from examples.handlers.audit_log import record
-from examples.handlers.external_system import request, target
+from examples.handlers.external_system import request
+from examples.handlers.external_system.target import Unmappable
+from examples.handlers.external_system.targets.generic_rest import TARGET
 from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
 from examples.handlers.teams.words import PORTUGUESE
@@ -19,12 +21,11 @@ from worker import Event
 from worker.event import LONGEST_LIST
 
 LOOK = Look(PORTUGUESE, "https://app.example.com/{id}", "https://app.example.com/{id}")
-TARGET = target.load("generic_rest")
 HANDLERS: dict[str, Callable[[Event], object]] = {
     "card": lambda event: card.build(event, LOOK),
     "line": lambda event: card.line(event, LOOK),
     "record": lambda event: record.of_event(event, "key", RECEIVED),
-    "request": lambda event: request.build(event, TARGET, "key"),
+    "request": lambda event: request.build(event, TARGET),
 }
 TEXTS = ["7", " ", "\n", ".", "\x9b", "\u202e", "\u0301", "\ud83d", "{{", "*", "https://x/", "🔧"]
 
@@ -62,7 +63,7 @@ def payload(text: str, event_type: str) -> dict[str, Any]:
 
 def cost(handler: str, event: Event) -> int:
     def handle() -> None:
-        with suppress(request.Unmappable):
+        with suppress(Unmappable):
             HANDLERS[handler](event)
 
     handle()  # what is done once in a process is not counted

@@ -2,17 +2,16 @@
 
 import base64
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from examples.handlers import external_system
-from examples.handlers.external_system.send import TargetUnavailable
+from examples.handlers.external_system import TargetUnavailable
 from receiver.settings import SettingsError
 from worker import Context, Event, GiveUp, RetryLater
 
@@ -20,21 +19,30 @@ if TYPE_CHECKING:
     from tests.examples.handlers.external_system.conftest import Configure
 
 pytestmark = pytest.mark.anyio
-FILE = 'name = "erp"\nmethod = "POST"\npath = "/o"\n[headers]\nX-Tenant = "t"\n[fields]\nx = "event.id"\n[auth]\n'
+MODULE = """\
+from examples.handlers.external_system.target import Target, api_key, basic, bearer, no_auth, oauth2, url
+
+
+async def update(order, body, session):
+    await session.call("POST", url("/o"), body)
+
+
+TARGET = Target(name="erp", body=lambda event, order: {"x": 1}, update=update, headers={"X-Tenant": "t"}, auth=%s)
+"""
 
 
 @pytest.mark.parametrize(
     ("auth", "secrets", "header", "value"),
     [
-        ('kind = "bearer"', {"token": "T"}, "authorization", "Bearer T"),
+        ("bearer", {"token": "T"}, "authorization", "Bearer T"),
         (
-            'kind = "basic"',
+            "basic",
             {"username": "ü", "password": "p:w"},
             "authorization",
             "Basic " + base64.b64encode("ü:p:w".encode()).decode(),
         ),
-        ('kind = "api_key"\nheader = "X-Api-Key"', {"api_key": "K"}, "x-api-key", "K"),
-        ('kind = "none"', {}, "authorization", None),
+        ('api_key("X-Api-Key")', {"api_key": "K"}, "x-api-key", "K"),
+        ("no_auth", {}, "authorization", None),
     ],
 )
 async def test_each_kind_arrives(  # noqa: PLR0917 - four are fixtures
@@ -42,29 +50,28 @@ async def test_each_kind_arrives(  # noqa: PLR0917 - four are fixtures
     configure: "Configure",
     context: Callable[..., Context],
     sample: Callable[..., Event],
-    tmp_path: Path,
+    module: Callable[[str], str],
     auth: str,
     secrets: dict[str, str],
     header: str,
     value: str | None,
 ) -> None:
-    """Bearer, basic, API key and none, beside the file's own headers."""
+    """Bearer, basic, API key and none, beside the module's own headers."""
     seen: list[Request] = []
 
     async def take(request: Request) -> Response:
         seen.append(request)
         return Response()
 
-    (tmp_path / "t.toml").write_text(FILE + auth)
     app = Starlette(routes=[Route("/o", take, methods=["POST"])])
-    configure(url=serve(app), target=str(tmp_path / "t.toml"), **secrets)
+    configure(url=serve(app), target=module(MODULE % auth), **secrets)
     await external_system.update(sample("work_order.completed"), context())
     assert seen[0].headers.get(header) == value
     assert seen[0].headers["x-tenant"] == "t"
 
 
 @pytest.mark.parametrize(
-    ("kind", "secrets"),
+    ("auth", "secrets"),
     [("bearer", {"token": "S3CRET"}), ("basic", {"username": "user", "password": "S3CRET"})],
 )
 async def test_a_secret_that_the_target_repeats_is_hidden(  # noqa: PLR0917 - five are fixtures
@@ -72,8 +79,8 @@ async def test_a_secret_that_the_target_repeats_is_hidden(  # noqa: PLR0917 - fi
     configure: "Configure",
     context: Callable[..., Context],
     sample: Callable[..., Event],
-    tmp_path: Path,
-    kind: str,
+    module: Callable[[str], str],
+    auth: str,
     secrets: dict[str, str],
 ) -> None:
     """Dead letters are read by people: the target's answer is cut and holds none of our secrets."""
@@ -81,17 +88,29 @@ async def test_a_secret_that_the_target_repeats_is_hidden(  # noqa: PLR0917 - fi
     async def repeat(request: Request) -> Response:
         return PlainTextResponse(f"bad token {request.headers['authorization']}\n" + "x" * 1000, 400)
 
-    (tmp_path / "t.toml").write_text(FILE + f'kind = "{kind}"')
     app = Starlette(routes=[Route("/o", repeat, methods=["POST"])])
-    configure(url=serve(app), target=str(tmp_path / "t.toml"), **secrets)
+    configure(url=serve(app), target=module(MODULE % auth), **secrets)
     with pytest.raises(GiveUp) as refused:
         await external_system.update(sample("work_order.completed"), context())
-    said = f"the external system refused the update with 400: bad token {kind.title()} *** xxx"
+    said = f"the external system answered 400: bad token {auth.title()} *** xxx"
     assert refused.value.reason.startswith(said)
     assert len(refused.value.reason) < 400
 
 
-@pytest.mark.parametrize("answer", [Response("no JSON"), Response('{"token": 1}'), Response(status_code=503)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response("no JSON"),
+        Response('{"token": 1}'),
+        Response('{"access_token": null}'),
+        Response('{"access_token": ""}'),
+        Response('{"access_token": "a\\nb"}'),
+        Response('{"access_token": "t", "expires_in": "soon"}'),
+        HTMLResponse("<title>hibernating</title>"),
+        Response(status_code=302),
+        Response(status_code=503),
+    ],
+)
 async def test_a_token_endpoint_that_is_out_of_order_is_tried_again(
     serve: Callable[[Starlette], str],
     configure: "Configure",
@@ -110,14 +129,15 @@ async def test_a_token_endpoint_that_is_out_of_order_is_tried_again(
         await external_system.update(sample("work_order.completed"), context())
 
 
-@pytest.mark.parametrize(("credentials", "header"), [("header", "Basic Yzpz"), ("body", None)])
-async def test_the_clients_credentials_go_where_the_file_says(  # noqa: PLR0917 - five are fixtures
+@pytest.mark.parametrize(("in_body", "header"), [(False, "Basic Yzpz"), (True, None)])
+async def test_the_clients_credentials_go_where_the_module_says(
     serve: Callable[[Starlette], str],
     configure: "Configure",
     context: Callable[..., Context],
     sample: Callable[..., Event],
-    tmp_path: Path,
-    credentials: str,
+    module: Callable[[str], str],
+    *,
+    in_body: bool,
     header: str | None,
 ) -> None:
     """In the header, where every OAuth2 server has to take them, or in the body, where some insist on them."""
@@ -127,10 +147,9 @@ async def test_the_clients_credentials_go_where_the_file_says(  # noqa: PLR0917 
         seen.append((request.headers.get("authorization"), (await request.body()).decode()))
         return Response("{}", 429, {"retry-after": "40"})
 
-    auth = f'kind = "oauth2"\ntoken_url = "{{EXTERNAL_URL}}/token"\nscope = "a"\ncredentials = "{credentials}"'
-    (tmp_path / "t.toml").write_text(FILE + auth)
+    auth = f'oauth2("/token", scope="a", in_body={in_body})'
     app = Starlette(routes=[Route("/token", token, methods=["POST"])])
-    configure(url=serve(app), target=str(tmp_path / "t.toml"), client_id="c", client_secret="s")
+    configure(url=serve(app), target=module(MODULE % auth), client_id="c", client_secret="s")
     with pytest.raises(RetryLater, match="the token endpoint answered 429") as later:
         await external_system.update(sample("work_order.completed"), context())
     assert later.value.seconds == 40

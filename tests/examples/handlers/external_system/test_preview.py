@@ -1,5 +1,6 @@
 """`python -m examples.handlers.external_system preview`: the exact request, before anything is sent."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ async def test_what_is_shown_is_what_is_sent(
 
     url = serve(Starlette(routes=[Route("/{path:path}", take, methods=["PATCH"])]))
     configure(url=url)
-    result = runner.invoke(app, ["preview", "work_order.completed", "--json"])
+    result = await asyncio.to_thread(runner.invoke, app, ["preview", "work_order.completed", "--json"])
     [shown] = json.loads(result.stdout)
     key = shown["headers"]["Idempotency-Key"]
     await external_system.update(sample("work_order.completed"), context(key=key))
@@ -69,11 +70,12 @@ def test_the_steps_before_it_are_shown_too() -> None:
     """SAP's GET, ServiceNow's lookup; secrets never."""
     sap = runner.invoke(app, ["preview", "work_order.completed", "--target", "sap_maintenance_order", *URL]).stdout
     assert "x-csrf-token: Fetch" in sap
-    assert "if-match: (the GET's ETag)" in sap
+    assert "x-csrf-token: (x-csrf-token from the answer above)\nif-match: (etag from the answer above)\n" in sap
     snow = runner.invoke(app, ["preview", "work_order.completed", "--target", "servicenow", "--json", *URL]).stdout
     first, second = json.loads(snow)
     assert first["url"].startswith("https://erp.example.com/api/now/table/wm_order?number=WO-2026-00481")
-    assert second["headers"]["authorization"] == "Bearer *** (a token from https://erp.example.com/oauth_token.do)"
+    assert second["url"].endswith("/api/now/table/wm_order/(result.0.sys_id from the answer above)")
+    assert second["headers"]["Authorization"] == "Bearer *** (a token from https://erp.example.com/oauth_token.do)"
 
 
 def test_a_file_or_standard_input_will_do(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_a_file_or_standard_input_will_do(tmp_path: Path) -> None:
         (["action.created", *URL], "action.created: the event names no Work Order"),
         (["work_order.completed"], "EXTERNAL_URL: is not set"),
         (["work_order.completed", "--url", "ftp://x"], "EXTERNAL_URL: expected a URL such as"),
-        (["work_order.completed", "--target", "sap", *URL], "expected generic_rest, sap_maintenance_order, servicenow"),
+        (["work_order.completed", "--target", "sap", *URL], "EXTERNAL_TARGET: expected generic_rest, sap_maint"),
         (["-", *URL], "the body is empty"),
     ],
 )

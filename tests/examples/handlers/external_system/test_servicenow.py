@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from examples.handlers import external_system
-from examples.handlers.external_system.send import TargetUnavailable
+from examples.handlers.external_system import TargetUnavailable
 from examples.stand_ins.orders import Orders
 from examples.stand_ins.servicenow import ServiceNow
 from worker import Context, Event, GiveUp, RetryLater
@@ -115,13 +115,15 @@ async def test_a_number_without_a_record_is_a_dead_letter(
     assert servicenow.seen == [("GET", 200)]
 
 
+@pytest.mark.parametrize("code", ["x^ORnumber=WO0012", "x&number=WO0012", "javascript:x", "", None])
 async def test_a_number_cannot_widen_the_query(
-    servicenow: ServiceNow, context: Callable[..., Context], sample: Callable[..., Event]
+    servicenow: ServiceNow, context: Callable[..., Context], sample: Callable[..., Event], code: str | None
 ) -> None:
-    """What looks like more of a query is part of the number that is looked for."""
-    with pytest.raises(GiveUp, match="has no record"):
-        await external_system.update(sample("work_order.completed", code="x&number=WO0012"), context())
+    """What has a meaning in a query is no number; nothing is asked."""
+    with pytest.raises(GiveUp, match="the Work Order's code is no record's number"):
+        await external_system.update(sample("work_order.completed", code=code), context())
     assert servicenow.records[SYS_ID]["state"] == "3"
+    assert servicenow.seen == []
 
 
 async def test_a_client_that_is_refused_is_a_dead_letter_without_its_secret(
@@ -129,6 +131,9 @@ async def test_a_client_that_is_refused_is_a_dead_letter_without_its_secret(
 ) -> None:
     """A wrong client secret is for a person to mend, and is not repeated."""
     configure(client_secret="wrong-S3CRET")
-    with pytest.raises(GiveUp, match=r"^the token endpoint answered 401 and no token$"):
+    with pytest.raises(
+        GiveUp, match=r"^the token endpoint answered 401 and no token: {\"error\":\"access_denied\"}$"
+    ) as refused:
         await external_system.update(finished, context())
     assert servicenow.issued == 0
+    assert "S3CRET" not in str(refused.value)

@@ -1,92 +1,165 @@
-"""The target's file: what ships is right, and every mistake is named with its line."""
+"""What a target's module says it with, and what stops the start when it is wrong."""
 
-from pathlib import Path
+import unicodedata
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from examples.handlers.external_system import target
+from examples.handlers.external_system.settings import SHIPPED
+from examples.handlers.external_system.target import Unmappable, at, cut, url
+from receiver.settings import SettingsError
 
-GOOD = """\
-name = "erp"
-method = "PATCH"
-path = "/orders/{work_order.id}"
-[fields]
-status = "work_order.status"
+if TYPE_CHECKING:
+    from tests.examples.handlers.external_system.conftest import Configure
+
+URL = "https://erp.example.com"
+OWN = """\
+from examples.handlers.external_system.target import Json, Session, Target, bearer, url
+
+
+def body(event, order):
+    return {"x": event.id}
+
+
+async def update(order, body, session):
+    await session.call("POST", url("/o"), body)
+
+
+TARGET = Target(name="erp", body=body, update=update)
 """
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in target.SHIPPED.glob("*.toml")))
-def test_what_ships_is_right(name: str) -> None:
-    """The three targets to start from pass their own check."""
-    assert target.load(name).fields
+def test_three_targets_ship() -> None:
+    """They are known by short names, which .env.example lists."""
+    assert SHIPPED == ["generic_rest", "sap_maintenance_order", "servicenow"]
 
 
-def test_a_file_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
-    """EXTERNAL_TARGET takes a path as well as a name."""
-    file = tmp_path / "erp.toml"
-    file.write_text(GOOD)
-    assert target.load(str(file)).name == "erp"
+def test_a_module_of_ones_own_is_named_as_python_names_it(configure: "Configure", module: Callable[[str], str]) -> None:
+    """EXTERNAL_TARGET takes a module's name as well as a short one."""
+    configure(url=URL, target=module(OWN))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "expected"),
+    ("source", "expected"),
     [
-        (GOOD.replace('"PATCH"', '"GET"'), "t.toml:2: method: expected 'POST', 'PUT' or 'PATCH'"),
-        (GOOD.replace("method", "methode"), "t.toml:2: methode: is not known here"),
-        (GOOD.replace("/orders", "orders"), "t.toml:3: path: expected a path from / on, without spaces"),
-        (GOOD.replace(".id}", ".id"), "t.toml:3: path: expected paths in braces, such as {work_order.code}"),
-        (GOOD.replace("{work_order.id}", "{lookup}"), "t.toml:1: expected {lookup} in path together with a [lookup]"),
-        (GOOD + "[fields.x]\n", "t.toml:6: fields.x: expected exactly one of from, text, value or each"),
-        (GOOD + 'x = { from = "a b" }', "t.toml:6: fields.x.from: expected a path such as work_order.status"),
-        (GOOD + 'x = { from = "a", text = "b" }', "t.toml:6: fields.x: expected exactly one of"),
-        (GOOD + 'x = { form = "a" }', "t.toml:6: fields.x.form: is not known here"),
-        (GOOD + 'x = { each = "a" }', "t.toml:6: fields.x: expected each and fields together"),
-        (GOOD + 'x = { from = "a", format = "iso" }', "t.toml:6: fields.x.format: expected 'date', 'utc', 'unix' or"),
-        (GOOD + '[fields.x]\neach = "a"\n[fields.x.fields]\ny = "b c"\n', "t.toml:9: fields.x.fields.y.from: expected"),
-        (GOOD + '[auth]\nkind = "magic"\n', "t.toml:7: auth.kind: expected 'none', 'bearer', 'basic', 'api_key' or"),
-        (GOOD + '[auth]\nkind = "api_key"\n', 't.toml:6: auth: expected header with kind = "api_key"'),
-        (GOOD + '[auth]\nkind = "oauth2"\n', 't.toml:6: auth: expected token_url with kind = "oauth2"'),
+        ("import json\n\nimport requestz\n", "/target.py:3: ModuleNotFoundError: No module named 'requestz'"),
+        ("from json import laods\n", "/target.py:1: ImportError: cannot import name 'laods' from 'json'"),
+        ("def body(:\n", "/target.py:1: SyntaxError: invalid syntax"),
+        (OWN.replace("Target(", "Targte("), "/target.py:12: NameError: name 'Targte' is not defined"),
+        (OWN.replace("name=", "nmae="), "/target.py:12: TypeError: Target.__init__() got an unexpected keyword"),
         (
-            GOOD + '[auth]\nkind = "oauth2"\ntoken_url = "http://x"',
-            "t.toml:6: auth: expected token_url to begin with {EXTERNAL_URL}/ or https://",
+            OWN.replace("bearer, url", "oauth2, url").replace("update)", 'update, auth=oauth2("http://x"))'),
+            "/target.py:12: ValueError: expected a token_url such as /oauth/token or https://…, got 'http://x'",
         ),
-        (GOOD + '[auth]\nscope = "x"\n', "t.toml:6: auth: expected scope only with"),
-        (GOOD + '[auth]\ncredentials = "body"\n', "t.toml:6: auth: expected credentials only with"),
+        (OWN.replace("TARGET", "TARGTE"), " has no TARGET; expected TARGET = Target(name=…, …) in it"),
+        ("TARGET = {}\n", " has no TARGET; expected TARGET = Target(name=…, …) in it"),
+        (OWN.replace('"erp"', '"a b"'), "/target.py:12: ValueError: expected a name such as acme-erp, got 'a b'"),
         (
-            GOOD + 'x = { value = "a", max_length = 3 }',
-            "t.toml:6: fields.x: expected max_length with from or text only",
+            OWN.replace("update)", "update, headers={'A': '1\\n2'})"),
+            "/target.py:12: ValueError: expected headers of printable ASCII, got 'A'",
         ),
-        (GOOD + 'x = { each = "a", fields = { b = "c" }, default = "d" }', "t.toml:6: fields.x: expected default with"),
-        (GOOD + '[headers]\nA = "1"\n"B C" = "2"\n', "t.toml:6: headers: expected a header's name and printable ASCII"),
-        (GOOD + '[headers]\nA = "1\\n2"\n', "t.toml:6: headers: expected a header's name and printable ASCII, got 'A'"),
-        (
-            GOOD.replace("{work_order.id}", "{lookup}") + "[lookup]\npath = '/x/{lookup}'\ntake = 'x'\n",
-            "t.toml:1: expected {lookup} in path only",
-        ),
-        (GOOD + "[lookup]\ntake = 'x'\n", "t.toml:6: lookup.path: is missing"),
-        (GOOD.partition("[fields]")[0], "t.toml:1: fields: is missing"),
-        (GOOD + "[fields", "t.toml:6: not TOML: "),
-        (GOOD + GOOD, "t.toml:9: not TOML: "),
     ],
 )
-def test_a_mistake_is_named_with_its_line(wrong: str, expected: str) -> None:
-    """Each line says where, what, and what was expected."""
-    with pytest.raises(target.TargetRefused) as refused:
-        target.parse(wrong, "t.toml")
-    assert expected in [line[: len(expected)] for line in refused.value.lines]
+def test_a_mistake_in_a_module_is_one_line_that_says_where(
+    configure: "Configure", module: Callable[[str], str], source: str, expected: str
+) -> None:
+    """File, line and what is wrong; a module that is missing by its name."""
+    with pytest.raises(SettingsError) as refused:
+        configure(url=URL, target=module(source))
+    [line] = refused.value.lines
+    assert line.startswith("EXTERNAL_TARGET: ")
+    assert expected in line
+    assert "\n" not in line
 
 
-def test_every_mistake_is_named_at_once() -> None:
-    """Three mistakes are three lines."""
-    wrong = GOOD.replace('"PATCH"', '"GET"').replace("/orders", "orders") + "x = 1\n"
-    with pytest.raises(target.TargetRefused) as refused:
-        target.parse(wrong, "t.toml")
-    assert [line.split(":")[1] for line in refused.value.lines] == ["2", "3", "6"]
+def test_a_mistake_further_down_is_told_where_it_is(configure: "Configure", module: Callable[..., str]) -> None:
+    """What a module imports may lack something, too: the line is that of the import which failed."""
+    package = module("import requestz\n", "tables").partition(".")[0]
+    with pytest.raises(SettingsError, match=r"/tables\.py:1: ModuleNotFoundError: No module named 'requestz'$"):
+        configure(url=URL, target=module(f"import {package}.tables\n"))
 
 
-def test_what_is_no_file_is_one_line(tmp_path: Path) -> None:
-    """A folder, or a file that is not text, says what was expected."""
-    (tmp_path / "binary").write_bytes(b"\xff")
-    for path in (tmp_path, tmp_path / "binary", tmp_path / "none"):
-        with pytest.raises(target.TargetRefused, match="expected generic_rest, sap_maintenance_order, servicenow or"):
-            target.load(str(path))
+@pytest.mark.parametrize("name", ["sap", "acme.target", "json.target", "./erp.toml", "erp.toml", "a b", "..", "acme."])
+def test_a_module_that_there_is_not_is_one_line(configure: "Configure", name: str) -> None:
+    """What was expected; a file's path is none, though earlier versions took one."""
+    expected = "EXTERNAL_TARGET: expected generic_rest, sap_maintenance_order, servicenow or a module of your own such"
+    with pytest.raises(SettingsError) as refused:
+        configure(url=URL, target=name)
+    [line] = refused.value.lines
+    assert line.startswith(expected)
+
+
+# ── url, cut, at ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("wo_1", "/o/wo_1/x"),
+        ("São 1?#&=+", "/o/S%C3%A3o%201%3F%23%26%3D%2B/x"),
+        ("50%", "/o/50%25/x"),
+        ("a..b", "/o/a..b/x"),
+        ("(1')", "/o/%281%27%29/x"),
+    ],
+)
+def test_an_id_is_percent_encoded_in_a_path(value: str, expected: str) -> None:
+    """Each character that has a meaning in a URL."""
+    assert url("/o/{id}/x", id=value) == expected
+
+
+def test_an_id_that_is_refused_is_named_and_not_shown() -> None:
+    """A dead letter's reason goes to logs."""
+    with pytest.raises(
+        Unmappable, match=r"^the event's code is no id that the target's URL can take: expected 1 to 500"
+    ) as no:
+        url("/o/{code}", code="S3CRET/1")
+    assert "S3CRET" not in no.value.reason
+    with pytest.raises(Unmappable):
+        url("/o/{code}", code=None)
+
+
+@given(st.text(max_size=20) | st.text("./\\%2fF5cC;e0 \n\ud800", max_size=12))
+def test_any_id_is_one_segment_or_refused(value: str) -> None:
+    """However often the path is decoded on the way."""
+    try:
+        path: str = url("/o/{id}", id=value)
+    except Unmappable:
+        return
+    assert unquote(path) == f"/o/{value}"
+    while True:
+        assert path.count("/") == 2
+        assert path.rpartition("/")[2].partition(";")[0] not in {"", ".", ".."}
+        assert "Cc" not in map(unicodedata.category, path)
+        assert "\\" not in path
+        if unquote(path) == path:
+            return
+        path = unquote(path)
+
+
+@given(st.text(), st.integers(0, 20))
+def test_a_text_is_cut_to_utf_16_units(text: str, most: int) -> None:
+    """Its beginning, as long as fits, with whole characters."""
+    shorter = cut(text, most)
+    assert shorter is not None
+    assert text.startswith(shorter)
+    units = len(shorter.encode("utf-16-le")) // 2
+    assert units <= most
+    assert shorter == text or units >= most - 1
+
+
+def test_nothing_is_cut_to_nothing() -> None:
+    """None stays None."""
+    assert cut(None, 5) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("a", 1), ("b.0.c", 2), ("b.1", None), ("b.x", None), ("a.x", None), ("b.0.d.e", None), ("b.-1", None)],
+)
+def test_a_path_leads_through_objects_and_lists(path: str, expected: int | None) -> None:
+    """None where it ends early."""
+    assert at({"a": 1, "b": [{"c": 2, "d": None}]}, path) == expected

@@ -1,0 +1,1 @@
+"""Targets to start from; EXTERNAL_TARGET takes them by their names."""
