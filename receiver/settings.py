@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -62,6 +63,13 @@ def _comma_separated(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _zone(value: Any) -> Any:
+    try:
+        return ZoneInfo(value) if isinstance(value, str) else value
+    except (ValueError, KeyError, OSError):  # no such zone, a folder of zones, or what can be no file's name
+        raise ValueError("expected an IANA name such as Europe/Lisbon") from None
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
     try:
         is_one = _is_redis_url(value.get_secret_value())
@@ -104,6 +112,8 @@ Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0, le=100 * 366 *
 """A duration in seconds; written `30s`, `10m`, `1h`, `7d` or as a plain number of seconds."""
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 """Several values, separated by commas."""
+Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
+"""A time zone by its IANA name."""
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 Tokens = Annotated[tuple[Token, ...], NoDecode, BeforeValidator(_comma_separated), Field(min_length=1)]
@@ -158,6 +168,9 @@ class Settings(EnvSettings):
     )
     occurred_at_paths: Words = Field(
         events.OCCURRED_AT_PATHS, min_length=1, description="where the event's time may be in the body"
+    )
+    payload_timezone: Zone | None = Field(
+        None, description="zone of times without an offset, such as Europe/Lisbon; unset, these are not read"
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, json elsewhere"

@@ -7,14 +7,16 @@ of a view have a length that any handler can afford to walk through; `payload` h
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime, tzinfo
+from typing import Annotated, Any
 
 from pydantic import (
     AliasGenerator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
@@ -22,12 +24,21 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from receiver import content, events
+from receiver.events import times
 from receiver.settings import Settings
 
 LONGEST_TEXT = 20_000
 """Characters of a text in a view; what is longer is cut, and ends in `…`."""
 LONGEST_LIST = 5_000
 """Items of a list in a view: more tasks than a Work Order of 1 MB has."""
+
+
+def _read_time(value: Any, info: ValidationInfo) -> datetime | None:
+    return times.read(value, info.context)
+
+
+Time = Annotated[datetime | None, BeforeValidator(_read_time)]
+"""A time in a view, aware; None when it is absent or cannot be read."""
 
 
 class View(BaseModel):
@@ -106,7 +117,7 @@ class Attachment(View):
 
 
 class WorkOrder(View):
-    """A Work Order in Glartek's words; times are aware datetimes when the sender gave an offset."""
+    """A Work Order in Glartek's words."""
 
     id: str | None = None
     code: str | None = None
@@ -118,18 +129,18 @@ class WorkOrder(View):
     element: Ref | None = None
     assignees: list[Ref] | None = None
     labels: list[str] | None = None
-    planned_start: datetime | None = None
-    due_date: datetime | None = None
+    planned_start: Time = None
+    due_date: Time = None
     allow_submission_after_due_date: bool | None = None
     created_by: Ref | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    created_at: Time = None
+    started_at: Time = None
+    finished_at: Time = None
     tasks: list[Task] | None = None
 
 
 class Action(View):
-    """An Action in Glartek's words; times are aware datetimes when the sender gave an offset."""
+    """An Action in Glartek's words."""
 
     id: str | None = None
     code: str | None = None
@@ -141,10 +152,10 @@ class Action(View):
     element: Ref | None = None
     assigned_to: Ref | None = None
     created_by: Ref | None = None
-    created_at: datetime | None = None
-    due_date: datetime | None = None
-    finish_date: datetime | None = None
-    last_update: datetime | None = None
+    created_at: Time = None
+    due_date: Time = None
+    finish_date: Time = None
+    last_update: Time = None
     labels: list[str] | None = None
     attachments: list[Attachment] | None = None
     work_order: Ref | None = None
@@ -166,7 +177,8 @@ class Event:
     `type` is our name for the eleven and the sender's own words otherwise (`known` tells which; an event that names
     no type has `type == ""`). `occurred_at` is aware, in the sender's offset, None when absent or unreadable.
     `payload` is the whole JSON, untouched; `raw` the exact text received, unpacked and without a byte order mark. `id`
-    and `subject.id` are `events.identifier`s: one of more than 180 characters is shortened, and still its own.
+    and `subject.id` are `events.identifier`s: one of more than 180 characters is shortened, and still its own. A time
+    without an offset is one in `zone` (PAYLOAD_TIMEZONE).
     """
 
     id: str | None
@@ -175,6 +187,7 @@ class Event:
     subject: Subject | None
     payload: dict[str, Any]
     raw: str
+    zone: tzinfo | None = None
 
     @property
     def known(self) -> bool:
@@ -185,13 +198,17 @@ class Event:
     def work_order(self) -> WorkOrder | None:
         """The Work Order, as a typed, tolerant view; None when the event is not about one."""
         fields = self._subject_fields("work_order")
-        return WorkOrder.model_validate(fields) if fields is not None else None
+        return WorkOrder.model_validate(fields, context=self.zone) if fields is not None else None
 
     @property
     def action(self) -> Action | None:
         """The Action, as a typed, tolerant view; None when the event is not about one."""
         fields = self._subject_fields("action")
-        return Action.model_validate(fields) if fields is not None else None
+        return Action.model_validate(fields, context=self.zone) if fields is not None else None
+
+    def time(self, value: Any) -> datetime | None:
+        """The time in any value of the payload, read as those of the views are."""
+        return times.read(value, self.zone)
 
     def _subject_fields(self, kind: str) -> dict[str, Any] | None:
         if self.subject is not None and self.subject.kind != kind:
@@ -208,24 +225,17 @@ def parse(body: bytes, settings: Settings, headers: Mapping[str, str] | None = N
     return Event(
         id=events.identifier(event_id) if event_id else None,
         type=event_type,
-        occurred_at=_time(events.first_text(payload, settings.occurred_at_paths)),
+        occurred_at=_occurred_at(payload, settings),
         subject=Subject(kind, subject_id) if kind and subject_id else None,
         payload=payload,
         raw=text.decode(),
+        zone=settings.payload_timezone,
     )
 
 
-def _time(text: str | None) -> datetime | None:
-    if text is None or len(text) > _LONGEST_TIME:
-        return None
-    try:
-        if text.isdecimal():  # Unix time, in seconds or milliseconds
-            number = int(text)
-            return datetime.fromtimestamp(number / 1000 if number > 10**11 else number, tz=UTC)
-        time = datetime.fromisoformat(text)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return time if time.tzinfo else None  # a time without an offset could be any of 26 hours
-
-
-_LONGEST_TIME = 64  # characters
+def _occurred_at(payload: dict[str, Any], settings: Settings) -> datetime | None:
+    """The first time that can be read at one of the paths."""
+    for path in settings.occurred_at_paths:
+        if time := times.read(events.at_path(payload, path), settings.payload_timezone):
+            return time
+    return None

@@ -46,8 +46,10 @@ def read(value: Any, zone: tzinfo | None = None) -> datetime | None:
     A time without an offset is one in `zone` (`PAYLOAD_TIMEZONE`). Without a zone it is not read, because it could be
     any of 26 hours; that is logged once.
     """
+    if not (text := _text(value)):
+        return None
     try:
-        time = _read(_text(value), zone)
+        time = _read(text, zone)
     except (ValueError, OverflowError):  # no such day, no such offset, no such year
         return None
     return _convertible(time)

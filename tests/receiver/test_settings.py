@@ -1,6 +1,7 @@
 """Every wrong setting is one line that names the variable and what was expected, and repeats no secret."""
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -61,6 +62,7 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("KEY_PREFIX", "two words:", "match"),
         ("MAX_BODY_BYTES", "1MB", "integer"),
         ("MAX_BODY_BYTES", "10", "1024"),
+        *(("PAYLOAD_TIMEZONE", zone, "Europe/Lisbon") for zone in ("Lisboa", "+01:00", "Europe", "../UTC", "a\tb")),
         ("DEDUPE_WINDOW", "a week", "duration"),
         ("DEDUPE_WINDOW", "-5s", "duration"),
         ("DEDUPE_WINDOW", "0", "1"),
@@ -147,6 +149,13 @@ def test_every_documented_redis_url_is_accepted(monkeypatch: pytest.MonkeyPatch,
     """TLS, sockets, passwords, IPv6 and Sentinel are all fine."""
     monkeypatch.setenv("REDIS_URL", url)
     assert settings.load(ReceiverSettings).redis_url.get_secret_value() == url
+
+
+def test_a_zone_is_named_as_iana_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unset is no zone."""
+    assert settings.load(ReceiverSettings).payload_timezone is None
+    monkeypatch.setenv("PAYLOAD_TIMEZONE", "Europe/Lisbon")
+    assert settings.load(ReceiverSettings).payload_timezone == ZoneInfo("Europe/Lisbon")
 
 
 def test_several_tokens_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,14 @@ def test_an_unknown_type_keeps_its_own_words() -> None:
         (1762161175, datetime(2025, 11, 3, 9, 12, 55, tzinfo=UTC)),
         ("1762161175", datetime(2025, 11, 3, 9, 12, 55, tzinfo=UTC)),
         (1762161175000, datetime(2025, 11, 3, 9, 12, 55, tzinfo=UTC)),
+        (1762161175.5, datetime(2025, 11, 3, 9, 12, 55, 500000, tzinfo=UTC)),
+        ("2026-11-03 09:12:55z", datetime(2026, 11, 3, 9, 12, 55, tzinfo=UTC)),
+        ("20261103T091255Z", datetime(2026, 11, 3, 9, 12, 55, tzinfo=UTC)),
+        ("/Date(1762161175000)/", datetime(2025, 11, 3, 9, 12, 55, tzinfo=UTC)),
+        ("20261103", None),
+        (20261103091255, None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
         ("2026-11-03T09:12:55", None),
         ("3 November", None),
         ("", None),
@@ -89,8 +98,29 @@ def test_an_unknown_type_keeps_its_own_words() -> None:
     ],
 )
 def test_a_time_is_aware_or_none(sent: object, read: datetime | None) -> None:
-    """A time without an offset could be any of 26 hours; what is no time is no reason to fail."""
+    """In the event and in its view; one without an offset could be any of 26 hours, and none is a reason to fail."""
     assert event({"occurred_at": sent}).occurred_at == read
+    order = event({"type": "work_order.updated", "work_order": {"due_date": sent}}).work_order
+    assert order is not None
+    assert order.due_date == read
+
+
+def test_a_time_without_an_offset_is_one_in_the_payloads_zone() -> None:
+    """PAYLOAD_TIMEZONE is that of the event's time, of its views, and of what a handler reads for itself."""
+    lisbon = SETTINGS.model_copy(update={"payload_timezone": ZoneInfo("Europe/Lisbon")})
+    order = {"id": "w", "due_date": "2026-07-03T17:00:00", "tasks": []}
+    sent = {"occurred_at": "20260703", "type": "work_order.updated", "work_order": order}
+    read = parse(json.dumps(sent).encode(), lisbon)
+    assert read.occurred_at == datetime(2026, 7, 2, 23, tzinfo=UTC)
+    assert read.work_order is not None
+    assert read.work_order.due_date == datetime(2026, 7, 3, 16, tzinfo=UTC)
+    assert read.time("2026-07-03 17:00") == datetime(2026, 7, 3, 16, tzinfo=UTC)
+
+
+def test_the_first_time_that_can_be_read_is_the_events() -> None:
+    """A path with something else does not hide the next one."""
+    read = event({"occurred_at": "soon", "timestamp": 1762161175})
+    assert read.occurred_at == datetime(2025, 11, 3, 9, 12, 55, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -160,18 +160,10 @@ def _link(template: str | None, subject_id: str | None) -> str | None:
 
 
 def _when(time: datetime | None) -> str | None:
-    """A time in the viewer's zone and format: Teams itself fills `{{DATE}}`, from strict RFC 3339 only.
-
-    One without an offset is nobody's zone in particular: it is shown as it came.
-    """
+    """A time in the viewer's zone and format: Teams itself fills `{{DATE}}`, from strict RFC 3339 only."""
     if time is None:
         return None
-    if time.tzinfo is None:
-        return f"{time:%Y-%m-%d %H:%M}"
-    try:
-        stamp = time.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
-    except OverflowError:
-        return None
+    stamp = time.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
     return f"{{{{DATE({stamp}, SHORT)}}}} {{{{TIME({stamp})}}}}"
 
 

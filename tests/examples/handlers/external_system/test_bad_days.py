@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +14,7 @@ from examples.stand_ins.erp import Erp
 from examples.stand_ins.orders import Orders
 from examples.stand_ins.sap import Sap
 from examples.stand_ins.servicenow import ServiceNow
+from tests.examples.handlers.external_system.conftest import NOON
 from worker import Context, Event, GiveUp
 
 if TYPE_CHECKING:
@@ -220,14 +221,26 @@ def at(event_of: MakeEvent, occurred_at: Any, status: str) -> Event:
     return event_of({"id": status, "type": "work_order.completed", "occurred_at": occurred_at, "work_order": order})
 
 
+@pytest.mark.parametrize(
+    "newer", [1793707200.5, "1793707200500", "2026-11-03t12:00:00.5z", "20261103T120000Z", "/Date(1793707200500)/"]
+)
+async def test_an_event_is_newer_however_its_time_is_written(
+    erp: Erp, context: MakeContext, event_of: MakeEvent, newer: Any
+) -> None:
+    """The stale guard reads times as the event does: a later update is not skipped for its spelling."""
+    await external_system.update(at(event_of, "2026-11-03T11:59:00Z", "older"), context(key="a", received_at=NOON))
+    received = NOON - timedelta(minutes=2)  # it came before, so that nothing but its time makes it the newer one
+    await external_system.update(at(event_of, newer, "newer"), context(key="b", received_at=received))
+    assert erp.work_orders["wo_1"]["status"] == "newer"
+
+
 @pytest.mark.parametrize("never", ["9999-12-31T00:00:00Z", "9000-01-01T00:00:00Z", "2031-01-01T00:00:00Z"])
 async def test_a_time_in_the_future_silences_no_target(
     erp: Erp, context: MakeContext, event_of: MakeEvent, never: str
 ) -> None:
     """An event's time counts no later than five minutes after its reception; what comes later is newer again."""
-    noon = datetime(2026, 11, 3, 12, tzinfo=UTC)
-    await external_system.update(at(event_of, never, "wrong clock"), context(key="a", received_at=noon))
-    later = noon + timedelta(minutes=6)
+    await external_system.update(at(event_of, never, "wrong clock"), context(key="a", received_at=NOON))
+    later = NOON + timedelta(minutes=6)
     await external_system.update(at(event_of, later.isoformat(), "newer"), context(key="b", received_at=later))
     assert erp.work_orders["wo_1"]["status"] == "newer"
 
@@ -236,9 +249,8 @@ async def test_a_time_in_the_future_that_an_earlier_version_kept_silences_no_tar
     erp: Erp, context: MakeContext, event_of: MakeEvent
 ) -> None:
     """What is in Redis already counts in the same way."""
-    noon = datetime(2026, 11, 3, 12, tzinfo=UTC)
-    ctx = context(received_at=noon)
-    kept = f"253402214400000000 {int((noon - timedelta(hours=1)).timestamp() * 1e6)}"
+    ctx = context(received_at=NOON)
+    kept = f"253402214400000000 {int((NOON - timedelta(hours=1)).timestamp() * 1e6)}"
     await ctx.redis.execute_command("HSET", "glartek:external:generic-rest:wo_1:sent", "old", kept)
-    await external_system.update(at(event_of, noon.isoformat(), "newer"), ctx)
+    await external_system.update(at(event_of, NOON.isoformat(), "newer"), ctx)
     assert erp.work_orders["wo_1"]["status"] == "newer"

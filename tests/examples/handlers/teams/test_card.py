@@ -157,12 +157,14 @@ def test_colour_tells_good_news_from_bad(
     ("time", "shown"),
     [
         ("2026-11-05T18:00:00+01:00", "{{DATE(2026-11-05T17:00:00Z, SHORT)}} {{TIME(2026-11-05T17:00:00Z)}}"),
-        ("2026-11-05T18:00:00", "2026-11-05 18:00"),
+        (1793898000.5, "{{DATE(2026-11-05T17:00:00Z, SHORT)}} {{TIME(2026-11-05T17:00:00Z)}}"),
+        ("2026-11-05T18:00:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
         ("soon", None),
     ],
 )
-def test_times_are_the_viewers_where_they_can_be(sample: Callable[..., Event], time: str, shown: str | None) -> None:
-    """A time with an offset is filled in by Teams, one without is shown as it came, and what is none is left out."""
+def test_times_are_the_viewers_where_they_can_be(sample: Callable[..., Event], time: Any, shown: str | None) -> None:
+    """A time is filled in by Teams; one without an offset (and PAYLOAD_TIMEZONE), and what is none, is left out."""
     assert _facts(card.build(sample(due_date=time), LOOK)).get("Due") == shown
 
 
