@@ -155,13 +155,17 @@ def test_explain_and_preview_are_clean(kit: Kit) -> None:
     kit("receiver", "explain", "event", "--header", EVIL, code=2)
     kit("receiver", "url", "--base", EVIL, code=2)
     (kit.folder / "order").write_bytes(
-        json.dumps({"id": EVIL, "work_order": {"id": EVIL, "status": EVIL}, "type": "work_order.completed"}).encode()
+        json.dumps({"id": EVIL, "work_order": {"id": "w", "status": EVIL}, "type": "work_order.completed"}).encode()
+    )
+    (kit.folder / "refused").write_bytes(
+        json.dumps({"type": "work_order.completed", "work_order": {"id": EVIL}}).encode()
     )
     preview: Callable[..., str] = lambda *more, code=0: kit(  # noqa: E731
         "examples.handlers.external_system", "preview", *more, "--url", "https://erp.example.com", code=code
     )
     preview("order")
     preview("order", "--json")
+    preview("refused", code=2)
     preview(f"none{EVIL}", code=2)
     preview("order", "--target", EVIL, code=2)
 
