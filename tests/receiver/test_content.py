@@ -154,7 +154,8 @@ PACKED = gzip.compress(PLAIN, mtime=0)
         ("gzip", gzip.compress(b" " * 1024 * 10_240, mtime=0), "the body unpacks to more than 100 times its"),
         ("gzip", gzip.compress(b" " * 20_000_000, mtime=0), "the body unpacks to more than MAX_BODY_BYTES (1048576)"),
         ("deflate", zlib.compress(b" " * 20_000_000), "the body unpacks to more than MAX_BODY_BYTES (1048576)"),
-        ("gzip, gzip", gzip.compress(gzip.compress(b" " * 20_000_000, mtime=0), mtime=0), "the body unpacks to more than 100 times its"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b" " * 20_000_000, mtime=0), mtime=0),
+         "the body unpacks to more than 100 times its"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_unpacked_is_refused(encoding: str, body: bytes, reason: str) -> None:
