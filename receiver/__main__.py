@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from receiver import content, events, logs, settings
+from receiver import command, content, events, logs, settings
 from receiver.app import PATH, create_app
 from receiver.connection import connect
 from receiver.doctor import examine
@@ -192,15 +192,5 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def run() -> None:
-    """The command, with every mistake as one line and exit code 2."""
-    try:
-        app()
-    except SettingsError as error:
-        for line in error.lines:
-            typer.echo(line, err=True)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    run()
+    command.run(app)

@@ -202,6 +202,7 @@ async def _workers(settings: ReceiverSettings, keys: Keys, redis: ArqRedis) -> A
     handlers = sorted({name for worker in found for name in worker["handlers"]})
     yield Finding("workers", "ok", f"{len(found)} running; handlers: {', '.join(handlers)}")
     yield _cut_short(found)
+    yield _logs(found)
     for name, mine in (("DEDUPE_WINDOW", settings.dedupe_window), ("MAX_BODY_BYTES", settings.max_body_bytes)):
         if any(worker[name.lower()] != mine for worker in found):
             seen = f"receiver and workers have different values of {name}"
@@ -221,3 +222,11 @@ def _cut_short(workers: list[dict[str, Any]]) -> Finding:
         mend = "set SHUTDOWN_GRACE to HANDLER_TIMEOUT: a handler that is cut short is run again from its start"
         return Finding("lease", "warning", seen, mend)
     return Finding("lease", "ok", seen)
+
+
+def _logs(workers: list[dict[str, Any]]) -> Finding:
+    dropped = sum(worker.get("dropped_log_lines", 0) for worker in workers)  # version 0.1 does not tell
+    if dropped:
+        mend = "make room on the log's disk, or see that its reader runs; GET /healthz says the same of the receiver"
+        return Finding("logs", "warning", f"workers that run now had to drop {dropped} log lines", mend)
+    return Finding("logs", "ok", "no line of a worker's was dropped")

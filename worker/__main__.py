@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from receiver import content, logs, settings
+from receiver import command, content, logs, settings
 from receiver.connection import TROUBLE, connect
 from receiver.delivery import Delivery
 from receiver.events import storable
@@ -323,15 +323,5 @@ def _with_desk(act: Callable[[Desk], Awaitable[T]]) -> T:
     return asyncio.run(connected())
 
 
-def command() -> None:
-    """The command, with every mistake as one line and exit code 2."""
-    try:
-        app()
-    except SettingsError as error:
-        for line in error.lines:
-            typer.echo(line, err=True)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    command()
+    command.run(app)

@@ -95,12 +95,13 @@ async def test_a_replica_is_not_what_to_write_to(healthy: ArqRedis, valkey_url: 
         ({"max_age": 10 * 86400.0}, "retry horizon"),
         ({"shutdown_grace": 4.0}, "lease"),
         ({"dedupe_window": 3600.0}, "settings"),
+        ({"dropped_log_lines": 5}, "logs"),
     ],
 )
-async def test_settings_of_workers_that_do_not_fit_are_found(
+async def test_what_is_wrong_with_workers_is_found(
     healthy: ArqRedis, valkey_url: str, tmp_path: Path, changes: dict[str, float], check: str
 ) -> None:
-    """A retry horizon over the dedupe window, a short grace and settings that differ are warnings."""
+    """A retry horizon over the dedupe window, a short grace, settings that differ and lost log lines are warnings."""
     await healthy.set(Keys("glartek:").worker("host:1"), json.dumps(WORKER | changes))
     assert (await found(healthy, settings(valkey_url, tmp_path)))[check].level == "warning"
 
