@@ -32,6 +32,7 @@ class Together(Generic[Item, Answer]):
         self._waiting: deque[tuple[Item, int, asyncio.Future[Answer]]] = deque()
         self._sending: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_stopped = False
 
     async def add(self, item: Item, weight: int = 0) -> Answer:
         """The answer for one item. Cancelling the caller does not take the item back."""
@@ -39,20 +40,33 @@ class Together(Generic[Item, Answer]):
         waiter: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, weight, waiter))
         if len(self._sending) < self._flights:
-            self._sending.add(asyncio.create_task(self._send_all()))
+            self._start()
         return await waiter
 
     async def settle(self) -> None:
         """Return when everything added so far has its answer."""
         while self._sending:
             await asyncio.wait(self._sending)
+            await asyncio.sleep(0)
 
     async def stop(self, within: float) -> None:
         """Give what is under way `within` seconds, then send no more; who still waits is not answered."""
         if self._sending:
             await asyncio.wait(self._sending, timeout=within)
+        self._is_stopped = True
         for task in self._sending:
             task.cancel()
+
+    def _start(self) -> None:
+        task = asyncio.create_task(self._send_all())
+        self._sending.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Start again where somebody cancelled the task, even before it began: nobody else would send what waits."""
+        self._sending.discard(task)
+        if self._waiting and not self._sending and not self._is_stopped:
+            self._start()
 
     async def _send_all(self) -> None:
         try:
@@ -64,25 +78,24 @@ class Together(Generic[Item, Answer]):
             self._sending.discard(task)
 
     async def _send_some(self) -> None:
-        items: list[Item] = []
-        waiters: list[asyncio.Future[Answer]] = []
+        batch: list[tuple[Item, int, asyncio.Future[Answer]]] = []
         weight = 0
         share = max(-(-len(self._waiting) // self._flights), LEAST_SHARE)
-        while self._waiting and len(items) < min(self._count, share):
-            item, item_weight, waiter = self._waiting[0]
-            weight += item_weight
-            if items and weight > self._weight:
+        while self._waiting and len(batch) < min(self._count, share):
+            weight += self._waiting[0][1]
+            if batch and weight > self._weight:
                 break
-            self._waiting.popleft()
-            items.append(item)
-            waiters.append(waiter)
+            batch.append(self._waiting.popleft())
         try:
-            answers = await self._send(items)
+            answers = await self._send([item for item, _, _ in batch])
+        except asyncio.CancelledError:
+            self._waiting.extendleft(reversed(batch))  # somebody cancelled every task there is; sent twice is sent once
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the waiters
-            for waiter in waiters:
+            for _, _, waiter in batch:
                 if not waiter.done():
                     waiter.set_exception(error)
         else:
-            for waiter, answer in zip(waiters, answers, strict=True):
+            for (_, _, waiter), answer in zip(batch, answers, strict=True):
                 if not waiter.done():  # its caller may be gone: the sender hung up
                     waiter.set_result(answer)

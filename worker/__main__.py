@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
-import uvloop
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -20,7 +19,7 @@ from receiver.keys import Keys
 from receiver.settings import ReceiverSettings, Settings, SettingsError, duration
 from receiver.visible import to_json, visible, visible_lines
 from worker import app as worker_app
-from worker import routes
+from worker import process, routes
 from worker.dead_letters import DeadLetter, Desk, Filter, PayloadElsewhere, find
 
 T = TypeVar("T")
@@ -57,7 +56,7 @@ def run() -> None:
     config = settings.load(worker_app.WorkerSettings)
     logs.configure(config.log_format, config.log_level, "worker")
     table = routes.load(config.handlers)
-    uvloop.run(worker_app.run(config, table))
+    process.run(lambda within: worker_app.run(config, table, within))
 
 
 @app.command()

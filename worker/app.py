@@ -5,7 +5,7 @@ import json
 import os
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,19 +15,24 @@ from arq.connections import ArqRedis
 from arq.worker import Function, func
 from pydantic import Field
 
+from receiver import logs
 from receiver.connection import TROUBLE, connect
 from receiver.delivery import FUNCTION
 from receiver.keys import Keys
 from receiver.settings import Seconds, Settings, SettingsError
 from worker import burying, job, routes
 from worker.claims import Claim, Claims
+from worker.handling import Threads
 from worker.leased import LeasedWorker
 from worker.outcomes import RETRY_FUNCTION, Keep, Outcomes
+from worker.process import Within
 from worker.retries import Policy
 from worker.upkeep import Upkeep
 
 log = structlog.get_logger()
 _A_DAY = 86400
+CLOSING = 6.0
+"""Seconds after the grace in which a worker has to have ended: to cancel handlers, give claims back, close."""
 
 
 class WorkerSettings(Settings):
@@ -110,9 +115,14 @@ def create_worker(
     )
 
 
-async def run(settings: WorkerSettings, table: routes.RouteTable) -> None:
-    """Run until SIGINT or SIGTERM, then let running handlers end within the grace period."""
+async def run(settings: WorkerSettings, table: routes.RouteTable, within: Within = lambda _: None) -> None:
+    """Run until SIGINT or SIGTERM, then let running handlers end within the grace period.
+
+    `within` is told in how many seconds the process has to have ended, once it was asked to.
+    """
+    asyncio.get_running_loop().set_default_executor(Threads(max(settings.max_jobs, 32)))
     worker = create_worker(settings, table, lambda: connect(settings.redis_url.get_secret_value()))
+    worker.stop_asked = lambda: within(settings.shutdown_grace + CLOSING)
     keys = Keys(settings.key_prefix)
     upkeep = Upkeep(worker.pool, keys, Claims(worker.pool, keys, keys.queue, settings.lease), worker.stop)
     with suppress(*TROUBLE):  # a Redis that is away is waited for
@@ -130,25 +140,38 @@ async def run(settings: WorkerSettings, table: routes.RouteTable) -> None:
 
 async def _work(settings: WorkerSettings, table: routes.RouteTable, worker: LeasedWorker, upkeep: Upkeep) -> None:
     log.info("worker running", handlers=sorted(table.by_name))
-    beside = [asyncio.create_task(run) for run in (_announce(settings, table, worker.pool), upkeep.run())]
+    others = (lambda: _announce(settings, table, worker.pool), upkeep.run)
+    beside = [asyncio.create_task(_go_on(worker, run)) for run in others]
     with suppress(asyncio.CancelledError):  # how arq ends its main loop
         try:
             await worker.async_run()
         finally:
+            worker.allow_pick_jobs = False
             for task in beside:
                 task.cancel()
             await asyncio.wait(beside)
 
 
+async def _go_on(worker: LeasedWorker, run: Callable[[], Awaitable[None]]) -> None:
+    """Run something until the worker stops, whoever cancels it before: a handler may cancel every task there is."""
+    while worker.allow_pick_jobs:
+        with suppress(asyncio.CancelledError):
+            await run()
+
+
 async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> None:
     """Say every 5 seconds that this worker runs, and how: for `doctor`, which has no other way to know."""
     names = ("handler_timeout", "lease", "shutdown_grace", "max_age", "dedupe_window", "max_body_bytes")
-    told = json.dumps({"handlers": sorted(table.by_name), **{name: getattr(settings, name) for name in names}})
+    about = {"handlers": sorted(table.by_name), **{name: getattr(settings, name) for name in names}}
     key = Keys(settings.key_prefix).worker(f"{socket.gethostname()}:{os.getpid()}")
     try:
         while True:
-            with suppress(*TROUBLE):
-                await redis.set(key, told, ex=15)
+            try:
+                await redis.set(key, json.dumps({**about, "dropped_log_lines": logs.dropped()}), ex=15)
+            except TROUBLE:
+                pass  # whoever claims tells of a Redis that is away
+            except Exception:  # nobody would know of this worker any more
+                log.exception("announcing this worker failed")
             await asyncio.sleep(5)
     finally:
         with suppress(*TROUBLE):

@@ -31,6 +31,10 @@ class CannotRun(Exception):
     """A claim that must not be run, or not again: its message says why."""
 
 
+class StillRunning(Exception):
+    """Raised by a job whose work goes on although it was cancelled: nobody may have it before its lease ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a claim asks for: a function with its arguments and arq's context; enqueued at `enqueued_ms` (Unix ms)."""
@@ -49,7 +53,10 @@ class Calls:
         self._worker, self._bury = worker, bury
 
     async def make(self, claim: Claim) -> tuple[Ending, Context | None]:
-        """How a claim ends, and the context of its call if there was one. Raises CancelledError when it was stopped."""
+        """How a claim ends, and the context of its call if there was one.
+
+        Raises CancelledError when it was stopped, `StillRunning` when that was of no use.
+        """
         try:
             call = self._read(claim)
         except CannotRun as reason:
@@ -95,7 +102,7 @@ class Calls:
             worker.jobs_retried += 1
             await call_hook(worker.on_job_end, ctx)
             return Ending("again", wait_ms=getattr(again, "defer_score", None) or 0)
-        except (Exception, asyncio.CancelledError, SystemExit) as error:
+        except BaseException as error:  # KeyboardInterrupt, an extension's own kind: they are the job's all the same
             if is_being_cancelled():
                 raise
             worker.jobs_failed += 1
@@ -130,7 +137,9 @@ async def call_hook(hook: Callable[[dict[Any, Any]], Awaitable[Any]] | None, ctx
     try:
         if hook:
             await hook(ctx)
-    except Exception:  # whatever it is, it is the hook's
+    except BaseException:  # whatever it is, it is the hook's
+        if is_being_cancelled():
+            raise
         log.exception("a hook of the worker failed", job=ctx["job_id"])
 
 

@@ -7,10 +7,11 @@ soon as it is known, so that a crash repeats only what it interrupted; one that 
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import httpx2
 import structlog
@@ -20,6 +21,8 @@ from arq.worker import Retry
 from receiver.content import Unreadable
 from receiver.delivery import Delivery
 from receiver.settings import Settings
+from worker import handling
+from worker.calls import StillRunning
 from worker.event import Event, parse
 from worker.outcomes import PARSE, Outcomes, Transition, retry_job
 from worker.retries import Again, Policy, decide, describe
@@ -45,8 +48,17 @@ class Kit:
     rng: random.Random
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Job(NamedTuple):
+    """One delivery's event as a job has it. `stops` tells whether the worker itself is what cancels the job."""
+
+    kit: Kit
+    id: str
+    delivery: Delivery
+    event: Event
+    stops: Callable[[], bool]
+
+
+class Run(NamedTuple):
     """One handler about to run: its `attempt` counts from 1, `tries` were used up since `since_ms`."""
 
     handler: Handler
@@ -61,16 +73,15 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
     delivery = Delivery.from_job(value)
     recorded = {} if ctx.get("fresh") else await kit.outcomes.recorded(delivery.id)
     try:
-        event = read(delivery, kit.settings)
+        job = _read(ctx, delivery)
     except Unreadable as error:
         log.warning("unreadable delivery", delivery=delivery.id, reason=str(error))
         await kit.outcomes.record(delivery, ctx["job_id"], [unread(delivery, str(error))])
         return
-    if not event.known:
-        log.info("unknown event type", delivery=delivery.id, type=event.type)
-    handlers = [handler for handler in kit.routes.handlers(event.type) if name_of(handler) not in recorded]
-    runs = [take_turn(kit, delivery, event, Run(handler, 1, 0, _now_ms())) for handler in handlers]
-    await run_all(kit, ctx["job_id"], delivery, event, runs)
+    if not job.event.known:
+        log.info("unknown event type", delivery=delivery.id, type=job.event.type)
+    handlers = [handler for handler in kit.routes.handlers(job.event.type) if name_of(handler) not in recorded]
+    await run_all(job, [take_turn(job, Run(handler, 1, 0, _now_ms())) for handler in handlers])
 
 
 async def retry(
@@ -91,20 +102,17 @@ async def retry(
         return
     if not await kit.outcomes.is_its_turn(delivery, handler_name):
         raise Retry(PARKED)
-    event = read(delivery, kit.settings)
-    run = run_one(kit, delivery, event, Run(handler, attempt, tries, since_ms or _now_ms()))
-    await run_all(kit, ctx["job_id"], delivery, event, [run], routes=False)
+    job = _read(ctx, delivery)
+    await run_all(job, [run_one(job, Run(handler, attempt, tries, since_ms or _now_ms()))], routes=False)
 
 
-async def run_all(
-    kit: Kit,
-    job_id: str,
-    delivery: Delivery,
-    event: Event,
-    runs: Sequence[Coroutine[Any, Any, Transition]],
-    *,
-    routes: bool = True,
-) -> None:
+def _read(ctx: dict[str, Any], delivery: Delivery) -> Job:
+    """The job of a delivery. Raises `Unreadable`."""
+    kit: Kit = ctx["kit"]
+    return Job(kit, ctx["job_id"], delivery, read(delivery, kit.settings), partial(ctx["is_stopping"], ctx["job_id"]))
+
+
+async def run_all(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, routes: bool = True) -> None:
     """Run handlers side by side and record each outcome as soon as it is there; one log line at the end.
 
     `routes` says that these are all of the event's handlers; a retry's is one, while others may still be running.
@@ -118,57 +126,81 @@ async def run_all(
             if running:
                 finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
             transitions = [task.result() for task in finished]
-            await _undisturbed(kit.outcomes.record(delivery, job_id, transitions, routed=routes and not running))
+            await _record(job, transitions, routed=routes and not running)
             outcomes |= {transition.handler: transition.state for transition in transitions} or {"no handler": "done"}
     finally:
-        if ended := await _cancelled(running):  # it had its effect all the same
-            await kit.outcomes.record(delivery, job_id, ended, routed=False)
+        await _cancel(job, running)
     log.info(
         "delivery handled",
-        delivery=delivery.id,
-        type=event.type,
+        delivery=job.delivery.id,
+        type=job.event.type,
         **outcomes,
         ms=round((time.monotonic() - started) * 1000, 1),
-        since_received_ms=round(time.time() * 1000 - delivery.received_us / 1000),
+        since_received_ms=round(time.time() * 1000 - job.delivery.received_us / 1000),
     )
 
 
-async def take_turn(kit: Kit, delivery: Delivery, event: Event, run: Run) -> Transition:
+async def _cancel(job: Job, running: set[asyncio.Task[Transition]]) -> None:
+    """Cancel handlers; record those that came to their end all the same: they had their effect.
+
+    Raises `StillRunning` when this is cancelled, too, before all of them have ended.
+    """
+    for task in running:
+        task.cancel()
+    try:
+        while running:
+            finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+            if ended := [task.result() for task in finished if not task.cancelled() and not task.exception()]:
+                await job.kit.outcomes.record(job.delivery, job.id, ended, routed=False)
+    except asyncio.CancelledError:
+        if any(not task.done() for task in running):
+            raise StillRunning from None
+        raise
+
+
+async def take_turn(job: Job, run: Run) -> Transition:
     """Run a handler when it is its turn; an ordered one may have to wait in line, as a job of its own."""
     name = name_of(run.handler)
-    if await kit.outcomes.is_its_turn(delivery, name):
-        return await run_one(kit, delivery, event, run)
-    return Transition(name, 0, "retry", "", retry_job(delivery, name, 1, 0, 0), PARKED)
+    if await job.kit.outcomes.is_its_turn(job.delivery, name):
+        return await run_one(job, run)
+    return Transition(name, 0, "retry", "", retry_job(job.delivery, name, 1, 0, 0), PARKED)
 
 
-async def run_one(kit: Kit, delivery: Delivery, event: Event, run: Run) -> Transition:
-    """Run one handler under its time-out; whatever it raises becomes the next transition."""
+async def run_one(job: Job, run: Run) -> Transition:
+    """Run one handler under its time-out; whatever it raises becomes the next transition.
+
+    KeyboardInterrupt and SystemExit, too: asyncio would let them out of the loop, and the worker would end.
+    """
     name = name_of(run.handler)
-    ctx = _context(kit, delivery, name, run.attempt)
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this runs in one
+    handling.begin(task, name, job.delivery.id)
     try:
-        async with asyncio.timeout(kit.handler_timeout):
-            await run.handler(event, ctx)
-    except Skip as skip:
-        ctx.log.info("skipped", reason=describe(skip))
-        return Transition(name, run.attempt, "skipped", describe(skip))
-    except (Exception, asyncio.CancelledError, SystemExit) as error:  # sys.exit() in a handler is its failure
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise  # the worker stops; a handler that raises CancelledError by itself has failed
-        return _after(kit, delivery, run, error)
+        async with asyncio.timeout(job.kit.handler_timeout):
+            await run.handler(job.event, _context(job, name, run.attempt))
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and task.cancelling() and job.stops():
+            raise  # the worker cancelled it; if the handler itself did, or another one, it has failed
+        return _after(job, run, error)
+    finally:
+        handling.end(task)
     return Transition(name, run.attempt, "done")
 
 
-def _after(kit: Kit, delivery: Delivery, run: Run, error: BaseException) -> Transition:
-    name = name_of(run.handler)
+def _after(job: Job, run: Run, error: BaseException) -> Transition:
+    kit, delivery, name = job.kit, job.delivery, name_of(run.handler)
+    if isinstance(error, Skip):
+        reason = describe(error)
+        log.info("skipped", delivery=delivery.id, handler=name, attempt=run.attempt, reason=reason)
+        return Transition(name, run.attempt, "skipped", reason)
     age = time.time() - run.since_ms / 1000
     decision = decide(error, run.tries, age, kit.policy, kit.rng)
     bound = log.bind(delivery=delivery.id, handler=name, attempt=run.attempt, reason=decision.reason)
     if isinstance(decision, Again):
         tell = bound.info if isinstance(error, RetryLater) else bound.warning  # it asked for that, nothing is wrong
         tell("handler will be run again", in_s=round(decision.wait, 1))
-        job = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
-        return Transition(name, run.attempt, "retry", decision.reason, job, decision.wait)
+        again = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
+        return Transition(name, run.attempt, "retry", decision.reason, again, decision.wait)
     bound.error("dead letter")
     return dead(delivery, name, run.attempt, decision.reason)
 
@@ -177,7 +209,8 @@ def dead(delivery: Delivery, handler: str, attempt: int, reason: str) -> Transit
     return Transition(handler, attempt, "dead", reason, retry_job(delivery, handler, attempt + 1, 0, 0))
 
 
-def _context(kit: Kit, delivery: Delivery, handler: str, attempt: int) -> Context:
+def _context(job: Job, handler: str, attempt: int) -> Context:
+    kit, delivery = job.kit, job.delivery
     return Context(
         delivery_id=delivery.id,
         attempt=attempt,
@@ -194,23 +227,20 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _undisturbed(write: Coroutine[Any, Any, None]) -> None:
-    """Let a write that has begun come to its end before a cancellation goes on: the next worker has to see it."""
-    writing = asyncio.create_task(write)
+async def _record(job: Job, transitions: Sequence[Transition], *, routed: bool) -> None:
+    """Write transitions, to their end before a cancellation goes on: the next worker has to see them."""
+
+    def write() -> Coroutine[Any, Any, None]:
+        return job.kit.outcomes.record(job.delivery, job.id, transitions, routed=routed)
+
     try:
-        await asyncio.shield(writing)
+        await write()
     except asyncio.CancelledError:
-        await asyncio.wait([writing])
-        raise
-
-
-async def _cancelled(tasks: set[asyncio.Task[Transition]]) -> list[Transition]:
-    """Cancel tasks; what those have to say that came to an end nevertheless."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
-    return [task.result() for task in tasks if not task.cancelled() and task.exception() is None]
+        while True:
+            writing = asyncio.create_task(write())  # on its way or not, once more: written twice is written once
+            await asyncio.wait([writing])
+            if not writing.cancelled() or job.stops():  # cancelled by a handler that cancels every task: again
+                raise
 
 
 def read(delivery: Delivery, settings: Settings) -> Event:

@@ -8,7 +8,7 @@ context, `Retry`, time-outs, results, hooks) and replaces how jobs are claimed, 
 * a lease of a few seconds is renewed from a thread of its own, so that a handler that blocks the event loop for a
   moment does not lose its job, and a killed worker's jobs run elsewhere within one lease;
 * a claim ends under its token, so that a worker that was frozen and overtaken changes nothing;
-* any trouble with Redis is waited out; a job's own trouble never reaches the loop;
+* any trouble with Redis is waited out; a job's own trouble never reaches the loop, whatever it raises or cancels;
 * what cannot be run or must not be run again goes to `bury`, payload and all.
 
 What differs for those who enqueue with arq: a running job is not in the queue, so that `Job.result()` finds nothing
@@ -16,11 +16,12 @@ until it has ended; cron jobs, aborting and the options in `UNSUPPORTED` are ref
 
 Internals of arq this leans on, each held by a test in `tests/worker/test_arq_contract.py`: the layout of a job
 (`deserialize_job_raw`) and of a result (`serialize_result`), the keys' names, `Worker.functions`, `tasks`,
-`allow_pick_jobs`, `main`, `close`, `record_health`, and the two signal handlers.
+`allow_pick_jobs`, `main`, `close`, `record_health`, `_add_signal_handler` and the two signal handlers.
 """
 
 import asyncio
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +35,9 @@ from redis.exceptions import OutOfMemoryError
 from receiver.connection import TROUBLE, insist, outage
 from receiver.delivery import unpack
 from receiver.keys import Keys
-from worker.calls import Bury, Calls, call_hook, pack
+from worker.calls import Bury, Calls, StillRunning, call_hook, pack
 from worker.claims import CLAIM_BYTES, Claim, Claims, Ending
+from worker.watch import Watch
 
 POLL = 0.5
 """Seconds between looks at the queue when nothing wakes the worker: how late a deferred job may start."""
@@ -50,7 +52,11 @@ log = structlog.get_logger()
 class LeasedWorker(Worker):
     """See the module. Takes arq's own arguments, and `connect` (a client for each use), `keys`, `bury`, `lease` (s) and
     `ordered` (handlers that take one subject's events in order, by event type).
+
+    Whoever made it may set `stop_asked`, which a signal's handler calls before anything else.
     """
+
+    stop_asked: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -75,21 +81,45 @@ class LeasedWorker(Worker):
         self._calls = Calls(self, bury)
         self._held: dict[str, Claim] = {}
         self._ending: set[str] = set()
+        self._lost: set[str] = set()
         self._slot_freed = asyncio.Event()
-        self._loop_seen = time.monotonic()
+        self._watch = Watch(self.loop, self.job_timeout_s)
         self._stop_renewing = threading.Event()
 
     async def main(self) -> None:
         """Claim and run until cancelled (or, with `burst`, until nothing is left)."""
-        self.ctx["redis"] = self.pool
+        self.ctx |= {"redis": self.pool, "is_stopping": self.is_stopping}
         if self.on_startup:
             await self.on_startup(self.ctx)
-        threading.Thread(target=lambda: asyncio.run(self._renew()), name="lease", daemon=True).start()
-        while not (self.burst and await self._is_idle()):
-            await self._round()
+        threading.Thread(target=self._keep_leases, name="lease", daemon=True).start()
+        while True:
+            try:
+                if self.burst and await self._is_idle():
+                    return
+                await self._round()
+            except asyncio.CancelledError:
+                if not self._handle_signals or not self.allow_pick_jobs:
+                    raise
+                log.error("the worker was cancelled from within: only a signal stops it")  # noqa: TRY400 - no traceback
+
+    def _add_signal_handler(self, signum: signal.Signals, handler: Callable[[signal.Signals], None]) -> None:
+        """As arq's, by a handler of Python's: the loop's own forget a signal when an exception leaves the loop."""
+
+        def stop(*_: object) -> None:
+            self.allow_pick_jobs = False
+            self.stop_asked()
+            if not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(handler, signum)
+
+        signal.signal(signum, stop)
+
+    def is_stopping(self, job_id: str) -> bool:
+        """Whether a job that is cancelled is cancelled by the worker: because it stops, or has lost the job's lease."""
+        return not self.allow_pick_jobs or job_id in self._lost
 
     def stop(self) -> None:
         """End `main`, as a signal does."""
+        self.allow_pick_jobs = False
         if self.main_task:
             self.main_task.cancel()
 
@@ -124,7 +154,6 @@ class LeasedWorker(Worker):
     # ── claim ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _round(self) -> None:
-        self._loop_seen = time.monotonic()
         try:
             free = self.max_jobs - len(self.tasks)
             if not self.allow_pick_jobs or free == 0:
@@ -175,6 +204,7 @@ class LeasedWorker(Worker):
     def _ended(self, claim: Claim) -> None:
         del self.tasks[claim.job_id], self._held[claim.job_id]
         self._ending.discard(claim.job_id)
+        self._lost.discard(claim.job_id)
         self._slot_freed.set()
 
     async def _until_a_slot_is_free(self) -> None:
@@ -189,7 +219,17 @@ class LeasedWorker(Worker):
 
     # ── renew ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _keep_leases(self) -> None:
+        """The lease's thread: renews, and watches the event loop, until the worker closes, whatever goes wrong."""
+        while not self._stop_renewing.is_set():
+            try:
+                asyncio.run(self._renew())
+            except BaseException:  # a worker that no longer renews would lose every job that it runs
+                log.exception("renewing failed")
+                self._stop_renewing.wait(self._lease / 4)
+
     async def _renew(self) -> None:
+        watching = asyncio.create_task(self._watch.run())
         redis = self._connect()
         claims = Claims(redis, self._keys, self.queue_name, self._lease)
         wait = self._lease / 4
@@ -204,11 +244,12 @@ class LeasedWorker(Worker):
                 wait = 0.1  # once Redis is back the lease clock goes on: do not let it run far
             except Exception:  # a worker that no longer renews would lose every job that it runs
                 log.exception("renewing failed")
+        watching.cancel()
         await redis.aclose()
 
     async def _renew_once(self, claims: Claims) -> None:
         held = list(self._held.values())
-        blocked = time.monotonic() - self._loop_seen
+        blocked = time.monotonic() - self._watch.seen
         if not held or blocked > self.job_timeout_s + self._lease:  # a loop that hangs for good: let go
             return
         lost = set(await claims.renew(held))
@@ -220,6 +261,7 @@ class LeasedWorker(Worker):
         """Another worker has this job now: what it runs here must not go on. What is ending needs no lease any more."""
         if self._held.get(claim.job_id) is claim and claim.job_id not in self._ending:
             log.warning("lease lost: another worker has taken over", job=claim.job_id)
+            self._lost.add(claim.job_id)
             self.tasks[claim.job_id].cancel()
 
     # ── run ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,9 +271,11 @@ class LeasedWorker(Worker):
         ctx = None
         try:
             ending, ctx = await self._calls.make(claim)
-        except asyncio.CancelledError:  # the worker stops, or the lease was lost: the try did not count
-            ending = Ending("release")
-        except Exception:  # it could not even be buried: nothing is written, and its lease hands it on
+        except asyncio.CancelledError:  # the try counts, unless it was the worker that cancelled it
+            ending = Ending("release") if self.is_stopping(claim.job_id) else Ending("again", wait_ms=1000)
+        except StillRunning:  # nothing is written, and its lease hands it on
+            return
+        except BaseException:  # it could not even be buried: the same
             log.exception("job not ended", job=claim.job_id)
             return
         self._ending.add(claim.job_id)

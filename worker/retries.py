@@ -42,10 +42,10 @@ def decide(error: BaseException, tries: int, age: float, policy: Policy, rng: ra
     reason = describe(error)
     if isinstance(error, GiveUp):
         return Dead(reason)
-    if isinstance(error, RetryLater):
-        if age + error.seconds > policy.max_age:
+    if (asked := _asked_for(error)) is not None:
+        if age + asked > policy.max_age:
             return Dead(f"{reason}; older than its budget of {policy.max_age:g} s")
-        return Again(error.seconds, tries, reason)
+        return Again(asked, tries, reason)
     if tries + 1 >= policy.max_tries:
         return Dead(f"{reason}; all {policy.max_tries} tries used up")
     wait = rng.uniform(0, min(policy.cap, policy.base * 2 ** min(tries, 40)))
@@ -54,14 +54,28 @@ def decide(error: BaseException, tries: int, age: float, policy: Policy, rng: ra
     return Again(wait, tries + 1, reason)
 
 
-def describe(error: BaseException) -> str:
-    """One line for logs and dead letters, without the parts of a URL that may be a credential."""
+def _asked_for(error: BaseException) -> float | None:
+    """The wait that a handler asked for, in seconds; None when it did not."""
     try:
-        text = " ".join(str(error).split())[:5000]
-    except Exception:  # noqa: BLE001 - an error in somebody's error: its name must do
-        text = ""
+        return max(0.0, float(error.seconds)) if isinstance(error, RetryLater) else None
+    except Exception:  # noqa: BLE001 - a class derived from it that never called it, or said something else
+        return None
+
+
+def describe(error: BaseException) -> str:
+    """One line for logs and dead letters, which UTF-8 can hold, without the parts of a URL that may be a credential."""
+    name = type(error).__name__[:300]
+    text = _text(error)
+    if not text:
+        return name
+    return text[:300] if isinstance(error, GiveUp | RetryLater | Skip) else f"{name}: {text}"[:300]
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error)[:10_000].split())[:5000]  # cut first: it may hold megabytes
+    except BaseException:  # noqa: BLE001 - an error in somebody's error: its name must do
+        return ""
+    text = text.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair cannot be stored
     text = re.sub(r"\b(\w+://)[^\s/@]*@", r"\1…@", text)  # user:password@
-    text = re.sub(r"\b(\w+://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1?…", text)  # a query may hold a signature, as Teams' does
-    if isinstance(error, GiveUp | RetryLater | Skip):
-        return text[:300]
-    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+    return re.sub(r"\b(\w+://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1?…", text)  # a query may hold a signature, as Teams' does

@@ -39,7 +39,7 @@ class RetryLater(Exception):
 
     def __init__(self, seconds: float, reason: str) -> None:
         super().__init__(reason)
-        self.seconds = max(0.0, seconds)
+        self.seconds = max(0.0, float(seconds))  # or a Decimal would be an error where the wait is decided
         self.reason = reason
 
 
@@ -86,6 +86,7 @@ Handler = Callable[[Event, Context], Awaitable[None]]
 Routes = Mapping[str, Sequence[Handler]]
 
 
+@cache
 def name_of(handler: Handler) -> str:
     """`teams.notify`: the last part of the handler's module and its own name, in outcomes, logs and commands."""
     return f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"

@@ -152,3 +152,32 @@ async def test_a_lone_item_is_one_call_however_many_there_may_be(recorder: Recor
     together: Together[int, int] = Together(recorder, flights=3)
     assert [await together.add(number) for number in (1, 2)] == [2, 4]
     assert recorder.batches == [[1], [2]]
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["under way", "not begun"])
+async def test_a_call_that_a_stranger_cancels_is_made_again(recorder: Recorder, *, begun: bool) -> None:
+    """A handler may cancel every task of the loop: the items are sent once more, and nobody waits for ever."""
+    together = Together(recorder)
+    recorder.open.clear()
+    adding = asyncio.create_task(together.add(3))
+    await until(lambda: recorder.batches if begun else together._sending)
+    for task in together._sending:
+        task.cancel()
+    recorder.open.set()
+    async with asyncio.timeout(5):
+        assert await adding == 6
+        assert await together.add(4) == 8
+    assert recorder.batches == [[3]] * begun + [[3], [4]]
+
+
+async def test_a_stop_makes_no_call_again(recorder: Recorder) -> None:
+    """What was cancelled by it stays so."""
+    together = Together(recorder)
+    recorder.open.clear()
+    adding = asyncio.create_task(together.add(3))
+    await until(lambda: recorder.batches)
+    await together.stop(0)
+    await until(lambda: not together._sending)
+    await asyncio.sleep(0.01)
+    assert recorder.batches == [[3]]
+    adding.cancel()

@@ -71,6 +71,10 @@ def worker_of(request: pytest.FixtureRequest, bench: Bench) -> Callable[..., Any
     return work
 
 
+class PanicException(BaseException):
+    pass
+
+
 Work = Callable[..., Awaitable[None]]
 
 
@@ -190,11 +194,14 @@ async def test_a_job_can_enqueue_another(worker_of: Work, arq_redis: ArqRedis) -
     assert ran == ["from first"]
 
 
-async def test_a_hook_that_fails_does_not_run_a_job_again(bench: Bench, journal: Journal) -> None:
-    """The job had its effect; ends the stock worker, is a line in our log."""
+@pytest.mark.parametrize("error", [OSError, PanicException, asyncio.CancelledError, SystemExit])
+async def test_a_hook_that_fails_does_not_run_a_job_again(
+    bench: Bench, journal: Journal, error: type[BaseException]
+) -> None:
+    """The job had its effect; ends the stock worker, is a line in our log, whatever it raises."""
 
     async def breaks(_: dict[str, Any]) -> None:
-        raise OSError
+        raise error
 
     await put(bench.redis, "j1", pack_job("asks_nothing", [], 1))
     functions = [journal.function(asks_nothing)]
@@ -229,6 +236,23 @@ async def test_a_job_beside_a_stock_worker_is_run_once(bench: Bench) -> None:
         await bench.idle()
     await stopped(running_stock, running_stock.cancel)
     assert sorted(runs) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("error", [PanicException, KeyboardInterrupt, GeneratorExit, SystemExit])
+async def test_a_job_that_raises_no_common_exception_is_buried_with_the_reason(
+    bench: Bench, journal: Journal, error: type[BaseException]
+) -> None:
+    """Not with "its worker was lost", which it was not; the next one runs."""
+
+    async def breaks(_: dict[str, Any]) -> None:
+        raise error
+
+    await put(bench.redis, "j1", pack_job("breaks", [], 1))
+    await put(bench.redis, "j2", pack_job("asks_nothing", [], 1))
+    async with bench.leased([function(breaks), journal.function(asks_nothing)]):
+        await bench.idle()
+    assert [(letter.id, letter.reason) for letter in await bench.letters()] == [("j1:job", error.__name__)]
+    assert len(journal.ends) == 1
 
 
 # ── arq's internals, each named in worker/leased.py ─────────────────────────────────────────────────────────────
@@ -308,6 +332,14 @@ async def test_arqs_signal_handlers_wait_for_tasks_then_cancel_main(bench: Bench
     await asyncio.wait([worker.main_task, quick, slow])
     assert (quick.cancelled(), slow.cancelled(), worker.main_task.cancelled()) == (False, True, True)
     await worker.pool.aclose()
+
+
+async def test_arq_asks_for_its_signal_handlers_by_this_method(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`_add_signal_handler`, which ours overrides, once for SIGINT and once for SIGTERM."""
+    asked: list[tuple[int, str]] = []
+    monkeypatch.setattr(Worker, "_add_signal_handler", lambda _, number, call: asked.append((number, call.__name__)))
+    stock_worker(bench.redis, [function(asks_nothing)], handle_signals=True, job_completion_wait=1)
+    assert asked == [(number, "handle_sig_wait_for_completion") for number in (signal.SIGINT, signal.SIGTERM)]
 
 
 async def test_arqs_handler_without_a_grace_cancels_at_once(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -529,6 +530,27 @@ async def test_a_lease_that_only_could_not_be_renewed_does_not_start_its_job_twi
     assert starts == ["j1"]
     assert await bench.letters() == []
     assert await bench.keys("arq:*:j1") == ["arq:result:j1"]
+
+
+async def test_leases_are_renewed_whatever_goes_wrong_with_that(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody thought of does not end the thread: its worker would lose every job that it runs."""
+    errors: list[BaseException] = [SystemExit(), KeyboardInterrupt(), asyncio.CancelledError(), AttributeError()]
+    renewed = threading.Event()
+
+    async def renew(*_: Any) -> list[str]:
+        if errors:
+            raise errors.pop()
+        renewed.set()
+        return []
+
+    async def runs(_: dict[str, Any]) -> None:
+        assert await asyncio.to_thread(renewed.wait, 10)
+
+    monkeypatch.setattr(Claims, "renew", renew)
+    await put(bench.redis, "j1", pack_job("runs", [], 1))
+    async with bench.leased([function(runs)], lease=0.1):
+        await bench.idle()
+    assert renewed.is_set()
 
 
 async def _holds_another(leased: LeasedWorker, claim: Claim) -> bool:

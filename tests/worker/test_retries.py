@@ -2,6 +2,9 @@
 
 import random
 import time
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -15,7 +18,17 @@ POLICY = Policy(base=2, cap=60, max_tries=5, max_age=1000)
 
 class Unspeakable(Exception):
     def __str__(self) -> str:
-        raise RuntimeError("no words")
+        raise KeyboardInterrupt
+
+
+class Wordless(GiveUp):
+    def __init__(self) -> None:
+        pass
+
+
+class Timeless(RetryLater):
+    def __init__(self) -> None:
+        pass
 
 
 def after(error: BaseException, tries: int = 0, age: float = 0, policy: Policy = POLICY) -> Again | Dead:
@@ -36,10 +49,13 @@ def after(error: BaseException, tries: int = 0, age: float = 0, policy: Policy =
         (RetryLater(30, "429"), 0, 980, Dead, "429; older than its budget of 1000 s"),
         (RetryLater(float("inf"), "never"), 0, 0, Dead, "older than its budget"),
         (TimeoutError(), 0, 0, Again, "TimeoutError"),
+        (KeyboardInterrupt(), 4, 0, Dead, "KeyboardInterrupt; all 5 tries used up"),
+        (Wordless(), 0, 0, Dead, "Wordless"),
+        (Timeless(), 4, 0, Dead, "Timeless; all 5 tries used up"),
     ],
 )
 def test_what_follows_from_a_failure(
-    error: Exception, tries: int, age: float, then: type[Again | Dead], reason: str
+    error: BaseException, tries: int, age: float, then: type[Again | Dead], reason: str
 ) -> None:
     """Tries and age are budgets; what the handler says goes before them, save age."""
     decision = after(error, tries, age)
@@ -121,10 +137,27 @@ def test_a_description_is_one_line_and_short() -> None:
     assert len(described) == 300
 
 
+@pytest.mark.parametrize("text", ["half \ud83d", "\udfff" * 1000, "null \0", "é 🙂"])
+def test_a_description_can_be_stored(text: str) -> None:
+    """Half of a surrogate pair has no UTF-8 form: Redis would not take it, and the failure would not be counted."""
+    for error in (RuntimeError(text), GiveUp(text)):
+        assert describe(error).encode()
+        assert len(describe(error)) <= 300
+
+
+def test_a_wait_may_be_any_number() -> None:
+    """A Decimal or an int is a wait like a float; what is no number is the handler's mistake, where it says so."""
+    for seconds in (Decimal(30), 30, Fraction(30)):
+        assert after(RetryLater(seconds, "busy")) == Again(30.0, 0, "busy")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        RetryLater(timedelta(seconds=30), "busy")  # type: ignore[arg-type]
+
+
 def test_a_long_word_is_described_at_once() -> None:
     """An error that repeats a megabyte of base64 does not hold up the worker."""
     started = time.monotonic()
     describe(RuntimeError("x" * 1_000_000 + " " + "http://" * 100_000))
+    describe(RuntimeError("x " * 10_000_000))
     assert time.monotonic() - started < 0.5
 
 

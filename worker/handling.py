@@ -1,0 +1,74 @@
+"""Which handler runs in which task and thread: to name the one that blocks the event loop, or does not end."""
+
+import asyncio
+import sysconfig
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+Handling = tuple[str, str, float]
+"""One run: the handler, the delivery, since when (monotonic seconds). A plain tuple, because there is one for each."""
+
+in_tasks: "dict[asyncio.Task[Any], Handling]" = {}
+in_threads: dict[int, Handling] = {}
+_current: ContextVar[Handling | None] = ContextVar("handling", default=None)
+
+
+def begin(task: "asyncio.Task[Any]", handler: str, delivery: str) -> None:
+    """Note what a task runs until `end`; the threads that it uses meanwhile inherit that."""
+    in_tasks[task] = handling = (handler, delivery, time.monotonic())
+    _current.set(handling)
+
+
+def end(task: "asyncio.Task[Any]") -> None:
+    del in_tasks[task]
+
+
+def about(handling: Handling) -> dict[str, str]:
+    """What a log line says of it."""
+    return {"handler": handling[0], "delivery": handling[1]}
+
+
+class Threads(ThreadPoolExecutor):
+    """The threads of `asyncio.to_thread`, each known by the handler that uses it.
+
+    asyncio's own are six on two cores: a few calls that hang would hold up every handler that needs one.
+    """
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        return super().submit(_run, _current.get(), fn, *args, **kwargs)
+
+
+def _run(handling: Handling | None, fn: Any, *args: Any, **kwargs: Any) -> Any:
+    if handling is None:
+        return fn(*args, **kwargs)
+    in_threads[threading.get_ident()] = handling
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        del in_threads[threading.get_ident()]
+
+
+def unfinished() -> list[Handling]:
+    """What has not come to its end, in tasks and in threads, each once."""
+    return list(dict.fromkeys([*in_tasks.values(), *in_threads.values()]))
+
+
+def where(frame: FrameType | None) -> str:
+    """The innermost place that is neither Python's nor a library's: `/app/my_handlers.py:12 in notify`."""
+    innermost = frame
+    while frame is not None and _is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    frame = frame or innermost
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}" if frame else "an unknown place"
+
+
+def _is_library(path: str) -> bool:
+    return path.startswith(_LIBRARIES) or not Path(path).is_absolute()  # Cython's names are relative
+
+
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
