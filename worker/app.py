@@ -24,6 +24,7 @@ from worker import burying, job, routes
 from worker.claims import Claim, Claims
 from worker.handling import Threads
 from worker.leased import LeasedWorker
+from worker.memory import PER_BYTE, Memory
 from worker.outcomes import RETRY_FUNCTION, Keep, Outcomes
 from worker.process import Within
 from worker.retries import Policy
@@ -40,6 +41,12 @@ class WorkerSettings(Settings):
 
     handlers: str = Field("examples.handlers:ROUTES", description="the route table, as module:attribute")
     max_jobs: int = Field(100, ge=1, le=1000, description="deliveries handled at the same time by one worker")
+    max_held_bytes: int = Field(
+        256 << 20,
+        ge=1 << 20,
+        description="bytes of memory for the events that one worker holds at once, besides its own 60 MB and what your "
+        "handlers take; an event that may need more is handled alone",
+    )
     handler_timeout: Seconds = Field(30.0, gt=0, description="how long one run of a handler may take")
     retry_base: Seconds = Field(2.0, gt=0, description="the first wait before a retry is at most this; it doubles")
     retry_cap: Seconds = Field(3600.0, gt=0, description="no wait before a retry is longer, unless the target says so")
@@ -75,6 +82,7 @@ def create_kit(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRed
         settings=settings,
         routes=table,
         outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep(), table.ordered_names),
+        memory=Memory(settings.max_held_bytes, settings.max_jobs),
         policy=settings.policy(),
         handler_timeout=settings.handler_timeout,
         redis=redis,
@@ -97,7 +105,7 @@ def create_worker(
         await kit.http.aclose()
         await kit.redis.aclose()
 
-    return LeasedWorker(
+    worker = LeasedWorker(
         functions(),
         connect=make_client,
         keys=Keys(settings.key_prefix),
@@ -113,6 +121,8 @@ def create_worker(
         on_shutdown=on_shutdown,
         **options,
     )
+    worker.room = lambda: kit.memory.free // PER_BYTE
+    return worker
 
 
 async def run(settings: WorkerSettings, table: routes.RouteTable, within: Within = lambda _: None) -> None:

@@ -72,13 +72,16 @@ class Claims:
         self._place = 0  # in the old queue
         self._ending: Together[tuple[Claim, Ending], bool] = Together(self._send_endings)
 
-    async def take(self, want: int, *, alone: bool) -> list[Claim]:
-        """Claim up to `want` jobs, `alone` under suspicion. Should the answer be lost, the next call repeats it."""
+    async def take(self, want: int, *, alone: bool, room: int | None = None) -> list[Claim]:
+        """Claim up to `want` jobs, until they fill `room` bytes (CLAIM_BYTES), `alone` under suspicion.
+
+        Should the answer be lost, the next call repeats it.
+        """
         flat = await _CLAIM(
             self._redis,
             keys=[self._queue, self._keys.leases, self._keys.lease_clock, self._keys.crashes, self._claimed],
             args=[
-                *(want, CLAIM_BYTES, self._lease_ms, self._stall_ms, self._token, int(alone)),
+                *(want, CLAIM_BYTES if room is None else room, self._lease_ms, self._stall_ms, self._token, int(alone)),
                 *(IN_PROGRESS, RETRY, JOB, self._keys.prefix, self._ordered),
             ],
         )

@@ -18,12 +18,13 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Retry
 
-from receiver.content import Unreadable
+from receiver.content import Unreadable, memory_bound
 from receiver.delivery import Delivery
 from receiver.settings import Settings
 from worker import handling
 from worker.calls import StillRunning
 from worker.event import Event, parse
+from worker.memory import Memory
 from worker.outcomes import PARSE, Outcomes, Transition, retry_job
 from worker.retries import Again, Policy, decide, describe
 from worker.routes import Context, Handler, RetryLater, RouteTable, Skip, name_of
@@ -41,6 +42,7 @@ class Kit:
     settings: Settings
     routes: RouteTable
     outcomes: Outcomes
+    memory: Memory
     policy: Policy
     handler_timeout: float
     redis: ArqRedis
@@ -72,16 +74,17 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
     kit: Kit = ctx["kit"]
     delivery = Delivery.from_job(value)
     recorded = {} if ctx.get("fresh") else await kit.outcomes.recorded(delivery.id)
-    try:
-        job = _read(ctx, delivery)
-    except Unreadable as error:
-        log.warning("unreadable delivery", delivery=delivery.id, reason=str(error))
-        await kit.outcomes.record(delivery, ctx["job_id"], [unread(delivery, str(error))])
-        return
-    if not job.event.known:
-        log.info("unknown event type", delivery=delivery.id, type=job.event.type)
-    handlers = [handler for handler in kit.routes.handlers(job.event.type) if name_of(handler) not in recorded]
-    await run_all(job, [take_turn(job, Run(handler, 1, 0, _now_ms())) for handler in handlers])
+    async with kit.memory.hold(memory_bound(delivery.headers, delivery.body, kit.settings.max_body_bytes)):
+        try:
+            job = _read(ctx, delivery)
+        except Unreadable as error:
+            log.warning("unreadable delivery", delivery=delivery.id, reason=str(error))
+            await kit.outcomes.record(delivery, ctx["job_id"], [unread(delivery, str(error))])
+            return
+        if not job.event.known:
+            log.info("unknown event type", delivery=delivery.id, type=job.event.type)
+        handlers = [handler for handler in kit.routes.handlers(job.event.type) if name_of(handler) not in recorded]
+        await run_all(job, [take_turn(job, Run(handler, 1, 0, _now_ms())) for handler in handlers])
 
 
 async def retry(
@@ -102,8 +105,9 @@ async def retry(
         return
     if not await kit.outcomes.is_its_turn(delivery, handler_name):
         raise Retry(PARKED)
-    job = _read(ctx, delivery)
-    await run_all(job, [run_one(job, Run(handler, attempt, tries, since_ms or _now_ms()))], routes=False)
+    async with kit.memory.hold(memory_bound(delivery.headers, delivery.body, kit.settings.max_body_bytes)):
+        job = _read(ctx, delivery)
+        await run_all(job, [run_one(job, Run(handler, attempt, tries, since_ms or _now_ms()))], routes=False)
 
 
 def _read(ctx: dict[str, Any], delivery: Delivery) -> Job:

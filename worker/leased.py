@@ -53,9 +53,11 @@ class LeasedWorker(Worker):
     """See the module. Takes arq's own arguments, and `connect` (a client for each use), `keys`, `bury`, `lease` (s) and
     `ordered` (handlers that take one subject's events in order, by event type).
 
-    Whoever made it may set `stop_asked`, which a signal's handler calls before anything else.
+    Whoever made it may set `room`, which says how many bytes of jobs may be claimed now, and `stop_asked`, which a
+    signal's handler calls before anything else.
     """
 
+    room: Callable[[], int] = staticmethod(lambda: CLAIM_BYTES)
     stop_asked: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
@@ -155,18 +157,18 @@ class LeasedWorker(Worker):
 
     async def _round(self) -> None:
         try:
-            free = self.max_jobs - len(self.tasks)
-            if not self.allow_pick_jobs or free == 0:
+            free, room = self.max_jobs - len(self.tasks), min(self.room(), CLAIM_BYTES)
+            if not self.allow_pick_jobs or free == 0 or room <= 0:
                 await self._until_a_slot_is_free()
                 return
-            claims = await self._claim_or_give_back(free)
+            claims = await self._claim_or_give_back(free, room)
             for claim in claims:
                 self._start(claim)
             with contextlib.suppress(OutOfMemoryError):  # a full Redis has to be drained all the same
                 await self.record_health()  # arq's: its health key
             if self._is_with_a_suspect():
                 await asyncio.sleep(0.05)  # the next one may start when this one ends: nobody would wake us for it
-            elif len(claims) < free and sum(len(claim.data or b"") for claim in claims) < CLAIM_BYTES:
+            elif len(claims) < free and sum(len(claim.data or b"") for claim in claims) < room:
                 await self.pool.execute_command("BLPOP", self._keys.wake, POLL)
         except TROUBLE as error:
             outage.trouble(self, error)
@@ -177,9 +179,9 @@ class LeasedWorker(Worker):
         else:
             outage.over(self)
 
-    async def _claim_or_give_back(self, want: int) -> list[Claim]:
+    async def _claim_or_give_back(self, want: int, room: int) -> list[Claim]:
         """Claim; jobs that arrive when the worker has just been told to stop go back unharmed."""
-        claiming = asyncio.create_task(self._claims.take(want, alone=not self._is_with_a_suspect()))
+        claiming = asyncio.create_task(self._claims.take(want, alone=not self._is_with_a_suspect(), room=room))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
