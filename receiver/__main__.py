@@ -1,4 +1,4 @@
-"""`python -m receiver [serve]`, `url`, `explain`, `doctor`."""
+"""`python -m receiver [serve]`, `url`, `explain`, `doctor`, `spool list|retry|drop|recover`."""
 
 import asyncio
 import gc
@@ -27,11 +27,13 @@ from receiver.doctor import examine
 from receiver.finding import Finding
 from receiver.port.protocol import GuardedProtocol
 from receiver.settings import ReceiverSettings, SettingsError
+from receiver.spool import commands as spool_commands
 from receiver.visible import to_json, visible
 
 app = typer.Typer(
     help="Receives Glartek's webhooks: answers 200 once a delivery is safely stored.", add_completion=False
 )
+app.add_typer(spool_commands.app, name="spool")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -11,13 +11,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from receiver.connection import connect
-from receiver.endpoint import Endpoint, State, healthy, refused
+from receiver.endpoint import Endpoint, State, refused
+from receiver.health import healthy
 from receiver.intake import Intake
 from receiver.keys import Keys
 from receiver.port.bodies import Bodies
 from receiver.port.connections import Connections, affordable
 from receiver.settings import ReceiverSettings, SettingsError
 from receiver.spool import Spool, SpoolError
+from receiver.spool.drain import ALONE_SECONDS
 from receiver.upkeep import Upkeep
 
 BASE = "/webhooks/glartek"
@@ -63,10 +65,11 @@ def create_app(settings: ReceiverSettings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         redis = connect(settings.redis_url.get_secret_value(), timeout=0.5, retries=1)
-        intake = Intake(redis, Keys(settings.key_prefix), spool, settings.wait_replicas)
+        draining = connect(settings.redis_url.get_secret_value(), timeout=ALONE_SECONDS, retries=0)
+        intake = Intake(redis, draining, Keys(settings.key_prefix), spool, settings.wait_replicas)
         patient = connect(settings.redis_url.get_secret_value(), timeout=5, retries=1)
         upkeep = Upkeep(patient, Keys(settings.key_prefix), settings.spool_path, replicas=settings.wait_replicas > 0)
-        runs = (intake.watch(), upkeep.run(), bodies.run(), connections.run())
+        runs = (intake.watch.run(), upkeep.run(), bodies.run(), connections.run())
         watching = [asyncio.create_task(run) for run in runs]
         try:
             yield {"intake": intake, "connections": connections}
@@ -77,6 +80,7 @@ def create_app(settings: ReceiverSettings) -> Starlette:
             await intake.settle()
             await spool.close()
             await redis.aclose()
+            await draining.aclose()
             await patient.aclose()
 
     application = Application(

@@ -5,6 +5,8 @@ Each check looks at the real thing and says what it saw and how to mend it. What
 
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from arq.connections import ArqRedis
@@ -13,6 +15,7 @@ from receiver import doctor_redis
 from receiver.connection import TROUBLE
 from receiver.finding import Finding
 from receiver.settings import ReceiverSettings
+from receiver.spool.overview import overview
 
 A_DAY = 86400
 VOLATILE = {"tmpfs": "memory", "ramfs": "memory"}
@@ -20,7 +23,7 @@ VOLATILE = {"tmpfs": "memory", "ramfs": "memory"}
 
 async def examine(settings: ReceiverSettings, redis: ArqRedis) -> list[Finding]:
     """Every check, in order."""
-    findings = [_token(settings), _window(settings), *_spool(settings.spool_path)]
+    findings = [_token(settings), _window(settings), _spool(settings.spool_path), *_spooled(settings.spool_path)]
     try:
         findings += [finding async for finding in doctor_redis.examine(settings, redis)]
     except TROUBLE as error:
@@ -45,7 +48,7 @@ def _window(settings: ReceiverSettings) -> Finding:
     return Finding("dedupe window", "ok", seen)
 
 
-def _spool(path: Path) -> list[Finding]:
+def _spool(path: Path) -> Finding:
     folder = path.resolve().parent
     while not folder.exists():
         folder = folder.parent
@@ -53,17 +56,35 @@ def _spool(path: Path) -> list[Finding]:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         seen = f"{path} cannot be written ({error.strerror})"
-        return [Finding("spool", "unsafe", seen, "mend its permissions, or set SPOOL_PATH")]
+        return Finding("spool", "unsafe", seen, "mend its permissions, or set SPOOL_PATH")
     kind, free = _filesystem(folder), shutil.disk_usage(folder).free >> 20
     if kind in VOLATILE:
         seen = f"{folder} is {kind}: {VOLATILE[kind]}, not a disk"
-        return [Finding("spool", "unsafe", seen, "set SPOOL_PATH to a path on a disk")]
+        return Finding("spool", "unsafe", seen, "set SPOOL_PATH to a path on a disk")
     if kind == "overlay":
         seen = f"{folder} is in the container's own layer, which goes with the container"
-        return [Finding("spool", "unsafe", seen, "mount a volume there")]
+        return Finding("spool", "unsafe", seen, "mount a volume there")
     if free < 512:  # noqa: PLR2004 - MiB, about half a million deliveries
-        return [Finding("spool", "warning", f"{free} MiB free in {folder}", "make room: it is what outlasts an outage")]
-    return [Finding("spool", "ok", f"{path} can be written, on {kind or 'a disk'}, {free} MiB free")]
+        return Finding("spool", "warning", f"{free} MiB free in {folder}", "make room: it is what outlasts an outage")
+    return Finding("spool", "ok", f"{path} can be written, on {kind or 'a disk'}, {free} MiB free")
+
+
+def _spooled(path: Path) -> Iterator[Finding]:
+    """What is in the spool, and what of it needs someone's hand."""
+    found = overview(path)
+    for kept in found.damaged:
+        mend = f"python -m receiver spool recover {kept}"
+        yield Finding("damaged spool", "unsafe", f"{kept} is kept: what waits in it is not handled", mend)
+    if found.trouble:
+        mend = (
+            "mend what it says; a damaged file is moved aside once the receiver meets the damage, and can be recovered"
+        )
+        yield Finding("spool file", "unsafe", f"{path}: {found.trouble}", mend)
+    if found.aside:
+        seen = f"{len(found.aside)} deliveries could not be stored in Redis and are tried again each minute"
+        yield Finding("set aside", "warning", seen, "see why: python -m receiver spool list")
+    age = f", the oldest for {time.time() - found.oldest:.0f} s" if found.oldest else ""
+    yield Finding("spooled", "ok", f"{found.waiting} deliveries wait{age}")
 
 
 def _filesystem(folder: Path) -> str:

@@ -13,9 +13,9 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from receiver import permissions, restart, room, watermark
 from receiver.finding import Finding, Level
-from receiver.intake import FULL
 from receiver.keys import JOB, Keys
 from receiver.settings import ReceiverSettings
+from receiver.watch import FULL
 
 T = TypeVar("T")
 A_DAY = 86400

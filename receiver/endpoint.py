@@ -15,7 +15,7 @@ from typing import TypedDict
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from receiver import auth
@@ -120,13 +120,6 @@ def announced_length(fields: Iterable[tuple[bytes, bytes]], headers: Mapping[str
     if not (length.isascii() and length.isdecimal()):
         raise HTTPException(400)
     return int(length)
-
-
-async def healthy(request: Request[State]) -> Response:
-    """`GET /healthz`: 200 while deliveries can be stored somewhere."""
-    intake = request.state["intake"]
-    redis = "away" if intake.redis_away else "nearly full" if intake.redis_full else "ok"
-    return JSONResponse({"status": "ok", "redis": redis, "spooled": intake.spool.depth})
 
 
 class RefusedAfterReading(HTTPException):

@@ -2,37 +2,35 @@
 
 Deliveries that arrive together go to Redis together, in one script call; a lone one goes at once. When Redis is
 away, slow, read-only or nearly full, the batch goes to the spool on disk, which drains by itself, in order, through
-the same script. While anything waits in the spool new deliveries queue up behind it.
+the same script. Meanwhile a new delivery queues up behind the spool only if something of its own subject waits there.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import IntEnum
 
 import msgpack
 import structlog
 from arq.connections import ArqRedis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from receiver.connection import TROUBLE
 from receiver.delivery import Delivery, job_key
 from receiver.keys import Keys
 from receiver.scripts import Script
-from receiver.spool import Spool, SpoolError
+from receiver.spool import Entry, Spool, SpoolError
+from receiver.spool.drain import Drain
 from receiver.together import Together
+from receiver.watch import Watch
 
 ACCEPT = Script.beside(__file__, "accept.lua")
 FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
-DRAIN_COUNT = 256
-DRAIN_BYTES = 4 * 1024 * 1024
 PATIENCE = 0.5
 """Seconds that a batch may take in Redis before it goes to the spool: an answer takes 1 s at most, whatever it does."""
-REPLICATION = 0.35
-"""Seconds of it that replicas have, where WAIT_REPLICAS asks for some."""
-FULL = 0.75
-"""Of `maxmemory`: a full Redis cannot even claim jobs, so its queue would never drain again."""
+REPLICATION = 0.7
+"""The share of it that replicas have, where WAIT_REPLICAS asks for some."""
 
 log = structlog.get_logger()
 
@@ -44,6 +42,7 @@ class Fate(IntEnum):
     DUPLICATE = 2
     CONFLICT = 3
     SPOOLED = 4
+    NOT_STORED = 5
 
 
 FATES = {fate.value: fate for fate in Fate}
@@ -58,26 +57,32 @@ class NotReplicated(RedisError):
 
 
 class Intake:
-    """Stores deliveries, on `replicas` of Redis's replicas, too; `watch` has to be running meanwhile."""
+    """Stores deliveries, on `replicas` of Redis's replicas, too; `watch.run()` has to be running meanwhile.
 
-    def __init__(self, redis: ArqRedis, keys: Keys, spool: Spool, replicas: int = 0) -> None:
-        self._redis, self._keys, self.spool, self._replicas = redis, keys, spool, replicas
+    `redis` answers within the time that a sender may wait, `draining` within the times of `spool.drain`.
+    """
+
+    def __init__(self, redis: ArqRedis, draining: ArqRedis, keys: Keys, spool: Spool, replicas: int = 0) -> None:
+        self._redis, self._keys, self._replicas = redis, keys, replicas
         self._script_keys = script_keys(keys)
-        self._together: Together[bytes, Fate] = Together(self._to_redis_or_spool, flights=FLIGHTS)
-        self.redis_away = False
-        self.redis_full = False
+        self._together: Together[Entry, Fate] = Together(self._to_redis_or_spool, flights=FLIGHTS)
+        self.spool = spool
+        self.drain = Drain(spool, lambda items, seconds: self._to_redis(items, draining, seconds))
+        self.watch = Watch(redis, spool, self.drain, probe=lambda: self._to_redis([], redis, PATIENCE))
 
     async def accept(self, delivery: Delivery) -> Fate:
         """Store one delivery; it is safe on a disk when this returns. Raises `NotStored`.
 
         A caller that is cancelled (the sender hung up) does not abort what is being stored.
         """
-        packed = item(self._keys, delivery)
-        try:
-            fate = await self._together.add(packed, len(packed))
-        except SpoolError as error:
-            log.error("delivery not stored", delivery=delivery.id, error=str(error))  # noqa: TRY400 - one line will do
-            raise NotStored from None
+        entry = Entry(item(self._keys, delivery), delivery.subject)
+        fate = await self._together.add(entry, len(entry.item))
+        if fate is Fate.NOT_STORED:
+            self.watch.failed_at = time.monotonic()
+            log.error("delivery not stored", delivery=delivery.id, error=self.spool.trouble)
+            raise NotStored
+        if self.watch.failed_at:
+            self.watch.failed_at = 0.0
         if fate is Fate.CONFLICT:
             log.warning("conflict kept: same key, other bytes", delivery=delivery.id, source=delivery.source)
         return fate
@@ -86,79 +91,59 @@ class Intake:
         """Return when everything accepted so far is stored."""
         await self._together.settle()
 
-    async def _to_redis_or_spool(self, items: Sequence[bytes]) -> Sequence[Fate]:
-        if not (self.spool.depth or self.redis_away or self.redis_full):
-            try:
-                return await self._to_redis(items)
-            except Exception as error:  # noqa: BLE001 - whatever it is, there is a disk
-                self._set_away(error)
-        await self.spool.write(items)
-        return [Fate.SPOOLED] * len(items)
+    async def _to_redis_or_spool(self, entries: Sequence[Entry]) -> Sequence[Fate]:
+        """To Redis while it is well; what follows something of its own subject in the spool goes there, too."""
+        if not self.watch.is_well:
+            return await self._to_spool(entries)
+        if self.spool.is_empty():
+            return await self._straight_to_redis(entries)
+        waiting = await self._waiting({entry.subject for entry in entries})
+        follows = [entry.subject in waiting for entry in entries]
+        behind = [entry for entry, does in zip(entries, follows, strict=True) if does]
+        others = [entry for entry, does in zip(entries, follows, strict=True) if not does]
+        fates = await asyncio.gather(self._straight_to_redis(others), self._to_spool(behind))
+        straight, spooled = map(iter, fates)
+        return [next(spooled if does else straight) for does in follows]
 
-    async def _to_redis(self, items: Sequence[bytes]) -> list[Fate]:
-        async with asyncio.timeout(PATIENCE):
-            return [FATES[number] for number in await self._store(batch(items))]
+    async def _straight_to_redis(self, entries: Sequence[Entry]) -> Sequence[Fate]:
+        try:
+            return await self._to_redis([entry.item for entry in entries], self._redis, PATIENCE) if entries else []
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is a disk
+            self.watch.note_trouble(error)
+        with suppress(SpoolError):
+            await self.spool.write(entries)
+            return [Fate.SPOOLED] * len(entries)
+        return [Fate.NOT_STORED] * len(entries)
 
-    async def _store(self, packed: bytes) -> list[int]:
+    async def _to_spool(self, entries: Sequence[Entry]) -> Sequence[Fate]:
+        """To the spool; to Redis if that cannot be written, because storing is more than order or room."""
+        with suppress(SpoolError):
+            if entries:
+                await self.spool.write(entries)
+            return [Fate.SPOOLED] * len(entries)
+        with suppress(Exception):
+            return await self._to_redis([entry.item for entry in entries], self._redis, PATIENCE)
+        return [Fate.NOT_STORED] * len(entries)
+
+    async def _waiting(self, subjects: set[str]) -> set[str]:
+        try:
+            return await self.spool.waiting(subjects)
+        except SpoolError:  # what cannot be read cannot be waited for
+            return set()
+
+    async def _to_redis(self, items: Sequence[bytes], redis: ArqRedis, seconds: float) -> list[Fate]:
+        async with asyncio.timeout(seconds):
+            return [FATES[number] for number in await self._store(batch(items), redis, seconds)]
+
+    async def _store(self, packed: bytes, redis: ArqRedis, seconds: float) -> list[int]:
         if not self._replicas:
-            stored: list[int] = await ACCEPT(self._redis, self._script_keys, [packed])
+            stored: list[int] = await ACCEPT(redis, self._script_keys, [packed])
             return stored
-        wait = self._replicas, round(REPLICATION * 1000)
-        stored, replicas = await ACCEPT.replicated(self._redis, self._script_keys, [packed], wait)
+        wait = self._replicas, round(seconds * REPLICATION * 1000)
+        stored, replicas = await ACCEPT.replicated(redis, self._script_keys, [packed], wait)
         if replicas < self._replicas:
             raise NotReplicated(f"{replicas} replicas have it, WAIT_REPLICAS asks for {self._replicas}")
         return stored
-
-    async def watch(self) -> None:
-        """Look after Redis's memory once a second, and drain the spool whenever it can take it."""
-        looked = 0.0
-        while True:
-            try:
-                if self.redis_away or time.monotonic() - looked > 1:
-                    await self._look_at_memory()
-                    looked = time.monotonic()
-                if not self.redis_full:
-                    await self._drain()
-                self._set_back()
-            except TROUBLE as error:
-                self._set_away(error)
-                looked = 0.0  # it is back when it answers, and what is spooled can be written
-            except SpoolError as error:
-                log.error("spool unreadable", error=str(error))  # noqa: TRY400 - one line, no traceback
-            except Exception:  # without this task nothing would leave the spool any more, and nobody would notice
-                log.exception("looking after the spool failed")
-            await asyncio.sleep(0.25)
-
-    async def _drain(self) -> None:
-        drained = 0
-        while items := await self.spool.read(DRAIN_COUNT, DRAIN_BYTES):
-            await self._to_redis([packed for _, packed in items])
-            await self.spool.forget(items[-1][0])
-            drained += len(items)
-        if drained:
-            log.info("spool drained", deliveries=drained)
-
-    async def _look_at_memory(self) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                memory = await self._redis.info("memory")
-        except ResponseError:  # not allowed, as on some managed services: only nice to know
-            return
-        limit = memory.get("maxmemory", 0)
-        full = bool(limit) and memory["used_memory"] > FULL * limit
-        if full != self.redis_full:
-            self.redis_full = full
-            log.warning("redis is nearly full: spooling" if full else "redis has room again")
-
-    def _set_away(self, error: BaseException) -> None:
-        if not self.redis_away:
-            log.warning("redis is away: spooling", error=f"{type(error).__name__}: {error}")
-        self.redis_away = True
-
-    def _set_back(self) -> None:
-        if self.redis_away:
-            log.info("redis is back", spooled=self.spool.depth)
-        self.redis_away = False
 
 
 async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Fate:

@@ -10,19 +10,25 @@ from contextlib import suppress
 from receiver.connection import insist
 from tests.faults.cluster import Cluster
 from tests.faults.proxy import QUIET, Proxy
-from tests.faults.schedule import Fault
+from tests.faults.schedule import DAMAGE, Fault
+from tests.faults.spools import damage
 
 LOSS = 0.04
 """The share of messages lost while connections are being dropped."""
+SLOW = 200_000.0
+"""Bytes a second through a slow link: a large delivery takes longer than its sender may wait."""
 FILLER = "filler:"
-SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM}
+SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, DAMAGE: signal.SIGKILL}
 
 
 class Chaos:
-    """Faults as they happen. `trouble` holds the spans (Unix seconds) in which Valkey could not do its work."""
+    """Faults as they happen. `trouble` holds the spans (Unix seconds) in which Valkey could not do its work.
 
-    def __init__(self, cluster: Cluster, proxy: Proxy, tell: Callable[[str], None]) -> None:
-        self._cluster, self._proxy, self._tell = cluster, proxy, tell
+    Workers reach Valkey through `proxy`, receivers through `link`.
+    """
+
+    def __init__(self, cluster: Cluster, proxy: Proxy, link: Proxy, tell: Callable[[str], None]) -> None:
+        self._cluster, self._proxy, self._receivers_link, self._tell = cluster, proxy, link, tell
         self.trouble: list[tuple[float, float]] = []
         self.happened: Counter[str] = Counter()
 
@@ -46,6 +52,8 @@ class Chaos:
         """One at a time: the next fault waits until this one answers again, so that never both are down."""
         receiver = self._cluster.receivers[fault.target]
         await receiver.strike(SIGNALS[fault.kind], fault.seconds)
+        if fault.kind == DAMAGE:
+            damage(self._cluster.spools[fault.target])
         await asyncio.sleep(fault.seconds)
         await receiver.until_ready()
 
@@ -55,9 +63,14 @@ class Chaos:
         await asyncio.sleep(fault.seconds)
 
     async def _connections(self, fault: Fault) -> None:
-        self._proxy.loss = LOSS
+        self._proxy.loss = self._receivers_link.loss = LOSS
         await asyncio.sleep(fault.seconds)
-        self._proxy.loss = QUIET
+        self._proxy.loss = self._receivers_link.loss = QUIET
+
+    async def _link(self, fault: Fault) -> None:
+        self._receivers_link.rate = SLOW
+        await asyncio.sleep(fault.seconds)
+        self._receivers_link.rate = None
 
     async def _target(self, fault: Fault) -> None:
         """The external system fails, says when to come again, takes updates without an answer, or takes its time."""

@@ -132,7 +132,9 @@ class Cluster:
     redis: Redis
     http: httpx2.AsyncClient
     directory: Path
+    spools: list[Path]
     proxy_port: int
+    link_port: int
     valkey_port: int
     sink_url: str
 
@@ -170,7 +172,8 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _cluster(kind: Kind, directory: Path) -> Cluster:
-    valkey_port, proxy_port, sink_port, *ports = _free_ports(5)
+    valkey_port, proxy_port, link_port, sink_port, *ports = _free_ports(6)
+    spools = [_spool(kind, directory, index) for index in range(len(ports))]
     sink_url = f"http://127.0.0.1:{sink_port}"
     redis = Redis(port=valkey_port, socket_timeout=2)
     env = {
@@ -196,7 +199,13 @@ def _cluster(kind: Kind, directory: Path) -> Cluster:
         valkey=Member("valkey", _valkey(valkey_port, directory), {}, directory / "valkey.log", valkey_is_ready),
         sink=member("sink", ["-m", "examples.sink", "--port", str(sink_port)]),
         receivers=[
-            member(f"receiver-{i}", kind.receiver, PORT=str(port), SPOOL_PATH=str(_spool(kind, directory, i)))
+            member(
+                f"receiver-{i}",
+                kind.receiver,
+                PORT=str(port),
+                SPOOL_PATH=str(spools[i]),
+                REDIS_URL=f"redis://127.0.0.1:{link_port}/0",
+            )
             for i, port in enumerate(ports)
         ],
         workers=[member(f"worker-{i}", kind.worker) for i in range(2)],
@@ -204,7 +213,9 @@ def _cluster(kind: Kind, directory: Path) -> Cluster:
         redis=redis,
         http=httpx2.AsyncClient(timeout=2),
         directory=directory,
+        spools=spools,
         proxy_port=proxy_port,
+        link_port=link_port,
         valkey_port=valkey_port,
         sink_url=sink_url,
     )

@@ -21,6 +21,8 @@ GIVE_UP = 25.0
 BEGAN = datetime(2026, 11, 3, 9, tzinfo=UTC)
 DISORDER = 5.0
 """Seconds by which an event may be sent too early or too late: later ones of its subject come before it."""
+LARGE_SHARE, LARGE_BYTES = 0.02, 300_000
+"""The share of events that are large, and how large."""
 SUBJECTS = 50
 """Work Orders and Actions that the events are about."""
 
@@ -77,6 +79,8 @@ class Load:
         payload["occurred_at"] = happened.isoformat()
         if kind.name.startswith("work_order."):
             self.answers.work_orders[event] = (subject, payload["occurred_at"])
+        if self._rng.random() < LARGE_SHARE:
+            payload["padding"] = "x" * LARGE_BYTES
         body = json.dumps(payload).encode()
         waits = [0.0]
         dice = self._rng.random()

@@ -1,31 +1,37 @@
-"""A TCP proxy in front of Valkey that loses connections on purpose, before a command arrives or before its reply."""
+"""A TCP proxy in front of Valkey that loses connections on purpose, or is as slow as a link between two sites."""
 
 import asyncio
 import random
+import socket
 from contextlib import suppress
 from typing import Self
 
 QUIET = 0.002
 """The share of messages lost all the time: connections do break once in a while."""
-CHUNK = 1 << 16
+CHUNK = 1 << 14
 
 
 class Proxy:
     """Passes bytes on between `port` and `target`, both on the loopback interface.
 
     `loss` is the share of messages at which a connection is dropped: half of them on their way to Valkey, which never
-    sees the command, and half on their way back, after Valkey has executed it.
+    sees the command, and half on their way back, after Valkey has executed it. `rate` is what all connections together
+    may send to Valkey, in bytes a second; None is as fast as it goes.
     """
 
     def __init__(self, port: int, target: int, seed: int) -> None:
-        self._port, self._target = port, target
+        self.port, self._target = port, target
         self._rng = random.Random(f"{seed} proxy")
         self.loss = QUIET
+        self.rate: float | None = None
         self.dropped = 0
+        self._link = asyncio.Lock()  # connections take turns on it, a chunk each
         self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, backlog=512)
+        listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)  # a link holds little of what is on its way
+        self._server = await asyncio.start_server(self._connected, sock=listener)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -49,8 +55,8 @@ class Proxy:
     async def _pass_on(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         valkey, to_valkey = await asyncio.open_connection("127.0.0.1", self._target)
         pumps = [
-            asyncio.create_task(self._pump(client, to_valkey)),
-            asyncio.create_task(self._pump(valkey, to_client)),
+            asyncio.create_task(self._pump(client, to_valkey, is_slow=True)),
+            asyncio.create_task(self._pump(valkey, to_client, is_slow=False)),
         ]
         try:
             await asyncio.wait(pumps, return_when="FIRST_COMPLETED")
@@ -60,10 +66,13 @@ class Proxy:
             await asyncio.gather(*pumps, return_exceptions=True)
             to_valkey.transport.abort()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_slow: bool) -> None:
         while data := await source.read(CHUNK):
             if self._rng.random() < self.loss:
                 self.dropped += 1
                 return
+            if is_slow and self.rate:
+                async with self._link:
+                    await asyncio.sleep(len(data) / self.rate)
             sink.write(data)
             await sink.drain()

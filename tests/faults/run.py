@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from receiver.connection import TROUBLE
-from tests.faults import books, effects, handlers, other_sides, schedule
+from tests.faults import books, effects, handlers, other_sides, schedule, spools
 from tests.faults.chaos import Chaos
 from tests.faults.cluster import TOKEN, Cluster, Kind, running
 from tests.faults.ledger import Evidence
@@ -54,6 +54,7 @@ async def run(order: Order, directory: Path, tell: Callable[[str], None]) -> Ver
     async with (
         running(order.kind(), directory) as cluster,
         Proxy(cluster.proxy_port, cluster.valkey_port, order.seed) as proxy,
+        Proxy(cluster.link_port, cluster.valkey_port, order.seed + 1) as link,
     ):
         for member in (cluster.sink, *cluster.receivers):
             await member.until_ready()
@@ -61,13 +62,18 @@ async def run(order: Order, directory: Path, tell: Callable[[str], None]) -> Ver
             [f"{url}/webhooks/glartek/{TOKEN}" for url in cluster.urls],
             seed=order.seed, rate=order.rate, seconds=order.seconds,
         )  # fmt: skip
-        chaos = Chaos(cluster, proxy, lambda what: tell(f"{len(load.answers.acknowledged)} acknowledged · {what}"))
+        chaos = Chaos(
+            cluster, proxy, link, lambda what: tell(f"{len(load.answers.acknowledged)} acknowledged · {what}")
+        )
         await asyncio.gather(load.send(), chaos.happen(schedule.plan(order.seed, order.seconds)))
-        proxy.loss = 0.0
+        proxy.loss = link.loss = 0.0
         tell("draining")
+        recovered = await asyncio.to_thread(spools.recover, set(cluster.spools))
         drained_after = await _drained(cluster, within=NAIVE_DRAIN if order.naive else DRAIN)
         evidence = await _evidence(order, cluster, load, chaos)
-        return (judge if order.naive else judge_kit)(evidence, load.answers, cluster, drained_after)
+        verdict = (judge if order.naive else judge_kit)(evidence, load.answers, cluster, drained_after)
+        verdict.numbers["damaged spools recovered"] = recovered
+        return verdict
 
 
 async def _drained(cluster: Cluster, within: float) -> float | None:

@@ -2,12 +2,14 @@
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Lane = Literal["receivers", "workers", "valkey", "connections", "target"]
+Lane = Literal["receivers", "workers", "valkey", "connections", "link", "target"]
 
+STRIKES = ("kill", "terminate")
+DAMAGE = "kill, and damage the spool"
 AWAY_SHARE = 0.2
 """Of the whole run: how long Valkey is taken away once; 30 s in 150."""
 FULL_LENGTH = 150.0
@@ -36,9 +38,10 @@ def plan(seed: int, seconds: float) -> list[Fault]:
     """All faults of a run of this length, in order. Lanes overlap; within a lane one follows the other."""
     rng = random.Random(seed)
     faults = [
-        *_in_turn("receivers", rng, seconds, pause=(4, 10), of=_strikes(rng, both=0.0)),
-        *_in_turn("workers", rng, seconds, pause=(3, 8), of=_strikes(rng, both=0.15)),
+        *_in_turn("receivers", rng, seconds, pause=(4, 10), of=_strikes(rng, [*STRIKES, DAMAGE], both=0.0)),
+        *_in_turn("workers", rng, seconds, pause=(3, 8), of=_strikes(rng, STRIKES, both=0.15)),
         *_in_turn("connections", rng, seconds, pause=(5, 15), of=(("drop", 0, rng.uniform(2, 4)) for _ in _for_ever())),
+        *_in_turn("link", rng, seconds, pause=(5, 15), of=(("slow", 0, rng.uniform(3, 6)) for _ in _for_ever())),
         *_in_turn("valkey", rng, seconds, pause=(2, 6), of=_valkey(rng, seconds)),
         *_in_turn("target", rng, seconds, pause=(2, 5), of=_mishaps(rng)),
     ]
@@ -58,11 +61,11 @@ def _in_turn(
         at += length
 
 
-def _strikes(rng: random.Random, *, both: float) -> Iterator[tuple[str, int, float]]:
-    """Kills and SIGTERMs in a random order; a share of them hits both processes of the lane at once."""
+def _strikes(rng: random.Random, kinds: Sequence[str], *, both: float) -> Iterator[tuple[str, int, float]]:
+    """Ends of a process in a random order; a share of them hits both processes of the lane at once."""
     while True:
         target = -1 if rng.random() < both else rng.randrange(2)
-        yield rng.choice(["kill", "terminate"]), target, rng.uniform(0.1, 1.5)
+        yield rng.choice(kinds), target, rng.uniform(0.1, 1.5)
 
 
 def _mishaps(rng: random.Random) -> Iterator[tuple[str, int, float]]:

@@ -12,7 +12,7 @@ from tests.faults.books import Books, Recorded
 from tests.faults.cluster import Kill
 from tests.faults.effects import How, Journal, Run, read
 from tests.faults.ledger import Evidence, account, disagreements, repeats
-from tests.faults.schedule import plan
+from tests.faults.schedule import DAMAGE, plan
 
 
 def key_of(event: str) -> str:
@@ -181,7 +181,7 @@ def test_a_seed_is_a_plan() -> None:
     """The same seed makes the same faults, another one others, and every kind is there in a whole run."""
     assert plan(1, 120) == plan(1, 120) != plan(2, 120)
     assert {fault.kind for fault in plan(1, 120)} >= {
-        *("kill", "terminate", "drop", "freeze"),
+        *("kill", "terminate", "drop", "freeze", "slow", DAMAGE),
         *("lower its memory limit", "fill its memory", "take away"),
         *("refuse for now", "ask for a pause", "lose answers", "answer late"),
     }

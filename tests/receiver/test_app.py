@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 import resource
 import socket
 import struct
@@ -247,18 +246,6 @@ def test_two_tokens_are_in_force_while_one_is_replaced(start_receiver: StartRece
     receiver = start_receiver(WEBHOOK_TOKEN=f"{TOKEN},another-0123456789abcdef")
     assert receiver.post(path=PATH).status == 200
     assert receiver.post(path="/webhooks/glartek/another-0123456789abcdef").status == 200
-
-
-async def test_health_tells_how_redis_and_spool_are(server: Server, start_receiver: StartReceiver) -> None:
-    """200 while deliveries can be stored somewhere, with what an operator wants to know."""
-    receiver = start_receiver(REDIS_URL=server.url)
-    answer = receiver.post(path="/healthz", method="GET")
-    assert answer.status == 200
-    assert json.loads(answer.body) == {"status": "ok", "redis": "ok", "spooled": 0}
-    server.kill()
-    assert receiver.post(event("e1")).status == 200
-    answer = receiver.post(path="/healthz", method="GET")
-    assert json.loads(answer.body) == {"status": "ok", "redis": "away", "spooled": 1}
 
 
 # ── trouble with Redis ──────────────────────────────────────────────────────────────────────────────────────────

@@ -4,10 +4,14 @@ import asyncio
 import itertools
 import os
 import signal
+import socket
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import NoPermissionError
 from structlog.testing import capture_logs
@@ -145,6 +149,65 @@ async def test_a_connection_that_is_accepted_and_dropped_is_trouble_at_once() ->
     server.close()
     assert opened <= 4
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_what_was_given_up_does_not_fill_the_link(run: Callable[..., int]) -> None:
+    """A batch that took too long is thrown away with its connection, and does not go on ahead of what is sent next."""
+    size = 16 << 20
+
+    async def received() -> int:
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            redis = connect(f"redis://127.0.0.1:{listener.getsockname()[1]}", timeout=0.3, retries=0)
+            setting = asyncio.ensure_future(redis.set("large", bytes(size)))
+            client = await asyncio.to_thread(greeted, listener)
+            await asyncio.wait([setting])
+            await redis.aclose()
+            assert isinstance(setting.exception(), TROUBLE)
+            return await asyncio.to_thread(all_of, client)
+
+    assert run(received()) < size // 4
+
+
+def greeted(listener: socket.socket) -> socket.socket:
+    """A connection to a server that takes what redis-py says of itself, and reads nothing more."""
+    client, _ = listener.accept()
+    said = b""
+    while said.count(b"SETINFO") < 2 or not said.endswith(b"\r\n"):
+        said += client.recv(100)
+    client.sendall(b"+OK\r\n+OK\r\n")
+    return client
+
+
+def all_of(client: socket.socket) -> int:
+    """How much arrives until the other side has closed."""
+    count = 0
+    with client, suppress(ConnectionResetError):
+        while data := client.recv(1 << 16):
+            count += len(data)
+    return count
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_connection_that_was_lost_can_be_given_up(run: Callable[..., None], valkey_url: str) -> None:
+    """Its socket is gone already, which is no error: the call that was using it is Redis trouble, and nothing else."""
+
+    async def lose() -> None:
+        redis = connect(valkey_url, retries=0)
+        await redis.ping()
+        [connection] = redis.connection_pool._available_connections
+        assert connection._writer
+        connection._writer.transport.abort()
+        await asyncio.sleep(0.05)
+        with pytest.raises(TROUBLE):
+            await connection.send_packed_command([b"PING\r\n"])
+        assert await redis.ping()
+        await redis.aclose()
+
+    run(lose())
 
 
 # ── saying that Redis is away ───────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ from receiver.doctor import examine
 from receiver.finding import Finding
 from receiver.keys import Keys
 from receiver.settings import ReceiverSettings
+from receiver.spool import Entry, Spool, damage
 from tests.conftest import Start
 
 TOKEN = "Zk3vQ0mXn8Jr5tYw2bUe7cAi9dLo4sPh"
@@ -112,6 +113,23 @@ async def test_a_spool_in_memory_or_out_of_reach_is_unsafe(healthy: ArqRedis, va
     assert (await found(healthy, memory))["spool"].level == "unsafe"
     nowhere = settings(valkey_url, tmp_path, spool_path=Path("/proc/nowhere/spool.db"))
     assert (await found(healthy, nowhere))["spool"].level == "unsafe"
+
+
+async def test_what_is_in_the_spool_is_told(healthy: ArqRedis, valkey_url: str, tmp_path: Path) -> None:
+    """What waits is well; what was set aside is a warning; damaged files, kept or in use, are unsafe."""
+    config = settings(valkey_url, tmp_path)
+    spool = Spool(config.spool_path)
+    await spool.write([Entry(b"1"), Entry(b"2")])
+    assert await found(healthy, config) == {}
+    await spool.set_aside((await spool.read(1, 1))[0], "took more than 30 s")
+    assert (await found(healthy, config))["set aside"].level == "warning"
+    await spool.close()
+    kept = damage.move_aside(config.spool_path)
+    finding = (await found(healthy, config))["damaged spool"]
+    assert (finding.level, finding.mend) == ("unsafe", f"python -m receiver spool recover {kept}")
+    damage.rename(kept, "recovered")
+    config.spool_path.write_bytes(b"no database" * 1000)
+    assert (await found(healthy, config))["spool file"].level == "unsafe"
 
 
 async def test_weak_but_valid_choices_are_warnings(healthy: ArqRedis, valkey_url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,7 +19,8 @@ from receiver.connection import connect
 from receiver.delivery import Delivery, Sources, unpack
 from receiver.intake import ACCEPT, Fate, Intake, NotStored, batch, item, script_keys
 from receiver.keys import Keys
-from receiver.spool import Spool
+from receiver.spool import Entry, Spool
+from receiver.spool.drain import ALONE_SECONDS
 from tests.conftest import Server, hash_of
 
 KEYS = Keys("glartek:")
@@ -49,11 +51,12 @@ async def queued(redis: ArqRedis) -> list[str]:
 
 
 @asynccontextmanager
-async def intake_at(url: str, spool_path: Path) -> AsyncIterator[Intake]:
+async def intake_at(url: str, spool_path: Path, *, is_watched: bool = True) -> AsyncIterator[Intake]:
     """An intake as the receiver makes it, being watched."""
-    redis, spool = connect(url, timeout=0.5, retries=1), Spool(spool_path)
-    intake = Intake(redis, KEYS, spool)
-    watching = asyncio.create_task(intake.watch())
+    redis, draining = connect(url, timeout=0.5, retries=1), connect(url, timeout=ALONE_SECONDS, retries=0)
+    spool = Spool(spool_path)
+    intake = Intake(redis, draining, KEYS, spool)
+    watching = asyncio.create_task(intake.watch.run() if is_watched else asyncio.sleep(0))
     try:
         yield intake
     finally:
@@ -62,10 +65,11 @@ async def intake_at(url: str, spool_path: Path) -> AsyncIterator[Intake]:
         await intake.settle()
         await spool.close()
         await redis.aclose()
+        await draining.aclose()
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+async def until(condition: Callable[[], object], within: float = 10) -> None:
+    async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - the condition is another process's or a thread's
             await asyncio.sleep(0.01)
 
@@ -235,7 +239,7 @@ async def test_redis_away_spools_and_drains_in_order(server: Server, folder: Pat
         assert await queued(redis) == [str(number) for number in range(40)]
         assert (await hash_of(redis, KEYS.counts))["duplicates"] == b"1"
         await redis.aclose()
-        await until(lambda: not intake.redis_away)
+        await until(lambda: not intake.watch.redis_away)
         assert await intake.accept(delivery("after")) is Fate.STORED
 
 
@@ -260,7 +264,7 @@ async def test_redis_nearly_full_is_left_alone(server: Server, folder: Path) -> 
     used = (await redis.info("memory"))["used_memory"]
     await redis.config_set("maxmemory", int(used / 0.8))
     async with intake_at(server.url, folder / "spool.db") as intake:
-        await until(lambda: intake.redis_full)
+        await until(lambda: intake.watch.redis_full)
         assert await intake.accept(delivery("1")) is Fate.SPOOLED
         assert await redis.zcard(KEYS.queue) == 0
         await redis.config_set("maxmemory", 0)
@@ -290,7 +294,9 @@ async def test_no_redis_and_no_disk_is_said_so(server: Server, folder: Path) -> 
     async with intake_at(server.url, folder / "spool.db") as intake:
         server.kill()
         assert await intake.accept(delivery("kept")) is Fate.SPOOLED
-        intake.spool._db.execute("PRAGMA max_page_count=1")
+        db = intake.spool._tables.file._db
+        assert db
+        db.execute("PRAGMA max_page_count=1")
         with pytest.raises(NotStored):
             await intake.accept(delivery("lost", padding="x" * 100_000))
         assert intake.spool.depth == 1
@@ -301,7 +307,7 @@ async def test_what_a_killed_receiver_spooled_another_drains(server: Server, fol
     left = Spool(folder / "spool.db")
     redis = connect(server.url)
     await accept_all(redis, twice := delivery("twice"))
-    await left.write([item(KEYS, twice), item(KEYS, delivery("once"))])
+    await left.write([Entry(item(KEYS, twice)), Entry(item(KEYS, delivery("once")))])
     await left.close()
     async with intake_at(server.url, folder / "spool.db") as intake:
         await until(lambda: intake.spool.depth == 0)
@@ -322,6 +328,226 @@ async def test_two_receivers_drain_one_spool_once(server: Server, folder: Path) 
         assert await queued(redis) == [str(number) for number in range(100)]
         assert "duplicates" not in await hash_of(redis, KEYS.counts)
         await redis.aclose()
+
+
+# ── what goes behind the spool, and what need not ───────────────────────────────────────────────────────────────
+
+
+async def test_order_is_kept_within_a_subject_across_receivers(server: Server, folder: Path) -> None:
+    """What one receiver spooled, the next event of its subject waits for at another one; other subjects do not."""
+    nowhere, path = "redis://127.0.0.1:1", folder / "spool.db"
+    async with intake_at(server.url, path, is_watched=False) as one, intake_at(nowhere, path) as cut_off:
+        assert await one.accept(about("a", 0)) is Fate.STORED
+        assert await cut_off.accept(about("a", 1)) is Fate.SPOOLED
+        assert await one.accept(about("a", 2)) is Fate.SPOOLED
+        assert await one.accept(about("b", 0)) is Fate.STORED
+        assert await one.accept(delivery("without a subject")) is Fate.STORED
+        many = [one.accept(about(subject, number)) for number in range(3, 30) for subject in "abc"]
+        assert Counter(await asyncio.gather(*many)) == {Fate.SPOOLED: 27, Fate.STORED: 54}
+        watching = asyncio.create_task(one.watch.run())
+        await until(lambda: not one.spool.depth)
+        assert await one.accept(about("a", 30)) is Fate.STORED
+        watching.cancel()
+        await asyncio.wait([watching])
+    redis = connect(server.url)
+    of_a = [name for name in await queued(redis) if name.startswith("a ")]
+    assert of_a == [f"a {number}" for number in range(31)]
+    await redis.aclose()
+
+
+async def test_a_receiver_that_is_cut_off_leaves_the_turn_to_another_one(server: Server, folder: Path) -> None:
+    """What it has begun to drain, one that reaches Redis takes at once."""
+    path = folder / "spool.db"
+    async with intake_at(server.url, path) as cut_off, intake_at(server.url, path, is_watched=False) as other:
+
+        async def lost(*_: object) -> list[Fate]:
+            raise ConnectionError
+
+        cut_off.drain._store = lost
+        await cut_off.spool.write([Entry(item(KEYS, about("a", number))) for number in range(5)])
+        await asyncio.sleep(0.6)  # several looks
+        assert cut_off.spool.depth == 5
+        watching = asyncio.create_task(other.watch.run())
+        await until(lambda: not cut_off.spool.depth, within=3)  # less than a lease
+        watching.cancel()
+        await asyncio.wait([watching])
+    redis = connect(server.url)
+    assert await queued(redis) == [f"a {number}" for number in range(5)]
+    await redis.aclose()
+
+
+async def test_what_is_left_to_a_frozen_receiver_comes_back_by_itself(server: Server, folder: Path) -> None:
+    """Frozen in the middle of a write, with Redis away: others store in a new file, and all of it gets to Redis."""
+    path = folder / "spool.db"
+    async with intake_at(server.url, path) as intake:
+        server.kill()
+        assert await intake.accept(delivery("before")) is Fate.SPOOLED
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        assert await intake.accept(delivery("meanwhile")) is Fate.SPOOLED
+        server.start()
+        redis = connect(server.url)
+        async with asyncio.timeout(10):
+            while sorted(await queued(redis)) != ["before", "meanwhile"]:  # noqa: ASYNC110 - in another process
+                await asyncio.sleep(0.05)
+        await redis.aclose()
+        holder.close()
+
+
+async def test_nothing_is_looked_up_while_the_spool_is_empty(
+    valkey_url: str, redis: ArqRedis, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty spool costs a delivery no call into its thread."""
+    async with intake_at(valkey_url, folder / "spool.db") as intake:
+        await until(intake.spool.is_empty)
+        calls: list[object] = []
+        monkeypatch.setattr(intake.spool, "waiting", calls.append)
+        await asyncio.gather(*(intake.accept(about("a", number)) for number in range(100)))
+        assert calls == []
+    assert len(await queued(redis)) == 100
+
+
+async def test_a_spool_that_cannot_be_written_does_not_stop_what_redis_can_take(server: Server, folder: Path) -> None:
+    """With a full disk and Redis back everything is stored, what would wait behind the spool, too."""
+    async with intake_at(server.url, folder / "spool.db", is_watched=False) as intake:
+        intake.watch.redis_away = True
+        assert await intake.accept(about("a", 0)) is Fate.SPOOLED
+        no_more(intake)
+        with structlog.testing.capture_logs() as logs:
+            assert await intake.accept(about("a", 1)) is Fate.STORED  # although Redis is said to be away
+            intake.watch.redis_away = False
+            fates = await asyncio.gather(*(intake.accept(about("a", number)) for number in range(2, 302)))
+        assert set(fates) == {Fate.STORED}
+        assert [line for line in logs if line["log_level"] == "error"] == []
+        watching = asyncio.create_task(intake.watch.run())
+        await until(lambda: not intake.spool.depth)
+        watching.cancel()
+        await asyncio.wait([watching])
+    redis = connect(server.url)
+    assert len(await queued(redis)) == 302
+    await redis.aclose()
+
+
+async def test_redis_nearly_full_and_a_full_disk_store_what_fits(server: Server, folder: Path) -> None:
+    """Above its mark Redis is better than nothing; beyond its limit the sender is told to come again."""
+    redis = connect(server.url)
+    used = (await redis.info("memory"))["used_memory"]
+    await redis.config_set("maxmemory", int(used / 0.8))
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        await until(lambda: intake.watch.redis_full)
+        no_more(intake)
+        assert await intake.accept(delivery("1")) is Fate.STORED
+        await redis.config_set("maxmemory", 1)
+        with pytest.raises(NotStored):
+            await intake.accept(delivery("2"))
+        await redis.config_set("maxmemory", 0)
+        await until(lambda: not intake.watch.redis_full)
+        assert await intake.accept(delivery("2")) is Fate.STORED
+    await redis.aclose()
+
+
+def no_more(intake: Intake) -> None:
+    """Let the spool's file grow no more, as on a full disk."""
+    db = intake.spool._tables.file._db
+    assert db
+    db.execute("PRAGMA query_only=1")
+
+
+# ── a Redis that allows less, and a log that cannot be written ──────────────────────────────────────────────────
+
+
+async def test_a_redis_that_does_not_tell_its_memory_is_used_all_the_same(server: Server, folder: Path) -> None:
+    """INFO refused is said once; what was spooled is stored, and what comes is, too."""
+    redis = connect(server.url)
+    async with intake_at(server.url, folder / "spool.db", is_watched=False) as intake:
+        intake.watch.redis_away = True
+        assert await intake.accept(delivery("1")) is Fate.SPOOLED
+        await redis.execute_command("ACL", "SETUSER", "default", "-info")
+        with structlog.testing.capture_logs() as logs:
+            watching = asyncio.create_task(intake.watch.run())
+            await until(lambda: not intake.spool.depth)
+            await asyncio.sleep(1.5)  # another look at the memory
+            assert await intake.accept(delivery("2")) is Fate.STORED
+            watching.cancel()
+            await asyncio.wait([watching])
+        assert intake.watch.memory_unknown
+        assert len([line for line in logs if "how full" in line["event"]]) == 1
+    await redis.aclose()
+
+
+async def test_a_redis_that_refuses_for_want_of_memory_is_left_alone_for_a_while(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is full rather than away, whether it tells its memory or not, until it takes deliveries again."""
+    monkeypatch.setattr("receiver.watch.FULL_SECONDS", 1.0)
+    redis = connect(server.url)
+    await redis.execute_command("ACL", "SETUSER", "default", "-info")
+    await redis.config_set("maxmemory", 1)
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        assert await intake.accept(delivery("1")) is Fate.SPOOLED
+        assert (intake.watch.redis_full, intake.watch.redis_away) == (True, False)
+        await redis.config_set("maxmemory", 0)
+        await until(lambda: not intake.spool.depth)
+        assert await intake.accept(delivery("2")) is Fate.STORED
+        assert await queued(redis) == ["1", "2"]
+    await redis.aclose()
+
+
+async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(server: Server, folder: Path) -> None:
+    """Whatever is told fails, Redis is noticed to be back and the spool drains."""
+
+    def no_space(*_: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        structlog.configure(processors=[no_space])
+        server.kill()
+        assert await within_a_second(intake.accept(delivery("1"))) is Fate.SPOOLED
+        await asyncio.sleep(1)  # several looks
+        server.start()
+        await until(lambda: not intake.spool.depth)
+        assert await within_a_second(intake.accept(delivery("2"))) is Fate.STORED
+
+
+async def test_a_failed_store_is_told_until_one_succeeds(server: Server, folder: Path) -> None:
+    """By a delivery, or by Redis being there again; and not for ever if nothing more is sent."""
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        assert not intake.watch.is_failing()
+        server.kill()
+        no_more(intake)
+        with pytest.raises(NotStored):
+            await intake.accept(delivery("1"))
+        await asyncio.sleep(0.5)  # looks at Redis and at the spool
+        assert intake.watch.is_failing()
+        db = intake.spool._tables.file._db
+        assert db
+        db.execute("PRAGMA query_only=0")
+        assert await intake.accept(delivery("1")) is Fate.SPOOLED
+        assert not intake.watch.is_failing()
+        no_more(intake)
+        with pytest.raises(NotStored):
+            await intake.accept(delivery("2"))
+        assert intake.watch.is_failing()
+        server.start()
+        await until(lambda: not intake.watch.is_failing())
+
+
+async def test_a_failure_is_forgotten_when_nobody_sends_any_more(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load balancer that sends nothing to a receiver that says 503 must not wait for one to be stored."""
+    monkeypatch.setattr("receiver.watch.FAILING_SECONDS", 0.5)
+    async with intake_at(server.url, folder / "spool.db") as intake:
+        server.kill()
+        no_more(intake)
+        with pytest.raises(NotStored):
+            await intake.accept(delivery("1"))
+        assert intake.watch.is_failing()
+        await until(lambda: not intake.watch.is_failing())
+
+
+def about(subject: str, number: int) -> Delivery:
+    return delivery(f"{subject} {number}", action={"id": subject})
 
 
 @pytest.fixture(autouse=True)

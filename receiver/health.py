@@ -1,0 +1,49 @@
+"""`GET /healthz`: can deliveries be stored, and is there anything that an operator has to look after?"""
+
+import time
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from receiver.endpoint import State
+from receiver.watch import Watch
+
+
+async def healthy(request: Request[State]) -> Response:
+    """503 after a failed store until one succeeds, else 200: with Redis away the spool stores.
+
+    | field | meaning |
+    |---|---|
+    | `status` | `ok`, or `failing` |
+    | `redis` | `ok`, `ok, memory unknown`, `nearly full` or `away` |
+    | `spool` | `ok`, or why it cannot be used |
+    | `spooled` | deliveries that wait in the spool |
+    | `oldest_seconds` | how long the oldest of them has waited; null when version 0.1 wrote it |
+    | `set_aside` | deliveries that could not be stored in Redis: `python -m receiver spool list` |
+    | `damaged` | damaged spool files, whose deliveries are not handled: `python -m receiver spool recover FILE` |
+    """
+    intake = request.state["intake"]
+    spool, watch = intake.spool, intake.watch
+    report = {
+        "status": "failing" if watch.is_failing() else "ok",
+        "redis": _redis(watch),
+        "spool": spool.trouble or "ok",
+        "spooled": spool.depth,
+        "oldest_seconds": _age(spool.oldest) if spool.depth else 0,
+        "set_aside": spool.aside,
+        "damaged": spool.damaged,
+    }
+    return JSONResponse(report, HTTPStatus.SERVICE_UNAVAILABLE if watch.is_failing() else HTTPStatus.OK)
+
+
+def _redis(watch: Watch) -> str:
+    if watch.redis_away:
+        return "away"
+    if watch.redis_full:
+        return "nearly full"
+    return "ok, memory unknown" if watch.memory_unknown else "ok"
+
+
+def _age(since: float | None) -> float | None:
+    return None if since is None else round(max(0.0, time.time() - since), 1)

@@ -1,0 +1,173 @@
+"""`python -m receiver spool`: what waits on this host's disk, what could not go, and what was damaged."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from receiver import logs, settings
+from receiver.connection import connect
+from receiver.intake import Intake
+from receiver.keys import Keys
+from receiver.settings import ReceiverSettings, SettingsError
+from receiver.spool import Spool, SpoolError, recover
+from receiver.spool.drain import ALONE_SECONDS
+from receiver.spool.overview import Overview, overview
+from receiver.visible import to_json, visible
+
+T = TypeVar("T")
+app = typer.Typer(help="What waits on this host's disk, what could not go, and what was damaged.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Numbers = Annotated[list[int], typer.Argument(help="Numbers of deliveries set aside, as `list` shows them.")]
+SECONDS = 2 * ALONE_SECONDS
+"""How long one delivery may take here: somebody watches."""
+
+
+@app.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """Show what waits, what was set aside because Redis could not store it, and damaged files that are kept."""
+    config = _settings()
+    found = overview(config.spool_path)
+    if as_json:
+        typer.echo(to_json(_as_json(found)))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    age = f", the oldest for {time.time() - found.oldest:.0f} s" if found.oldest else ""
+    console.print(f"waiting: {found.waiting}{age}", markup=False)
+    console.print(f"set aside: {len(found.aside)}", markup=False)
+    if found.aside:
+        table = Table("number", "delivery", "bytes", "tries", "reason")
+        for one in found.aside:
+            cells = (str(one.number), visible(one.delivery), str(one.bytes), str(one.tries), visible(one.reason))
+            table.add_row(*map(Text, cells))
+        console.print(table)
+    console.print(f"damaged files: {len(found.damaged)}", markup=False)
+    for path in found.damaged:
+        console.print(f"  python -m receiver spool recover {path}", markup=False)
+    if found.trouble:
+        console.print(f"trouble: {visible(found.trouble)}", markup=False)
+
+
+@app.command()
+def retry(
+    numbers: Annotated[list[int] | None, typer.Argument(help="Numbers, as `list` shows them; none for all.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Try again what was set aside, each with a minute of time. Exit code 1 when one could not be stored."""
+    config = settings.load(ReceiverSettings)
+    wanted = numbers or [one.number for one in overview(config.spool_path).aside]
+    results = asyncio.run(_retry(config, wanted, is_quiet=as_json))
+    if as_json:
+        typer.echo(to_json([{"number": number, "error": error} for number, error in results.items()]))
+    else:
+        for number, error in results.items():
+            typer.echo(f"{number}: {visible(error) or 'stored'}")
+    if any(results.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def drop(numbers: Numbers) -> None:
+    """Delete deliveries that were set aside: nothing will handle them."""
+
+    async def work(spool: Spool) -> None:
+        for number in numbers:
+            row = await spool.take_aside(time.time(), number)
+            if row is None:
+                raise SettingsError(f"{number}: expected a number as `python -m receiver spool list` shows them")
+            await spool.forget_aside(row)
+            typer.echo(f"{number}: dropped")
+
+    asyncio.run(_with_spool(_settings().spool_path, work))
+
+
+@app.command("recover")
+def recover_(
+    file: Annotated[Path, typer.Argument(help="A damaged file, such as spool.db.damaged-20261126T002359Z.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Bring back into the spool what can be read of a damaged file. Exit code 1 when some rows could not be."""
+    path = _settings().spool_path
+    if not file.is_file() or file.resolve() == path.resolve():
+        raise SettingsError(f"{file}: expected a damaged spool file; `python -m receiver spool list` shows those kept")
+    try:
+        report = asyncio.run(_with_spool(path, lambda spool: _recover(file, spool, is_quiet=as_json)))
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}; expected room beside it, and permission to read it") from None
+    except sqlite3.Error as error:
+        rescued = file.with_name("rescued.db")
+        raise SettingsError(
+            f"{file}: its table cannot be found ({error}); try SQLite's own tool, then recover what that has found:",
+            f"  sqlite3 {file} .recover | sqlite3 {rescued}",
+            f"  python -m receiver spool recover {rescued}",
+        ) from None
+    if as_json:
+        typer.echo(to_json({**report._asdict(), "kept": str(report.kept)}))
+    else:
+        lost = f"; {report.unreadable} could not be read" if report.unreadable else ""
+        typer.echo(f"{report.brought_back} brought back{lost}; the file is kept as {report.kept}")
+    if report.unreadable:
+        raise typer.Exit(1)
+
+
+def _recover(file: Path, spool: Spool, *, is_quiet: bool) -> Awaitable[recover.Report]:
+    console = Console(stderr=True)
+    return recover.bring_back(
+        file, spool, lambda numbers: track(list(numbers), "recovering", console=console, disable=is_quiet)
+    )
+
+
+async def _retry(config: ReceiverSettings, numbers: list[int], *, is_quiet: bool) -> dict[int, str]:
+    redis = connect(config.redis_url.get_secret_value(), timeout=SECONDS, retries=0)
+
+    async def work(spool: Spool) -> dict[int, str]:
+        drain = Intake(redis, redis, Keys(config.key_prefix), spool, config.wait_replicas).drain
+        results = {}
+        for number in track(numbers, "retrying", console=Console(stderr=True), disable=is_quiet or not numbers):
+            row = await spool.take_aside(time.time(), number)
+            results[number] = await drain.try_again(row, SECONDS) if row else "is not set aside (any more)"
+        return results
+
+    try:
+        return await _with_spool(config.spool_path, work)
+    finally:
+        await redis.aclose()
+
+
+async def _with_spool(path: Path, work: Callable[[Spool], Awaitable[T]]) -> T:
+    logs.configure("auto", "warning", "receiver")
+    try:
+        spool = Spool(path)
+    except SpoolError as error:
+        raise SettingsError(f"SPOOL_PATH: {error}") from None
+    try:
+        return await work(spool)
+    except SpoolError as error:
+        raise SettingsError(str(error)) from None
+    finally:
+        await spool.close()
+
+
+def _settings() -> ReceiverSettings:
+    unused: dict[str, Any] = {"redis_url": "redis://unused", "webhook_token": ("not-needed-for-this-0123456789",)}
+    return settings.load(ReceiverSettings, **unused)
+
+
+def _as_json(found: Overview) -> dict[str, Any]:
+    return {
+        "waiting": found.waiting,
+        "oldest": found.oldest,
+        "set_aside": [one._asdict() for one in found.aside],
+        "damaged": list(map(str, found.damaged)),
+        "trouble": found.trouble,
+    }

@@ -1,0 +1,176 @@
+"""Looks after Redis and the spool several times a second, and says in the log what has changed.
+
+What it knows decides where deliveries go, and is what `/healthz` tells. Nothing that happens here ends it, not even a
+log that cannot be written: nobody else would notice that Redis is back, and empty the spool.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+from arq.connections import ArqRedis
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from receiver.connection import TROUBLE
+from receiver.permissions import refusal
+from receiver.spool import Spool, SpoolError, damage, recover
+from receiver.spool.drain import Drain
+
+PAUSE = 0.25
+"""Seconds between two looks."""
+MEMORY_SECONDS = 1.0
+"""Seconds between two looks at Redis's memory, each of which may take half a second."""
+FULL = 0.75
+"""Of `maxmemory`: a full Redis cannot even claim jobs, so its queue would never drain again."""
+FULL_SECONDS = 5.0
+"""How long nothing is sent to a Redis that refused for want of memory and does not tell how full it is."""
+FAILING_SECONDS = 60.0
+"""How long a failed store that no other follows counts: a load balancer that is told so sends nothing more."""
+
+log = structlog.get_logger()
+
+
+class Watch:
+    """The state of Redis and of the last store. `probe` stores nothing, and raises what storing raises.
+
+    `redis_away` and `redis_full` say that deliveries go to the spool, `memory_unknown` that Redis does not tell how
+    full it is, and `failed_at` (monotonic, 0 for not) when a delivery could be stored nowhere.
+    """
+
+    def __init__(self, redis: ArqRedis, spool: Spool, drain: Drain, probe: Callable[[], Awaitable[object]]) -> None:
+        self._redis, self._spool, self._drain, self._probe = redis, spool, drain, probe
+        self.redis_away = self.redis_full = self.memory_unknown = False
+        self.failed_at = 0.0
+        self._full_until = self._memory_at = 0.0
+        self._trouble = ""
+        self._blips = 0  # times that Redis was away for less than a look
+        self._told: dict[str, object] = {}
+
+    @property
+    def is_well(self) -> bool:
+        """Whether Redis takes deliveries, as far as is known."""
+        return not (self.redis_away or self.redis_full)
+
+    def is_failing(self) -> bool:
+        """Whether the last delivery could be stored nowhere."""
+        return bool(self.failed_at) and time.monotonic() - self.failed_at < FAILING_SECONDS
+
+    def note_trouble(self, error: BaseException) -> None:
+        """Take a call that failed for what it says of Redis: it is full for a while, or away."""
+        self._trouble = (refusal(error) or f"{type(error).__name__}: {error}")[:200]
+        if isinstance(error, OutOfMemoryError):
+            self.redis_full = True
+            self._full_until = time.monotonic() + FULL_SECONDS
+        else:
+            self.redis_away = True
+
+    async def run(self) -> None:
+        """Look after everything until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            steps = (self._look_at_redis, self._spool.look, self._bring_back_left, self._empty_spool, self._retry)
+            for step in steps:
+                group.create_task(_for_ever(step))
+
+    async def _look_at_redis(self) -> None:
+        try:
+            if self.redis_away or self.is_failing():
+                await self._probe()  # it may answer, but take no writes
+                self._blips += self.redis_away and not self._told.get("away")
+                self.redis_away, self.failed_at = False, 0.0
+            if time.monotonic() - self._memory_at > MEMORY_SECONDS:
+                await self._look_at_memory()
+        except TROUBLE as error:
+            self.note_trouble(error)
+        self._tell()
+
+    async def _look_at_memory(self) -> None:
+        try:
+            async with asyncio.timeout(0.5):
+                memory = await self._redis.info("memory")
+            used, limit = memory["used_memory"], memory["maxmemory"]
+        except (ResponseError, LookupError):  # not allowed, as on some managed services: it is only nice to know
+            self.memory_unknown = True
+            self.redis_full = time.monotonic() < self._full_until
+        else:
+            self.memory_unknown = False
+            self.redis_full = bool(limit) and used > FULL * limit
+        self._memory_at = time.monotonic()
+
+    async def _bring_back_left(self) -> None:
+        left = [] if self._spool.trouble else self._spool.left_files()
+        if not (left and self._spool.take_turn()):
+            return
+        try:
+            report = await recover.bring_back(left[0], self._spool)
+            log.info("brought back what was left to a frozen receiver", deliveries=report.brought_back)
+        except sqlite3.Error:
+            damage.rename(left[0], "damaged")
+        finally:
+            self._spool.end_turn()
+
+    async def _empty_spool(self) -> None:
+        stored = 0
+        try:
+            while self.is_well and not self._spool.is_empty() and self._spool.take_turn():
+                count = await self._drain.step()
+                if count is None:
+                    break
+                stored += count
+        except TROUBLE as error:
+            self.note_trouble(error)
+        finally:
+            self._spool.end_turn()  # another receiver may reach Redis where this one cannot
+            if stored:
+                log.info("spool drained", deliveries=stored)
+
+    async def _retry(self) -> None:
+        if self.is_well and self._spool.aside:
+            try:
+                await self._drain.retry()
+            except TROUBLE as error:
+                self.note_trouble(error)
+
+    def _tell(self) -> None:
+        """Log what has changed since it was told last; in no other place, so that no delivery waits for a log."""
+        spool = self._spool
+        if self._is_news("away", self.redis_away):
+            if self.redis_away:
+                log.warning("redis is away: spooling", error=self._trouble)
+            else:
+                log.info("redis is back", spooled=spool.depth)
+        if self._is_news("minute", time.monotonic() // 60) and self._blips:
+            log.warning("redis was too slow or failed for a moment: spooled", times=self._blips, error=self._trouble)
+            self._blips = 0
+        is_full = self.redis_full
+        if self._is_news("full", is_full):
+            log.warning("redis is nearly full: spooling" if is_full else "redis has room again")
+        if self._is_news("memory", self.memory_unknown) and self.memory_unknown:
+            log.warning("redis does not tell how full it is: deliveries go to the spool only once it refuses them")
+        if self._is_news("spool", bool(spool.trouble)):
+            if spool.trouble:
+                log.error("spool cannot be used: redis alone stores", error=spool.trouble)
+            else:
+                log.info("spool can be used again")
+        if self._is_news("damaged", (spool.damaged, time.monotonic() // 3600)) and spool.damaged:
+            mend = "python -m receiver spool recover FILE"
+            log.error("damaged spool files are kept: what is in them is not handled", files=spool.damaged, mend=mend)
+
+    def _is_news(self, what: str, state: object) -> bool:
+        is_news = state != self._told.get(what, False)
+        self._told[what] = state
+        return is_news
+
+
+async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        with suppress(Exception):
+            try:
+                await step()
+            except SpoolError:
+                pass  # `_tell` tells of it, once
+            except Exception:
+                log.exception("looking after the spool failed")
+        await asyncio.sleep(PAUSE)
