@@ -6,6 +6,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from receiver import logs
 from receiver.endpoint import State
 from receiver.watch import Watch
 
@@ -22,6 +23,7 @@ async def healthy(request: Request[State]) -> Response:
     | `oldest_seconds` | how long the oldest of them has waited; null when version 0.1 wrote it |
     | `set_aside` | deliveries that could not be stored in Redis: `python -m receiver spool list` |
     | `damaged` | damaged spool files, whose deliveries are not handled: `python -m receiver spool recover FILE` |
+    | `log_lines_dropped` | lines that this process had to drop because its log could not be written |
     """
     intake = request.state["intake"]
     spool, watch = intake.spool, intake.watch
@@ -33,6 +35,7 @@ async def healthy(request: Request[State]) -> Response:
         "oldest_seconds": _age(spool.oldest) if spool.depth else 0,
         "set_aside": spool.aside,
         "damaged": spool.damaged,
+        "log_lines_dropped": logs.dropped(),
     }
     return JSONResponse(report, HTTPStatus.SERVICE_UNAVAILABLE if watch.is_failing() else HTTPStatus.OK)
 
