@@ -13,7 +13,7 @@ demo: $(INSTALLED)    ## start everything, send every event twice, check what ha
 	@$(BIN)/python -m examples.demo
 
 run: $(INSTALLED)     ## run the kit on this machine until Ctrl-C, its data in .data/
-	@$(BIN)/python -m examples.up
+	@$(BIN)/python -m worker.up
 
 test: $(INSTALLED)    ## the tests, against a real Valkey and real processes
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
@@ -44,7 +44,7 @@ hostile: $(INSTALLED) ## strangers at the public port beside a steady sender, wh
 fuzz: $(INSTALLED)    ## ten thousand strange requests at the whole kit, other ones each time
 	@FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/end_to_end/test_fuzz.py
 
-docs: $(INSTALLED)    ## write the parts of README.md and .env.example that are made from the code
+docs: $(INSTALLED)    ## write the parts of README.md, docs and .env.example that are made from the code
 	@$(BIN)/python -m tests.test_readme
 
 lock: $(INSTALLED)    ## pin the dependencies of pyproject.toml anew

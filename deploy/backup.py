@@ -39,7 +39,7 @@ class Data:
 
     @property
     def dead(self) -> Path:
-        """Payloads of dead letters: `receiver/room.py` keeps them beside the spool."""
+        """Payloads of dead letters: `receiver/queue/room.py` keeps them beside the spool."""
         return self.spool.parent / "dead"
 
 

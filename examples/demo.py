@@ -30,16 +30,19 @@ from examples.handlers import ROUTES
 from examples.sender.http.delivery import client, deliver
 from examples.sender.http.message import Message
 from examples.sender.play.payloads import Story
-from examples.up import Running, everything
 from receiver import events
-from receiver.connection import ServerError, connect
-from receiver.delivery import Sources
-from receiver.keys import Keys
-from receiver.settings import ReceiverSettings, SettingsError
+from receiver.environment import SettingsError
+from receiver.idempotency import IdempotencyRule
+from receiver.queue.connection import connect
+from receiver.queue.keys import Keys
+from receiver.queue.valkey import ServerError
+from receiver.settings import ReceiverSettings
 from receiver.visible import to_json
-from worker.dead_letters import Desk
+from worker.dead_letters import Operator
+from worker.handler import name_of
 from worker.outcomes import PARSE
-from worker.routes import RouteTable, name_of
+from worker.routes import RouteTable
+from worker.up import Running, everything
 
 UNKNOWN_TYPE = "work_order.reopened"
 NOT_JSON = b"Work Order Created; this body is not JSON"
@@ -95,8 +98,8 @@ def rows(rng: Random) -> list[Row]:
     unknown = story.event("work_order.updated", now) | {"type": UNKNOWN_TYPE}
     messages += [(f"{UNKNOWN_TYPE} (unknown)", Message.of(unknown)), ("(not JSON)", Message.raw(NOT_JSON))]
     fields = ReceiverSettings.model_fields
-    sources = Sources(fields["idempotency_sources"].default, events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
-    return [Row(label, message, sources.delivery({}, message.body, 0).id) for label, message in messages]
+    rule = IdempotencyRule(fields["idempotency_sources"].default, events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+    return [Row(label, message, rule.delivery({}, message.body, 0).id) for label, message in messages]
 
 
 async def send(running: Running, table: list[Row], progress: Progress) -> None:
@@ -115,11 +118,11 @@ async def wait_until_over(running: Running, table: list[Row], progress: Progress
     """Read the stories until every handler of every event has its outcome, for 15 s at most."""
     task = progress.add_task("handling", total=len(table))
     redis = connect(running.redis_url)
-    desk = Desk(redis, Keys(running.environment.get("KEY_PREFIX", "glartek:")))
+    operator = Operator(redis, Keys(running.environment.get("KEY_PREFIX", "glartek:")))
     deadline = time.monotonic() + 15
     while not all(row.is_over for row in table) and time.monotonic() < deadline:
         for row in table:
-            row.story = await desk.story(row.delivery) or {}
+            row.story = await operator.story(row.delivery) or {}
         progress.update(task, completed=sum(row.is_over for row in table))
         await asyncio.sleep(0.05)
     await redis.aclose()

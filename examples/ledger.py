@@ -11,21 +11,21 @@ from typing import Annotated, Any
 
 import typer
 
-from receiver import settings
-from receiver.connection import TROUBLE, connect
-from receiver.keys import Keys
-from receiver.settings import ReceiverSettings, Settings, SettingsError
-from worker.dead_letters import Desk, find
+from receiver.environment import SettingsError, load
+from receiver.queue.connection import REDIS_ERRORS, connect
+from receiver.queue.keys import Keys
+from receiver.settings import Settings
+from worker.dead_letters import Operator, find
 
 
 async def handled(event_ids: list[str]) -> list[int]:
     """The number for each event. Raises `SettingsError`, and what redis-py raises when Redis does not answer."""
-    config = settings.load(Settings)
-    sources = settings.load(ReceiverSettings, webhook_token=("not-needed-to-look-0123456789",)).sources()
+    config = load(Settings)
+    rule = config.idempotency_rule()
     redis = connect(config.redis_url.get_secret_value())
     try:
-        desk = Desk(redis, Keys(config.key_prefix))
-        return [times(await find(desk, sources, event_id)) for event_id in event_ids]
+        operator = Operator(redis, Keys(config.key_prefix))
+        return [times(await find(operator, rule, event_id)) for event_id in event_ids]
     finally:
         await redis.aclose()
 
@@ -43,7 +43,7 @@ def main(event_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="E
         counts = asyncio.run(handled(event_ids))
     except SettingsError as error:
         sys.exit(f"{error.lines[0]}")
-    except TROUBLE as error:
+    except REDIS_ERRORS as error:
         sys.exit(f"Redis does not answer: {error}")
     for count in counts:
         typer.echo(count)

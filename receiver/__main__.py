@@ -20,13 +20,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from receiver import command, content, events, logs, settings
+from receiver import command, content, events, logs
 from receiver.app import PATH, create_app
-from receiver.connection import connect
 from receiver.doctor import examine
-from receiver.finding import Finding
+from receiver.doctor.finding import Finding
+from receiver.environment import SettingsError, load
 from receiver.port.protocol import GuardedProtocol
-from receiver.settings import ReceiverSettings, SettingsError
+from receiver.queue.connection import connect
+from receiver.settings import PayloadSettings, ReceiverSettings
 from receiver.spool import commands as spool_commands
 from receiver.visible import to_json, visible
 
@@ -46,7 +47,7 @@ def main(context: typer.Context) -> None:
 @app.command()
 def serve() -> None:
     """Run the receiver (the default command)."""
-    config = settings.load(ReceiverSettings)
+    config = load(ReceiverSettings)
     logs.configure(config.log_format, config.log_level, "receiver")
     application = create_app(config)
     gc.freeze()  # what is here now stays: the collector need not look at it again,
@@ -79,7 +80,7 @@ def url(
     parts = urlsplit(base)
     if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.fragment:
         raise SettingsError(f"--base: expected https://host, optionally with a port and a path, got {base!r}")
-    config = settings.load(ReceiverSettings, redis_url=SecretStr("redis://unused"))
+    config = load(ReceiverSettings, redis_url=SecretStr("redis://unused"))
     if parts.scheme == "http":
         typer.echo("the token travels in this URL: use https outside of this machine", err=True)
     typer.echo(base.rstrip("/") + PATH.format(token=config.webhook_token[0].get_secret_value()))
@@ -96,7 +97,7 @@ def explain(
         body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}; expected a readable file, or - for standard input") from None
-    report = _explain(settings.load(ReceiverSettings, **_UNUSED), dict(map(_header, header or [])), body)
+    report = _explain(load(PayloadSettings), dict(map(_header, header or [])), body)
     if as_json:
         typer.echo(to_json(report))
     else:
@@ -123,7 +124,7 @@ def _print_explanation(report: dict[str, Any]) -> None:
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check this deployment: is a 200 a promise here? Exit code 1 when something is unsafe."""
-    config = settings.load(ReceiverSettings)
+    config = load(ReceiverSettings)
     findings = asyncio.run(_examine(config))
     if as_json:
         typer.echo(to_json([asdict(finding) for finding in findings]))
@@ -146,17 +147,14 @@ async def _examine(config: ReceiverSettings) -> list[Finding]:
         await redis.aclose()
 
 
-_UNUSED: dict[str, Any] = {"redis_url": "redis://unused", "webhook_token": ("not-needed-to-explain-0123456789",)}
-
-
-def _explain(config: ReceiverSettings, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    sources = config.sources()
-    delivery = sources.delivery(headers, body, time.time_ns() // 1000)
+def _explain(config: PayloadSettings, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    rule = config.idempotency_rule()
+    delivery = rule.delivery(headers, body, time.time_ns() // 1000)
     return {
         "delivery": delivery.id,
         "source": delivery.source,
         "key": delivery.key,
-        "keys": dict(sources.all_keys(headers, body)),
+        "keys": dict(rule.all_keys(headers, body)),
         "type": delivery.event_type,
         "known": delivery.event_type in events.BY_NAME,
         "subject": delivery.subject,

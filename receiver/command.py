@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import typer
 
-from receiver.settings import SettingsError
+from receiver.environment import SettingsError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # typer itself ends in silence where the reader is gone
 

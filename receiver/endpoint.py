@@ -14,14 +14,13 @@ from typing import TypedDict
 
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from receiver import auth
 from receiver.intake import Intake, NotStored
 from receiver.port.bodies import Bodies, Body
 from receiver.port.connections import Connections
+from receiver.refusals import RefusedAfterReading
 from receiver.settings import ReceiverSettings
 
 USUAL_HEADERS = 4096
@@ -47,21 +46,15 @@ class Endpoint:
     def __init__(self, settings: ReceiverSettings, bodies: Bodies) -> None:
         self._tokens = [token.get_secret_value() for token in settings.webhook_token]
         self._signing_secrets = [secret.get_secret_value() for secret in settings.signing_secrets]
-        self._sources = settings.sources()
+        self._rule = settings.idempotency_rule()
         self._max_body_bytes = settings.max_body_bytes
         self._bodies = bodies
         self._log = log.bind()  # made ready once: the module's is looked up anew at each call
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._store(scope, receive)
-        except HTTPException as error:
-            answer = await refused(Request(scope), error)
-        else:
-            for message in ACCEPTED:
-                await send(message)
-            return
-        await answer(scope, receive, send)  # here, because the exception holds all that was received
+        await self._store(scope, receive)
+        for message in ACCEPTED:
+            await send(message)
 
     async def _store(self, scope: Scope, receive: Receive) -> None:
         """Return once the delivery is safe. Raises HTTPException with the status of any other answer."""
@@ -78,16 +71,16 @@ class Endpoint:
                     raise HTTPException(400)  # whatever the server in front made of it, this is not what was sent
                 if self._signing_secrets and not auth.verify(self._signing_secrets, headers, content, time.time()):
                     raise RefusedAfterReading(401)
-                delivery = self._sources.delivery(headers, content, time.time_ns() // 1000)
+                delivery = self._rule.delivery(headers, content, time.time_ns() // 1000)
                 kept = "".join([*delivery.headers, *delivery.headers.values()])
                 if len(content) + len(kept) > self._max_body_bytes + USUAL_HEADERS:
                     raise RefusedAfterReading(413)
-                fate = await scope["state"]["intake"].accept(delivery)
+                acceptance = await scope["state"]["intake"].accept(delivery)
         except NotStored:
             raise RefusedAfterReading(503, headers={"retry-after": "5"}) from None
         except asyncio.CancelledError:  # the server stops and has waited long enough for this sender
             raise RefusedAfterReading(503, headers={"retry-after": "1"}) from None
-        self._log.debug("accepted", delivery=delivery.id, fate=fate.name.lower(), key_from=delivery.source)
+        self._log.debug("accepted", delivery=delivery.id, acceptance=acceptance.name.lower(), key_from=delivery.source)
 
     async def _read(self, receive: Receive, body: Body) -> bytes:
         """The whole body. Raises 413 as soon as there is too much of it."""
@@ -120,15 +113,3 @@ def announced_length(fields: Iterable[tuple[bytes, bytes]], headers: Mapping[str
     if not (length.isascii() and length.isdecimal()):
         raise HTTPException(400)
     return int(length)
-
-
-class RefusedAfterReading(HTTPException):
-    """A refusal of a request that was read whole, or that the server has no time to read: the connection may stay."""
-
-
-async def refused(request: Request, error: Exception) -> Response:
-    """Any answer that is not 200: as empty as the good one, and on the log, without the path that holds the token."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls this for HTTPException alone
-    log.info("refused", status=error.status_code, method=request.method)
-    ending = {} if isinstance(error, RefusedAfterReading) else {"connection": "close"}
-    return Response(status_code=error.status_code, headers={**(error.headers or {}), **ending})

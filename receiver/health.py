@@ -3,15 +3,14 @@
 import time
 from http import HTTPStatus
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from receiver import logs
-from receiver.endpoint import State
 from receiver.watch import Watch
 
 
-async def healthy(request: Request[State]) -> Response:
+async def healthy(scope: Scope, receive: Receive, send: Send) -> None:
     """503 after a failed store until one succeeds, else 200: with Redis away the spool stores.
 
     | field | meaning |
@@ -25,7 +24,7 @@ async def healthy(request: Request[State]) -> Response:
     | `damaged` | damaged spool files, whose deliveries are not handled: `python -m receiver spool recover FILE` |
     | `log_lines_dropped` | lines that this process had to drop because its log could not be written |
     """
-    intake = request.state["intake"]
+    intake = scope["state"]["intake"]
     spool, watch = intake.spool, intake.watch
     report = {
         "status": "failing" if watch.is_failing() else "ok",
@@ -37,7 +36,8 @@ async def healthy(request: Request[State]) -> Response:
         "damaged": spool.damaged,
         "log_lines_dropped": logs.dropped(),
     }
-    return JSONResponse(report, HTTPStatus.SERVICE_UNAVAILABLE if watch.is_failing() else HTTPStatus.OK)
+    status = HTTPStatus.SERVICE_UNAVAILABLE if watch.is_failing() else HTTPStatus.OK
+    await JSONResponse(report, status)(scope, receive, send)
 
 
 def _redis(watch: Watch) -> str:

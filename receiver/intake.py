@@ -16,15 +16,16 @@ import structlog
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from receiver.delivery import Delivery, job_key
-from receiver.keys import Keys
-from receiver.scripts import Script
+from receiver.delivery import Delivery
+from receiver.queue.batching import Batcher
+from receiver.queue.jobs import job_key, pack_batch
+from receiver.queue.keys import Keys
+from receiver.queue.scripts import Script
 from receiver.spool import Entry, Spool, SpoolError
 from receiver.spool.drain import Drain
-from receiver.together import Together
 from receiver.watch import Watch
 
-ACCEPT = Script.beside(__file__, "accept.lua")
+ACCEPT = Script.load("accept.lua")
 FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
 PATIENCE = 0.5
@@ -35,7 +36,7 @@ REPLICATION = 0.7
 log = structlog.get_logger()
 
 
-class Fate(IntEnum):
+class Acceptance(IntEnum):
     """What became of a delivery; the first three are what `accept.lua` answers."""
 
     STORED = 1
@@ -45,7 +46,7 @@ class Fate(IntEnum):
     NOT_STORED = 5
 
 
-FATES = {fate.value: fate for fate in Fate}
+ACCEPTANCES = {acceptance.value: acceptance for acceptance in Acceptance}
 
 
 class NotStored(Exception):
@@ -65,33 +66,33 @@ class Intake:
     def __init__(self, redis: ArqRedis, draining: ArqRedis, keys: Keys, spool: Spool, replicas: int = 0) -> None:
         self._redis, self._keys, self._replicas = redis, keys, replicas
         self._script_keys = script_keys(keys)
-        self._together: Together[Entry, Fate] = Together(self._to_redis_or_spool, flights=FLIGHTS)
+        self._batcher: Batcher[Entry, Acceptance] = Batcher(self._to_redis_or_spool, flights=FLIGHTS)
         self.spool = spool
         self.drain = Drain(spool, lambda items, seconds: self._to_redis(items, draining, seconds))
         self.watch = Watch(redis, spool, self.drain, probe=lambda: self._to_redis([], redis, PATIENCE))
 
-    async def accept(self, delivery: Delivery) -> Fate:
+    async def accept(self, delivery: Delivery) -> Acceptance:
         """Store one delivery; it is safe on a disk when this returns. Raises `NotStored`.
 
         A caller that is cancelled (the sender hung up) does not abort what is being stored.
         """
-        entry = Entry(item(self._keys, delivery), delivery.subject)
-        fate = await self._together.add(entry, len(entry.item))
-        if fate is Fate.NOT_STORED:
+        entry = Entry(pack_delivery(self._keys, delivery), delivery.subject)
+        acceptance = await self._batcher.add(entry, len(entry.item))
+        if acceptance is Acceptance.NOT_STORED:
             self.watch.failed_at = time.monotonic()
             log.error("delivery not stored", delivery=delivery.id, error=self.spool.trouble)
             raise NotStored
         if self.watch.failed_at:
             self.watch.failed_at = 0.0
-        if fate is Fate.CONFLICT:
+        if acceptance is Acceptance.CONFLICT:
             log.warning("conflict kept: same key, other bytes", delivery=delivery.id, source=delivery.source)
-        return fate
+        return acceptance
 
     async def settle(self) -> None:
         """Return when everything accepted so far is stored."""
-        await self._together.settle()
+        await self._batcher.settle()
 
-    async def _to_redis_or_spool(self, entries: Sequence[Entry]) -> Sequence[Fate]:
+    async def _to_redis_or_spool(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
         """To Redis while it is well; what follows something of its own subject in the spool goes there, too."""
         if not self.watch.is_well:
             return await self._to_spool(entries)
@@ -101,29 +102,29 @@ class Intake:
         follows = [entry.subject in waiting for entry in entries]
         behind = [entry for entry, does in zip(entries, follows, strict=True) if does]
         others = [entry for entry, does in zip(entries, follows, strict=True) if not does]
-        fates = await asyncio.gather(self._straight_to_redis(others), self._to_spool(behind))
-        straight, spooled = map(iter, fates)
+        acceptances = await asyncio.gather(self._straight_to_redis(others), self._to_spool(behind))
+        straight, spooled = map(iter, acceptances)
         return [next(spooled if does else straight) for does in follows]
 
-    async def _straight_to_redis(self, entries: Sequence[Entry]) -> Sequence[Fate]:
+    async def _straight_to_redis(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
         try:
             return await self._to_redis([entry.item for entry in entries], self._redis, PATIENCE) if entries else []
         except Exception as error:  # noqa: BLE001 - whatever it is, there is a disk
             self.watch.note_trouble(error)
         with suppress(SpoolError):
             await self.spool.write(entries)
-            return [Fate.SPOOLED] * len(entries)
-        return [Fate.NOT_STORED] * len(entries)
+            return [Acceptance.SPOOLED] * len(entries)
+        return [Acceptance.NOT_STORED] * len(entries)
 
-    async def _to_spool(self, entries: Sequence[Entry]) -> Sequence[Fate]:
+    async def _to_spool(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
         """To the spool; to Redis if that cannot be written, because storing is more than order or room."""
         with suppress(SpoolError):
             if entries:
                 await self.spool.write(entries)
-            return [Fate.SPOOLED] * len(entries)
+            return [Acceptance.SPOOLED] * len(entries)
         with suppress(Exception):
             return await self._to_redis([entry.item for entry in entries], self._redis, PATIENCE)
-        return [Fate.NOT_STORED] * len(entries)
+        return [Acceptance.NOT_STORED] * len(entries)
 
     async def _waiting(self, subjects: set[str]) -> set[str]:
         try:
@@ -131,9 +132,9 @@ class Intake:
         except SpoolError:  # what cannot be read cannot be waited for
             return set()
 
-    async def _to_redis(self, items: Sequence[bytes], redis: ArqRedis, seconds: float) -> list[Fate]:
+    async def _to_redis(self, items: Sequence[bytes], redis: ArqRedis, seconds: float) -> list[Acceptance]:
         async with asyncio.timeout(seconds):
-            return [FATES[number] for number in await self._store(batch(items), redis, seconds)]
+            return [ACCEPTANCES[number] for number in await self._store(pack_batch(items), redis, seconds)]
 
     async def _store(self, packed: bytes, redis: ArqRedis, seconds: float) -> list[int]:
         if not self._replicas:
@@ -146,22 +147,17 @@ class Intake:
         return stored
 
 
-async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Fate:
+async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Acceptance:
     """Store one delivery outside of a receiver (a conflict that is replayed): the same step, without the spool."""
-    answers = await ACCEPT(redis, script_keys(keys), [batch([item(keys, delivery)])])
-    return Fate(answers[0])
+    answers = await ACCEPT(redis, script_keys(keys), [pack_batch([pack_delivery(keys, delivery)])])
+    return Acceptance(answers[0])
 
 
 def script_keys(keys: Keys) -> list[str]:
     return [keys.queue, keys.order, keys.wake, keys.counts, keys.dead]
 
 
-def batch(items: Sequence[bytes]) -> bytes:
-    """The msgpack list of items that were packed before."""
-    return b"".join([msgpack.Packer().pack_array_header(len(items)), *items])
-
-
-def item(keys: Keys, delivery: Delivery) -> bytes:
+def pack_delivery(keys: Keys, delivery: Delivery) -> bytes:
     """A delivery as `accept.lua` and the spool take it."""
     job_id = delivery.job_id
     conflict_id = f"{delivery.id}:conflict:{delivery.digest.hex()[:16]}"

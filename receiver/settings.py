@@ -6,29 +6,24 @@ was expected.
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import NoDecode
 
 from receiver import auth, events
-from receiver.delivery import Sources
-from receiver.secret_files import SecretFileError, SecretFiles, is_secret
-from receiver.visible import visible
+from receiver.environment import EnvSettings, Seconds, Words, Zone, comma_separated
+from receiver.idempotency import IdempotencyRule
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _PLACEHOLDERS = (
     "changeme",
     "placeholder",
@@ -39,35 +34,6 @@ _PLACEHOLDERS = (
     "insecure",
     "default",
 )
-
-
-class SettingsError(Exception):
-    """One line for each wrong setting: its name, what was expected, what to do. Stops the start with exit code 2."""
-
-    def __init__(self, *lines: str) -> None:
-        self.lines = tuple(visible(line, 1000) for line in lines)  # they quote what was given, whatever that is
-        super().__init__("\n".join(self.lines))
-
-
-def duration(value: Any) -> Any:
-    """Seconds from `30s`, `10m`, `1h`, `7d` or a plain number. Raises ValueError."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value)
-    if match is None:
-        raise ValueError("expected a duration such as 30s, 10m, 1h or 7d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def _comma_separated(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _zone(value: Any) -> Any:
-    try:
-        return ZoneInfo(value) if isinstance(value, str) else value
-    except (ValueError, KeyError, OSError):  # no such zone, a folder of zones, or what can be no file's name
-        raise ValueError("expected an IANA name such as Europe/Lisbon") from None
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
@@ -108,58 +74,17 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0, le=100 * 366 * 86400)]
-"""A duration in seconds; written `30s`, `10m`, `1h`, `7d` or as a plain number of seconds."""
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
-"""Several values, separated by commas."""
-Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
-"""A time zone by its IANA name."""
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(comma_separated)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
-Tokens = Annotated[tuple[Token, ...], NoDecode, BeforeValidator(_comma_separated), Field(min_length=1)]
+Tokens = Annotated[tuple[Token, ...], NoDecode, BeforeValidator(comma_separated), Field(min_length=1)]
 
 
-class EnvSettings(BaseSettings):
-    """What every settings class of the kit is: environment variables and `.env`, never printed, never changed.
+class PayloadSettings(EnvSettings):
+    """How a body is read: all that `explain` and a preview need."""
 
-    The value of a secret may be in a file that `NAME_FILE` names; `NAME` itself wins.
-    """
-
-    model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
-    )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a folder of files: one way is enough
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        files = SecretFiles(settings_cls, env_settings, dotenv_settings)
-        return init_settings, env_settings, dotenv_settings, files
-
-
-class Settings(EnvSettings):
-    """What receiver and worker share."""
-
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
-        description="where Redis or Valkey is; `make run` brings its own"
-    )
-    key_prefix: str = Field(
-        "glartek:",
-        pattern=r"^[\w.-]+:$",
-        description="prefix of every Redis key but arq's of a job; each system that shares a Redis needs its own",
-    )
     max_body_bytes: int = Field(
         1024 * 1024, ge=1024, description="largest body accepted, and largest once unpacked, in bytes"
     )
-    dedupe_window: Seconds = Field(
-        7 * 86400.0, ge=1, description="how long an event id is remembered after its last outcome"
-    )
-    dedupe_window_body: Seconds = Field(3600.0, ge=1, description="the same for deliveries known by their bytes only")
     event_id_paths: Words = Field(
         events.EVENT_ID_PATHS, min_length=1, description="where the event id may be in the body"
     )
@@ -172,13 +97,55 @@ class Settings(EnvSettings):
     payload_timezone: Zone | None = Field(
         None, description="zone of times without an offset, such as Europe/Lisbon; unset, these are not read"
     )
+    idempotency_sources: Words = Field(
+        ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"),
+        min_length=1,
+        description="where a delivery's idempotency key comes from: the first that is present",
+    )
+
+    @field_validator("idempotency_sources")
+    @classmethod
+    def _check_sources(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        IdempotencyRule(words, (), ())
+        return words
+
+    def idempotency_rule(self) -> IdempotencyRule:
+        """The idempotency rule that these settings describe."""
+        return IdempotencyRule(
+            self.idempotency_sources, self.event_id_paths, self.event_type_paths, self.max_body_bytes
+        )
+
+
+class Settings(PayloadSettings):
+    """What receiver and worker share."""
+
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
+        description="where Redis or Valkey is; `make run` brings its own"
+    )
+    key_prefix: str = Field(
+        "glartek:",
+        pattern=r"^[\w.-]+:$",
+        description="prefix of every Redis key but arq's of a job; each system that shares a Redis needs its own",
+    )
+    dedupe_window: Seconds = Field(
+        7 * 86400.0, ge=1, description="how long an event id is remembered after its last outcome"
+    )
+    dedupe_window_body: Seconds = Field(3600.0, ge=1, description="the same for deliveries known by their bytes only")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, json elsewhere"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line written")
 
 
-class ReceiverSettings(Settings):
+class SpoolSettings(EnvSettings):
+    """Where the spool is: all that looking at it needs."""
+
+    spool_path: Path = Field(
+        Path(".data/spool.db"), description="where deliveries wait on disk while Redis cannot take them"
+    )
+
+
+class ReceiverSettings(Settings, SpoolSettings):
     """The receiver's own."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 in a container")
@@ -188,11 +155,6 @@ class ReceiverSettings(Settings):
     )
     signing_secrets: Secrets = Field(
         (), description="whsec_… secrets; when set, every delivery must carry a Standard Webhooks signature"
-    )
-    idempotency_sources: Words = Field(
-        ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"),
-        min_length=1,
-        description="where a delivery's idempotency key comes from: the first that is present",
     )
     body_timeout: Seconds = Field(5.0, gt=0, le=9, description="how long a body may take to arrive")
     max_buffered_bytes: int = Field(
@@ -221,9 +183,6 @@ class ReceiverSettings(Settings):
     wait_replicas: int = Field(
         0, ge=0, le=10, description="replicas that must have a delivery, too; with fewer of them it waits in the spool"
     )
-    spool_path: Path = Field(
-        Path(".data/spool.db"), description="where deliveries wait on disk while Redis cannot take them"
-    )
 
     @field_validator("signing_secrets")
     @classmethod
@@ -231,12 +190,6 @@ class ReceiverSettings(Settings):
         for secret in secrets:
             auth.secret_key(secret.get_secret_value())
         return secrets
-
-    @field_validator("idempotency_sources")
-    @classmethod
-    def _check_sources(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        Sources(words, (), ())
-        return words
 
     @model_validator(mode="after")
     def _check_room(self) -> Self:
@@ -246,72 +199,3 @@ class ReceiverSettings(Settings):
                 f"got {self.max_buffered_bytes}"
             )
         return self
-
-    def sources(self) -> Sources:
-        """The idempotency rule that these settings describe."""
-        return Sources(self.idempotency_sources, self.event_id_paths, self.event_type_paths, self.max_body_bytes)
-
-
-S = TypeVar("S", bound=BaseSettings)
-
-
-def load(settings_class: type[S], **overrides: Any) -> S:
-    """The settings from the environment, or `SettingsError` with one line for each wrong variable."""
-    try:
-        return settings_class(**overrides)
-    except SecretFileError as error:
-        raise SettingsError(str(error)) from None
-    except ValidationError as error:
-        prefix = settings_class.model_config.get("env_prefix", "")
-        lines = (_line(settings_class, prefix, detail) for detail in error.errors(include_url=False))
-        raise SettingsError(*dict.fromkeys(lines)) from None
-
-
-def _line(settings_class: type[BaseSettings], prefix: str, detail: Any) -> str:
-    if not detail["loc"]:
-        return str(detail["msg"]).removeprefix("Value error, ")
-    name = str(detail["loc"][0])
-    field = settings_class.model_fields.get(name)
-    variable = f"{prefix}{name}".upper()
-    meaning = field.description if field else None
-    if detail["type"] == "missing":
-        return f"{variable}: is not set; {meaning or 'it is required'}"
-    message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    got = "" if is_secret(field) else f", got {str(detail['input'])[:60]!r}"
-    expected = message if message.startswith(("expected", "is ")) else f"expected {message}"
-    return f"{variable}: {expected}{got}"
-
-
-def variables(*settings_classes: type[BaseSettings]) -> Iterable[tuple[str, str, str]]:
-    """(variable, default, meaning) of every setting; README and `.env.example` are held equal to it by a test."""
-    seen = set()
-    for settings_class in settings_classes:
-        prefix = settings_class.model_config.get("env_prefix", "")
-        for name, field in settings_class.model_fields.items():
-            variable = f"{prefix}{name}".upper()
-            if variable not in seen:
-                seen.add(variable)
-                yield (
-                    variable,
-                    _shown(field.get_default(call_default_factory=True), field),
-                    field.description or "",
-                )
-
-
-def _shown(default: Any, field: Any) -> str:  # noqa: PLR0911 - one for each kind of default
-    if field.is_required():
-        return "required"
-    match default:
-        case None | ():
-            return ""
-        case bool():
-            return str(default).lower()
-        case tuple():
-            return ",".join(map(str, default))
-        case SecretStr():
-            return default.get_secret_value()
-        case float() if default:
-            fitting = ((size, unit) for unit, size in _UNITS.items() if default % size == 0)
-            size, unit = max(fitting, default=(1, "s"))
-            return f"{default / size:g}{unit}"
-    return str(default)

@@ -8,11 +8,11 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from receiver import permissions, watermark
-from receiver.connection import TROUBLE
-from receiver.keys import Keys
-from receiver.room import Room, folder_beside
-from receiver.watermark import Watermark
+from receiver.queue import permissions, watermark
+from receiver.queue.connection import REDIS_ERRORS
+from receiver.queue.keys import Keys
+from receiver.queue.room import Room, folder_beside
+from receiver.queue.watermark import Watermark
 
 SECONDS = 1.0
 AGAIN = 60.0
@@ -37,7 +37,7 @@ class Upkeep:
             for step in (self._try_permissions, self._make_room, self._room.serve, self._watermark.look):
                 try:
                     await step()
-                except TROUBLE:
+                except REDIS_ERRORS:
                     pass  # the intake tells of a Redis that is away or full
                 except Exception:  # nobody else does this
                     log.exception("looking after redis failed")

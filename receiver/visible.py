@@ -51,6 +51,9 @@ def in_log(_logger: object, _method: str, line: MutableMapping[str, Any]) -> Mut
     return line  # nearly always
 
 
+_STRUCTLOGS_OWN = {"_record", "_from_structlog"}  # for its formatter, which takes them out again
+
+
 def _is_clean(text: str) -> bool:
     return len(text) <= LONGEST and text.isprintable()
 
@@ -58,7 +61,7 @@ def _is_clean(text: str) -> bool:
 def _logged(name: str, value: Any) -> Any:
     if name == "exception":
         return visible_lines(str(value))
-    if name.startswith("_"):  # structlog's own, for its formatter
+    if name in _STRUCTLOGS_OWN:
         return value
     return _shown(value)
 

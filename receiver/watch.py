@@ -14,8 +14,8 @@ import structlog
 from arq.connections import ArqRedis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from receiver.connection import TROUBLE
-from receiver.permissions import refusal
+from receiver.queue.connection import REDIS_ERRORS
+from receiver.queue.permissions import refusal
 from receiver.spool import Spool, SpoolError, damage, recover
 from receiver.spool.drain import Drain
 
@@ -82,7 +82,7 @@ class Watch:
                 self.redis_away, self.failed_at = False, 0.0
             if time.monotonic() - self._memory_at > MEMORY_SECONDS:
                 await self._look_at_memory()
-        except TROUBLE as error:
+        except REDIS_ERRORS as error:
             self.note_trouble(error)
         self._tell()
 
@@ -119,7 +119,7 @@ class Watch:
                 if count is None:
                     break
                 stored += count
-        except TROUBLE as error:
+        except REDIS_ERRORS as error:
             self.note_trouble(error)
         finally:
             self._spool.end_turn()  # another receiver may reach Redis where this one cannot
@@ -130,7 +130,7 @@ class Watch:
         if self.is_well and self._spool.aside:
             try:
                 await self._drain.retry()
-            except TROUBLE as error:
+            except REDIS_ERRORS as error:
                 self.note_trouble(error)
 
     def _tell(self) -> None:

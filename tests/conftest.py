@@ -14,7 +14,8 @@ import pytest
 from arq.connections import ArqRedis
 from redis import Redis
 
-from receiver.connection import connect, embedded
+from receiver.queue.connection import connect
+from receiver.queue.valkey import embedded
 from tests.forks import Forked, Forks
 
 ROOT = Path(__file__).parent.parent

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).parent.parent
 IMPORTED = (
-    *("receiver.__main__", "worker.__main__", "examples.handlers", "examples.sink", "examples.up"),
+    *("receiver.__main__", "worker.__main__", "examples.handlers", "examples.sink", "worker.up"),
     "examples.sender.__main__",
 )
 

@@ -14,16 +14,18 @@ import pytest
 from examples.handlers.audit_log import AuditSettings
 from examples.handlers.external_system import ExternalSettings
 from examples.handlers.teams import TeamsSettings
-from examples.up import UpSettings
-from receiver import events, permissions
-from receiver.keys import Keys
-from receiver.settings import EnvSettings, ReceiverSettings, Settings, variables
+from receiver import events
+from receiver.environment import EnvSettings, variables
+from receiver.queue import permissions
+from receiver.queue.keys import Keys
+from receiver.settings import ReceiverSettings, Settings
 from tests.commands import called
 from worker import routes
-from worker.app import WorkerSettings
+from worker.settings import WorkerSettings
+from worker.up import UpSettings
 
 ROOT = Path(__file__).parent.parent
-README, ENV_EXAMPLE = ROOT / "README.md", ROOT / ".env.example"
+README, SETTINGS, ENV_EXAMPLE = ROOT / "README.md", ROOT / "docs" / "settings.md", ROOT / ".env.example"
 GROUPS: dict[str, type[EnvSettings]] = {
     "Receiver and worker": Settings,
     "Receiver": ReceiverSettings,
@@ -67,7 +69,7 @@ def events_table() -> str:
 def env_example() -> str:
     lines = [
         "# Copy to .env and edit: every setting with its default. A line without # is one to set.",
-        "# Variables of the environment win over this file. README.md says more.",
+        "# Variables of the environment win over this file. docs/settings.md says more.",
         "",
     ]
     for title, rows in grouped():
@@ -104,22 +106,19 @@ def permissions_block() -> str:
     return "\n".join(["```sh", " \\\n".join(lines), "```", "", "| for | add |", "|---|---|", *added, ""])
 
 
-def made_from_code(readme: str) -> str:
-    sections = {"settings": settings_tables(), "events": events_table(), "permissions": permissions_block()}
-    for name, content in sections.items():
-        readme = with_section(readme, name, content)
-    return readme
-
-
-def test_the_settings_and_events_in_the_readme_are_those_of_the_code() -> None:
-    """README's settings, events and Redis permissions are what the code has; `make docs` writes them."""
+def made_from_code() -> dict[Path, str]:
+    """The documents of which parts are made from the code, as they have to be."""
     readme = README.read_text(encoding="utf-8")
-    assert readme == made_from_code(readme), "run: make docs"
+    for name, content in {"events": events_table(), "permissions": permissions_block()}.items():
+        readme = with_section(readme, name, content)
+    settings = with_section(SETTINGS.read_text(encoding="utf-8"), "settings", settings_tables())
+    return {README: readme, SETTINGS: settings, ENV_EXAMPLE: env_example()}
 
 
-def test_the_example_environment_has_every_setting() -> None:
-    """.env.example lists every setting with its default; `make docs` writes it."""
-    assert ENV_EXAMPLE.read_text(encoding="utf-8") == env_example(), "run: make docs"
+def test_what_is_made_from_the_code_is_what_the_code_has() -> None:
+    """Events and Redis permissions in README, every setting in docs/settings.md and .env.example."""
+    for path, text in made_from_code().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run: make docs"
 
 
 def commands() -> list[str]:
@@ -170,5 +169,5 @@ def test_the_handler_in_the_readme_is_one_that_the_worker_takes(
 
 
 if __name__ == "__main__":
-    README.write_text(made_from_code(README.read_text(encoding="utf-8")), encoding="utf-8")
-    ENV_EXAMPLE.write_text(env_example(), encoding="utf-8")
+    for document, text in made_from_code().items():
+        document.write_text(text, encoding="utf-8")

@@ -11,16 +11,18 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from receiver import command, content, logs, settings
-from receiver.connection import TROUBLE, connect
+from receiver import command, content, logs
 from receiver.delivery import Delivery
+from receiver.environment import SettingsError, duration, load
 from receiver.events import storable
-from receiver.keys import Keys
-from receiver.settings import ReceiverSettings, Settings, SettingsError, duration
+from receiver.queue.connection import REDIS_ERRORS, connect
+from receiver.queue.keys import Keys
+from receiver.settings import Settings
 from receiver.visible import to_json, visible, visible_lines
 from worker import app as worker_app
 from worker import process, routes
-from worker.dead_letters import DeadLetter, Desk, Filter, PayloadElsewhere, find
+from worker.dead_letters import DeadLetter, Filter, Operator, PayloadElsewhere, find
+from worker.settings import WorkerSettings
 
 T = TypeVar("T")
 PAYLOAD = 4000
@@ -53,7 +55,7 @@ def main(context: typer.Context) -> None:
 @app.command()
 def run() -> None:
     """Run the worker (the default command)."""
-    config = settings.load(worker_app.WorkerSettings)
+    config = load(WorkerSettings)
     logs.configure(config.log_format, config.log_level, "worker")
     table = routes.load(config.handlers)
     process.run(lambda within: worker_app.run(config, table, within))
@@ -64,7 +66,7 @@ def show(
     delivery: Annotated[str, typer.Argument(help="A delivery's id, or its event id.")], as_json: AsJson = False
 ) -> None:
     """Tell a delivery's whole story."""
-    story = _with_desk(lambda desk: _found(desk, delivery))
+    story = _with_operator(lambda operator: _found(operator, delivery))
     if as_json:
         typer.echo(to_json(story))
         return
@@ -90,18 +92,18 @@ def replay(
 ) -> None:
     """Run a delivery's handlers again: those that are dead or waiting, and with --force the others, too."""
 
-    async def act(desk: Desk) -> dict[str, str]:
-        story = await _found(desk, delivery)
+    async def act(operator: Operator) -> dict[str, str]:
+        story = await _found(operator, delivery)
         handlers = story["handlers"]
         if handler is not None and handler not in handlers:
             raise SettingsError(f"--handler: {handler!r} has no part in this delivery; it has {', '.join(handlers)}")
         done = {}
         for name, told in handlers.items():
             if handler in {None, name}:
-                done[name] = await _replay_one(desk, story["delivery"], name, told, force=force)
+                done[name] = await _replay_one(operator, story["delivery"], name, told, force=force)
         return done
 
-    results = _with_desk(act)
+    results = _with_operator(act)
     if as_json:
         typer.echo(to_json(results))
     else:
@@ -122,7 +124,7 @@ def dead_list(
 ) -> None:
     """List dead letters and conflicts, oldest first."""
     which = _filter(handler, type_, kind, reason, older_than)
-    letters = _with_desk(lambda desk: _matching(desk, which))
+    letters = _with_operator(lambda operator: _matching(operator, which))
     if as_json:
         typer.echo(to_json([letter.summary() for letter in letters]))
         return
@@ -143,11 +145,11 @@ def dead_show(
     if raw and sys.stdout.isatty():
         raise SettingsError("--raw: expected a file or a pipe: what was received may hold codes that a terminal obeys")
 
-    async def look(desk: Desk) -> DeadLetter:
-        [chosen] = await _chosen(desk, _Choice([dead_letter], Filter(), every=False))
-        return await desk.with_payload(chosen)
+    async def look(operator: Operator) -> DeadLetter:
+        [chosen] = await _chosen(operator, _Choice([dead_letter], Filter(), every=False))
+        return await operator.with_payload(chosen)
 
-    letter = _with_desk(look)
+    letter = _with_operator(look)
     delivery = letter.received()
     if raw:
         if delivery is None:
@@ -162,7 +164,7 @@ def dead_show(
 def _text(delivery: Delivery) -> str:
     """The payload once unpacked, and the body as it was received where that is no event."""
     try:
-        _, text = content.read(delivery.headers, delivery.body, settings.load(Settings).max_body_bytes)
+        _, text = content.read(delivery.headers, delivery.body, load(Settings).max_body_bytes)
     except content.Unreadable:
         text = delivery.body
     return text.decode("utf-8", "backslashreplace")
@@ -192,7 +194,7 @@ def dead_replay(
     """Run dead letters again, each with its whole budget."""
     which = _filter(handler, type_, kind, reason, older_than)
     choice = _Choice(ids or [], which, every)
-    _in_bulk("replay", "replayed", Desk.replay_letter, choice, yes=yes, as_json=as_json, ahead=PAYLOADS_AHEAD)
+    _in_bulk("replay", "replayed", Operator.replay_letter, choice, yes=yes, as_json=as_json, ahead=PAYLOADS_AHEAD)
 
 
 @dead.command("drop")
@@ -209,7 +211,7 @@ def dead_drop(
 ) -> None:
     """Forget dead letters for ever, payloads and all."""
     which = _filter(handler, type_, kind, reason, older_than)
-    _in_bulk("drop", "dropped", Desk.drop, _Choice(ids or [], which, every), yes=yes, as_json=as_json)
+    _in_bulk("drop", "dropped", Operator.drop, _Choice(ids or [], which, every), yes=yes, as_json=as_json)
 
 
 class _Choice(NamedTuple):
@@ -221,7 +223,7 @@ class _Choice(NamedTuple):
 def _in_bulk(
     verb: str,
     done: str,
-    act: Callable[[Desk, DeadLetter], Awaitable[bool]],
+    act: Callable[[Operator, DeadLetter], Awaitable[bool]],
     choice: _Choice,
     *,
     yes: bool,
@@ -229,26 +231,26 @@ def _in_bulk(
     ahead: int = 0,
 ) -> None:
     """Do to all that were chosen what `act` does; payloads that are in files are asked for so many `ahead`."""
-    letters = _with_desk(lambda desk: _chosen(desk, choice))
+    letters = _with_operator(lambda operator: _chosen(operator, choice))
     if len(letters) > 1 and not yes and not typer.confirm(f"{verb} {len(letters)} dead letters?", err=True):
         raise typer.Exit(1)
 
     elsewhere: list[str] = []
 
-    async def all_of_them(desk: Desk) -> int:
+    async def all_of_them(operator: Operator) -> int:
         progress = Console(stderr=True)
         bar = track(letters, verb, console=progress, disable=not progress.is_terminal or len(letters) < 2)  # noqa: PLR2004
         count = 0
         for number, letter in enumerate(bar):
             if ahead and number % ahead == 0:
-                await desk.ask_for(letters[number : number + ahead])
+                await operator.ask_for(letters[number : number + ahead])
             try:
-                count += await act(desk, letter)
+                count += await act(operator, letter)
             except PayloadElsewhere as error:
                 elsewhere.append(str(error))
         return count
 
-    count = _with_desk(all_of_them)
+    count = _with_operator(all_of_them)
     typer.echo(to_json({done: count, "chosen": len(letters)}) if as_json else f"{done} {count} of {len(letters)}")
     if elsewhere:
         more = [f"and {len(elsewhere) - SHOWN} more"] if len(elsewhere) > SHOWN else []
@@ -260,12 +262,12 @@ def _cells(*values: object) -> list[Text]:
     return [Text(visible(str(value))) for value in values]
 
 
-async def _chosen(desk: Desk, choice: _Choice) -> list[DeadLetter]:
+async def _chosen(operator: Operator, choice: _Choice) -> list[DeadLetter]:
     if not choice.ids:
         if not choice.every and choice.which == Filter():
             raise SettingsError("expected ids of dead letters, a filter such as --handler, or --all")
-        return await _matching(desk, choice.which)
-    letters = [(dead_id, await desk.letter(storable(dead_id))) for dead_id in choice.ids]
+        return await _matching(operator, choice.which)
+    letters = [(dead_id, await operator.letter(storable(dead_id))) for dead_id in choice.ids]
     unknown = [dead_id for dead_id, letter in letters if letter is None]
     if unknown:
         advice = "no such dead letter; `python -m worker dead list` shows them"
@@ -273,22 +275,22 @@ async def _chosen(desk: Desk, choice: _Choice) -> list[DeadLetter]:
     return [letter for _, letter in letters if letter is not None]
 
 
-async def _matching(desk: Desk, which: Filter) -> list[DeadLetter]:
-    return [letter async for letter in desk.letters(which)]
+async def _matching(operator: Operator, which: Filter) -> list[DeadLetter]:
+    return [letter async for letter in operator.letters(which)]
 
 
-async def _found(desk: Desk, name: str) -> dict[str, Any]:
-    sources = settings.load(ReceiverSettings, webhook_token=("not-needed-to-look-0123456789",)).sources()
-    story = await find(desk, sources, storable(name))
+async def _found(operator: Operator, name: str) -> dict[str, Any]:
+    rule = load(Settings).idempotency_rule()
+    story = await find(operator, rule, storable(name))
     if story is None:
         raise SettingsError(f"{name}: no such delivery is remembered; expected a delivery's id or an event id")
     return story
 
 
-async def _replay_one(desk: Desk, delivery: str, handler: str, told: dict[str, Any], *, force: bool) -> str:
+async def _replay_one(operator: Operator, delivery: str, handler: str, told: dict[str, Any], *, force: bool) -> str:
     if told["state"] in {"done", "skipped"} and not force:
         return f"{told['state']} already; --force runs it again"
-    if await desk.replay_handler(delivery, handler, told["state"], told["attempts"]):
+    if await operator.replay_handler(delivery, handler, told["state"], told["attempts"]):
         return "replayed"
     if told["state"] == "retry":
         return "runs already"
@@ -304,17 +306,17 @@ def _filter(
         raise SettingsError(f"--older-than: {error}, got {older_than!r}") from None
 
 
-def _with_desk(act: Callable[[Desk], Awaitable[T]]) -> T:
+def _with_operator(act: Callable[[Operator], Awaitable[T]]) -> T:
     """What `act` makes of the deliveries in Redis; Redis being away is one line."""
-    config = settings.load(Settings)
+    config = load(Settings)
 
     async def connected() -> T:
         redis = connect(config.redis_url.get_secret_value())
         try:
-            return await act(Desk(redis, Keys(config.key_prefix)))
+            return await act(Operator(redis, Keys(config.key_prefix)))
         except PayloadElsewhere as error:
             raise SettingsError(str(error)) from None
-        except TROUBLE as error:
+        except REDIS_ERRORS as error:
             raise SettingsError(f"REDIS_URL: Redis does not answer ({error}); is it running?") from None
         finally:
             await redis.aclose()

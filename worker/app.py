@@ -13,59 +13,28 @@ import httpx2
 import structlog
 from arq.connections import ArqRedis
 from arq.worker import Function, func
-from pydantic import Field
 
 from receiver import logs
-from receiver.connection import TROUBLE, connect
-from receiver.delivery import FUNCTION
-from receiver.keys import Keys
-from receiver.settings import Seconds, Settings, SettingsError
+from receiver.environment import SettingsError
+from receiver.queue.connection import REDIS_ERRORS, connect
+from receiver.queue.jobs import FUNCTION
+from receiver.queue.keys import Keys
 from worker import burying, job, routes
-from worker.claims import Claim, Claims
 from worker.handling import Threads
-from worker.leased import LeasedWorker
+from worker.lease.claims import Claim, Claims
+from worker.lease.worker import LeasedWorker
+from worker.loop_watch import Watch
 from worker.memory import PER_BYTE, Memory
-from worker.outcomes import RETRY_FUNCTION, Keep, Outcomes
+from worker.outcomes import RETRY_FUNCTION, Outcomes
 from worker.process import Within
-from worker.retries import Policy
+from worker.retries import describe
+from worker.settings import WorkerSettings
 from worker.upkeep import Upkeep
 
 log = structlog.get_logger()
 _A_DAY = 86400
 CLOSING = 6.0
 """Seconds after the grace in which a worker has to have ended: to cancel handlers, give claims back, close."""
-
-
-class WorkerSettings(Settings):
-    """The worker's own."""
-
-    handlers: str = Field("examples.handlers:ROUTES", description="the route table, as module:attribute")
-    max_jobs: int = Field(100, ge=1, le=1000, description="deliveries handled at the same time by one worker")
-    max_held_bytes: int = Field(
-        256 << 20,
-        ge=1 << 20,
-        description="bytes of memory for the events that one worker holds at once, besides its own 60 MB and what your "
-        "handlers take; an event that may need more is handled alone",
-    )
-    handler_timeout: Seconds = Field(30.0, gt=0, description="how long one run of a handler may take")
-    retry_base: Seconds = Field(2.0, gt=0, description="the first wait before a retry is at most this; it doubles")
-    retry_cap: Seconds = Field(3600.0, gt=0, description="no wait before a retry is longer, unless the target says so")
-    max_tries: int = Field(40, ge=1, description="tries of one handler for one event before it is a dead letter")
-    max_age: Seconds = Field(3 * 86400.0, gt=0, description="age at which a failing handler's event is a dead letter")
-    keep_payloads: Seconds = Field(
-        3600.0, description="how long a finished delivery's payload is kept for `replay --force`; 0 for not at all"
-    )
-    keep_payloads_bytes: int = Field(
-        64 << 20, ge=0, description="bytes of them in Redis at most: the oldest go first, all of them where it is short"
-    )
-    lease: Seconds = Field(5.0, ge=1, le=60, description="how long a lost worker's jobs wait before another takes them")
-    shutdown_grace: Seconds = Field(4.0, ge=0, description="how long running handlers may go on after SIGTERM")
-
-    def policy(self) -> Policy:
-        return Policy(self.retry_base, self.retry_cap, self.max_tries, self.max_age)
-
-    def keep(self) -> Keep:
-        return Keep(self.keep_payloads, self.keep_payloads_bytes)
 
 
 def functions() -> list[Function]:
@@ -76,9 +45,9 @@ def functions() -> list[Function]:
     ]
 
 
-def create_kit(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> job.Kit:
+def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> job.Services:
     """What the jobs of one process need."""
-    return job.Kit(
+    return job.Services(
         settings=settings,
         routes=table,
         outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep(), table.ordered_names),
@@ -95,24 +64,26 @@ def create_worker(
     settings: WorkerSettings, table: routes.RouteTable, make_client: Callable[[], ArqRedis], **options: Any
 ) -> LeasedWorker:
     """The worker of this process; call it inside a running event loop."""
-    kit = create_kit(settings, table, make_client())
+    services = create_services(settings, table, make_client())
 
-    async def bury(claim: Claim, reason: str) -> None:
-        await burying.bury(kit, claim.job_id, claim.data, reason)
+    async def bury(claim: Claim, reason: str | BaseException) -> None:
+        why = reason if isinstance(reason, str) else describe(reason)
+        await burying.bury(services, claim.job_id, claim.data, why)
 
     async def on_shutdown(_: dict[Any, Any]) -> None:
-        await kit.outcomes.stop()
-        await kit.http.aclose()
-        await kit.redis.aclose()
+        await services.outcomes.stop()
+        await services.http.aclose()
+        await services.redis.aclose()
 
     worker = LeasedWorker(
         functions(),
         connect=make_client,
         keys=Keys(settings.key_prefix),
         bury=bury,
+        watch=Watch,
         lease=settings.lease,
         ordered=table.ordered,
-        ctx={"kit": kit},
+        ctx={"services": services},
         max_jobs=settings.max_jobs,
         job_timeout=settings.handler_timeout,
         job_completion_wait=max(settings.shutdown_grace, 0.1),  # arq takes 0 for "do not even let them clean up"
@@ -121,7 +92,7 @@ def create_worker(
         on_shutdown=on_shutdown,
         **options,
     )
-    worker.room = lambda: kit.memory.free // PER_BYTE
+    worker.room = lambda: services.memory.free // PER_BYTE
     return worker
 
 
@@ -135,7 +106,7 @@ async def run(settings: WorkerSettings, table: routes.RouteTable, within: Within
     worker.stop_asked = lambda: within(settings.shutdown_grace + CLOSING)
     keys = Keys(settings.key_prefix)
     upkeep = Upkeep(worker.pool, keys, Claims(worker.pool, keys, keys.queue, settings.lease), worker.stop)
-    with suppress(*TROUBLE):  # a Redis that is away is waited for
+    with suppress(*REDIS_ERRORS):  # a Redis that is away is waited for
         async with asyncio.timeout(1):
             await upkeep.is_allowed()
     try:
@@ -178,12 +149,12 @@ async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: A
         while True:
             try:
                 await redis.set(key, json.dumps({**about, "dropped_log_lines": logs.dropped()}), ex=15)
-            except TROUBLE:
+            except REDIS_ERRORS:
                 pass  # whoever claims tells of a Redis that is away
             except Exception:  # nobody would know of this worker any more
                 log.exception("announcing this worker failed")
             await asyncio.sleep(5)
     finally:
-        with suppress(*TROUBLE):
+        with suppress(*REDIS_ERRORS):
             async with asyncio.timeout(0.5):
                 await redis.delete(key)

@@ -7,27 +7,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from receiver.content import Unreadable
-from receiver.delivery import FUNCTION, Delivery, unpack
-from worker.job import Kit, check_retry, dead, read, unread
+from receiver.delivery import Delivery
+from receiver.queue.jobs import FUNCTION, unpack
+from worker.handler import name_of
+from worker.job import Services, check_retry, dead, read, unread
 from worker.outcomes import RETRY_FUNCTION
-from worker.routes import name_of
 
 
-async def bury(kit: Kit, job_id: str, data: bytes | None, reason: str) -> None:
+async def bury(services: Services, job_id: str, data: bytes | None, reason: str) -> None:
     """Keep a job that will not be run again: as dead letters of its handlers where it can be read, else as it is."""
     try:
         job = unpack(data or b"")
-        await _bury_handlers(kit, job_id, job["f"], Delivery.from_job(job["a"][0]), job["a"][1:], reason)
+        await _bury_handlers(services, job_id, job["f"], Delivery.from_job(job["a"][0]), job["a"][1:], reason)
     except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not one of ours, and must be kept all the same
-        await kit.outcomes.bury_job(job_id, data or b"", reason)
+        await services.outcomes.bury_job(job_id, data or b"", reason)
 
 
 async def _bury_handlers(
-    kit: Kit, job_id: str, function: str, delivery: Delivery, arguments: Sequence[Any], reason: str
+    services: Services, job_id: str, function: str, delivery: Delivery, arguments: Sequence[Any], reason: str
 ) -> None:
-    handlers = _handlers_of(kit, function, delivery, arguments)
+    handlers = _handlers_of(services, function, delivery, arguments)
     is_retry = function == RETRY_FUNCTION  # a handler that a delivery's job has recorded has ended or has its own job
-    recorded = await kit.outcomes.recorded(delivery.id)
+    recorded = await services.outcomes.recorded(delivery.id)
     ended = [
         dead(delivery, name, attempt, reason)
         for name, attempt in handlers.items()
@@ -35,10 +36,10 @@ async def _bury_handlers(
     ]
     if not handlers:
         ended = [unread(delivery, reason)]
-    await kit.outcomes.record(delivery, job_id, ended, routed=not is_retry)
+    await services.outcomes.record(delivery, job_id, ended, routed=not is_retry)
 
 
-def _handlers_of(kit: Kit, function: str, delivery: Delivery, arguments: Sequence[Any]) -> dict[str, int]:
+def _handlers_of(services: Services, function: str, delivery: Delivery, arguments: Sequence[Any]) -> dict[str, int]:
     """The handlers that a job of ours would have run, with the attempt it would have been."""
     if function == RETRY_FUNCTION:
         handler, attempt = arguments[:2]
@@ -47,7 +48,9 @@ def _handlers_of(kit: Kit, function: str, delivery: Delivery, arguments: Sequenc
     if function != FUNCTION:
         raise LookupError(function)
     try:
-        event = read(delivery, kit.settings)  # for itself: a receiver of an older version may not have found the type
+        event = read(
+            delivery, services.settings
+        )  # for itself: a receiver of an older version may not have found the type
     except Unreadable:
         return {}
-    return {name_of(handler): 1 for handler in kit.routes.handlers(event.type)}
+    return {name_of(handler): 1 for handler in services.routes.handlers(event.type)}

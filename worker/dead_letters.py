@@ -4,8 +4,8 @@ A dead letter is one handler's (or a whole delivery's, when it could not be read
 was taken by other bytes. Nothing here expires. A replay never asks the deduplication, and never runs a handler that
 was already done unless it is forced.
 
-A payload may be in a file of a receiver's host, where Redis had no room for it (`receiver/room.py`); it is asked for
-through Redis, and whoever runs the command need not be there.
+A payload may be in a file of a receiver's host, where Redis had no room for it (`receiver/queue/room.py`); it is asked
+for through Redis, and whoever runs the command need not be there.
 """
 
 import asyncio
@@ -18,24 +18,26 @@ from typing import Any
 
 from arq.connections import ArqRedis
 
-from receiver import letters
-from receiver.delivery import Delivery, Sources, delivery_id, job_key, unpack
+from receiver.delivery import Delivery
+from receiver.idempotency import IdempotencyRule, delivery_id
 from receiver.intake import accept_directly
-from receiver.keys import Keys
-from receiver.scripts import Script
+from receiver.queue import letters
+from receiver.queue.jobs import job_key, unpack
+from receiver.queue.keys import Keys
+from receiver.queue.scripts import Script
 from worker.outcomes import PARSE, dead_letter_id, retry_job, retry_job_id, states
 
 RECALLS = 3
 """How often a payload that is in a file is asked for, a second apart."""
 _FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest"]
-_REPLAY, _DROP = Script.beside(__file__, "replay.lua"), Script.beside(__file__, "drop.lua")
+_REPLAY, _DROP = Script.load("replay.lua"), Script.load("drop.lua")
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """What is kept. `kind` is dead, conflict or job; `at` is when it died; `tries` counts its attempts.
 
-    `job` is the payload; it is there once `Desk.with_payload` has fetched it.
+    `job` is the payload; it is there once `Operator.with_payload` has fetched it.
     """
 
     id: str
@@ -97,7 +99,7 @@ class PayloadElsewhere(Exception):
     """The payload of a dead letter is in a file of a host whose receiver does not answer: one line says where."""
 
 
-class Desk:
+class Operator:
     """What an operator does with deliveries: look, replay, drop."""
 
     def __init__(self, redis: ArqRedis, keys: Keys) -> None:
@@ -264,11 +266,11 @@ class Desk:
         return await self.drop(letter)
 
 
-async def find(desk: Desk, sources: Sources, name: str) -> dict[str, Any] | None:
+async def find(operator: Operator, rule: IdempotencyRule, name: str) -> dict[str, Any] | None:
     """The story of a delivery by its id, or by its idempotency key (the event id) as the sender wrote it."""
-    candidates = [name, *(delivery_id(word, name) for word in sources.words)]
+    candidates = [name, *(delivery_id(word, name) for word in rule.words)]
     for candidate in candidates:
-        if story := await desk.story(candidate):
+        if story := await operator.story(candidate):
             return story
     return None
 

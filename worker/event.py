@@ -8,158 +8,12 @@ of a view have a length that any handler can afford to walk through; `payload` h
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from typing import Annotated, Any
-
-from pydantic import (
-    AliasGenerator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from typing import Any
 
 from receiver import content, events
 from receiver.events import times
-from receiver.settings import Settings
-
-LONGEST_TEXT = 20_000
-"""Characters of a text in a view; what is longer is cut, and ends in `…`."""
-LONGEST_LIST = 5_000
-"""Items of a list in a view: more tasks than a Work Order of 1 MB has."""
-
-
-def _read_time(value: Any, info: ValidationInfo) -> datetime | None:
-    return times.read(value, info.context)
-
-
-Time = Annotated[datetime | None, BeforeValidator(_read_time)]
-"""A time in a view, aware; None when it is absent or cannot be read."""
-
-
-class View(BaseModel):
-    """A tolerant view of a part of the payload: snake_case or camelCase, anything unexpected is None."""
-
-    model_config = ConfigDict(
-        extra="allow",
-        frozen=True,
-        alias_generator=AliasGenerator(validation_alias=to_camel),
-        populate_by_name=True,
-        coerce_numbers_to_str=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _affordable(cls, fields: Any) -> Any:
-        """Cut what is long, and give names the UTF-8 form that pydantic wants."""
-        if not isinstance(fields, dict):
-            return fields
-        return {
-            name if name.isascii() else events.storable(name): _cut(value) if type(value) in _LONG else value
-            for name, value in fields.items()
-        }
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _tolerate(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            return None
-
-
-_LONG = {str, list}
-
-
-def _cut(value: Any) -> Any:
-    """A text or list as a view holds it: no longer than any handler can afford, and with a UTF-8 form."""
-    if isinstance(value, list):
-        return [_cut(item) if isinstance(item, str) else item for item in value[:LONGEST_LIST]]
-    text = value if len(value) <= LONGEST_TEXT else value[: LONGEST_TEXT - 1] + "…"
-    return text if text.isascii() else events.storable(text)
-
-
-class Ref(View):
-    """A person, a team, a site, an element, a Work Order or a task that is named but not spelled out."""
-
-    id: str | None = None
-    name: str | None = None
-    code: str | None = None
-    title: str | None = None
-    type: str | None = None
-
-
-class Response(View):
-    """What someone answered to a task."""
-
-    value: Any = None
-    unit: str | None = None
-    comment: str | None = None
-    photo: str | None = None
-
-
-class Task(View):
-    id: str | None = None
-    title: str | None = None
-    type: str | None = None
-    status: str | None = None
-    response: Response | None = None
-
-
-class Attachment(View):
-    name: str | None = None
-    url: str | None = None
-    content_type: str | None = None
-
-
-class WorkOrder(View):
-    """A Work Order in Glartek's words."""
-
-    id: str | None = None
-    code: str | None = None
-    name: str | None = None
-    template: str | None = None
-    folder: str | None = None
-    status: str | None = None
-    site: Ref | None = None
-    element: Ref | None = None
-    assignees: list[Ref] | None = None
-    labels: list[str] | None = None
-    planned_start: Time = None
-    due_date: Time = None
-    allow_submission_after_due_date: bool | None = None
-    created_by: Ref | None = None
-    created_at: Time = None
-    started_at: Time = None
-    finished_at: Time = None
-    tasks: list[Task] | None = None
-
-
-class Action(View):
-    """An Action in Glartek's words."""
-
-    id: str | None = None
-    code: str | None = None
-    title: str | None = None
-    description: str | None = None
-    status: str | None = None
-    priority: str | None = None
-    site: Ref | None = None
-    element: Ref | None = None
-    assigned_to: Ref | None = None
-    created_by: Ref | None = None
-    created_at: Time = None
-    due_date: Time = None
-    finish_date: Time = None
-    last_update: Time = None
-    labels: list[str] | None = None
-    attachments: list[Attachment] | None = None
-    work_order: Ref | None = None
-    task: Ref | None = None
+from receiver.settings import PayloadSettings
+from worker.views import Action, WorkOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +70,7 @@ class Event:
         return events.subject_fields(self.payload, kind)
 
 
-def parse(body: bytes, settings: Settings, headers: Mapping[str, str] | None = None) -> Event:
+def parse(body: bytes, settings: PayloadSettings, headers: Mapping[str, str] | None = None) -> Event:
     """The event in a body, `headers` by lower-case name. Raises `receiver.content.Unreadable`, and nothing else."""
     payload, text = content.read(headers or {}, body, settings.max_body_bytes)
     event_id = events.first_text(payload, settings.event_id_paths)
@@ -233,7 +87,7 @@ def parse(body: bytes, settings: Settings, headers: Mapping[str, str] | None = N
     )
 
 
-def _occurred_at(payload: dict[str, Any], settings: Settings) -> datetime | None:
+def _occurred_at(payload: dict[str, Any], settings: PayloadSettings) -> datetime | None:
     """The first time that can be read at one of the paths."""
     for path in settings.occurred_at_paths:
         if time := times.read(events.at_path(payload, path), settings.payload_timezone):

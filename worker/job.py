@@ -22,12 +22,13 @@ from receiver.content import Unreadable, memory_bound
 from receiver.delivery import Delivery
 from receiver.settings import Settings
 from worker import handling
-from worker.calls import StillRunning
 from worker.event import Event, parse
+from worker.handler import Context, Handler, RetryLater, Skip, name_of
+from worker.lease.calls import StillRunning
 from worker.memory import Memory
 from worker.outcomes import PARSE, Outcomes, Transition, retry_job
 from worker.retries import Again, Policy, decide, describe
-from worker.routes import Context, Handler, RetryLater, RouteTable, Skip, name_of
+from worker.routes import RouteTable
 
 PARKED = 60.0
 """Seconds after which a delivery that waits for its turn looks for itself; normally it is called."""
@@ -36,8 +37,8 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Kit:
-    """What jobs need: made once for each worker process, handed to arq as `ctx["kit"]`."""
+class Services:
+    """What jobs need: made once for each worker process, handed to arq as `ctx["services"]`."""
 
     settings: Settings
     routes: RouteTable
@@ -53,7 +54,7 @@ class Kit:
 class Job(NamedTuple):
     """One delivery's event as a job has it. `stops` tells whether the worker itself is what cancels the job."""
 
-    kit: Kit
+    services: Services
     id: str
     delivery: Delivery
     event: Event
@@ -71,19 +72,19 @@ class Run(NamedTuple):
 
 async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
     """A delivery's job: run every handler of its event that has no outcome yet."""
-    kit: Kit = ctx["kit"]
+    services: Services = ctx["services"]
     delivery = Delivery.from_job(value)
-    recorded = {} if ctx.get("fresh") else await kit.outcomes.recorded(delivery.id)
-    async with kit.memory.hold(memory_bound(delivery.headers, delivery.body, kit.settings.max_body_bytes)):
+    recorded = {} if ctx.get("fresh") else await services.outcomes.recorded(delivery.id)
+    async with services.memory.hold(memory_bound(delivery.headers, delivery.body, services.settings.max_body_bytes)):
         try:
             job = _read(ctx, delivery)
         except Unreadable as error:
             log.warning("unreadable delivery", delivery=delivery.id, reason=str(error))
-            await kit.outcomes.record(delivery, ctx["job_id"], [unread(delivery, str(error))])
+            await services.outcomes.record(delivery, ctx["job_id"], [unread(delivery, str(error))])
             return
         if not job.event.known:
             log.info("unknown event type", delivery=delivery.id, type=job.event.type)
-        handlers = [handler for handler in kit.routes.handlers(job.event.type) if name_of(handler) not in recorded]
+        handlers = [handler for handler in services.routes.handlers(job.event.type) if name_of(handler) not in recorded]
         await run_all(job, [take_turn(job, Run(handler, 1, 0, _now_ms())) for handler in handlers])
 
 
@@ -91,29 +92,31 @@ async def retry(
     ctx: dict[str, Any], value: Mapping[str, Any], handler_name: str, attempt: int, tries: int, since_ms: int
 ) -> None:
     """One handler again, unless it has been done meanwhile."""
-    kit: Kit = ctx["kit"]
+    services: Services = ctx["services"]
     delivery = Delivery.from_job(value)
     check_retry(handler_name, attempt)
-    state, recorded = (await kit.outcomes.recorded(delivery.id)).get(handler_name, ("retry", attempt - 1))
+    state, recorded = (await services.outcomes.recorded(delivery.id)).get(handler_name, ("retry", attempt - 1))
     if state != "retry" or recorded != attempt - 1:
         return
-    handler = kit.routes.by_name.get(handler_name)
+    handler = services.routes.by_name.get(handler_name)
     if handler is None:
         reason = f"no handler {handler_name!r} in HANDLERS any more; add it and replay, or drop this dead letter"
         gone = dead(delivery, handler_name, attempt, reason)
-        await kit.outcomes.record(delivery, ctx["job_id"], [gone], routed=False)
+        await services.outcomes.record(delivery, ctx["job_id"], [gone], routed=False)
         return
-    if not await kit.outcomes.is_its_turn(delivery, handler_name):
+    if not await services.outcomes.is_its_turn(delivery, handler_name):
         raise Retry(PARKED)
-    async with kit.memory.hold(memory_bound(delivery.headers, delivery.body, kit.settings.max_body_bytes)):
+    async with services.memory.hold(memory_bound(delivery.headers, delivery.body, services.settings.max_body_bytes)):
         job = _read(ctx, delivery)
         await run_all(job, [run_one(job, Run(handler, attempt, tries, since_ms or _now_ms()))], routes=False)
 
 
 def _read(ctx: dict[str, Any], delivery: Delivery) -> Job:
     """The job of a delivery. Raises `Unreadable`."""
-    kit: Kit = ctx["kit"]
-    return Job(kit, ctx["job_id"], delivery, read(delivery, kit.settings), partial(ctx["is_stopping"], ctx["job_id"]))
+    services: Services = ctx["services"]
+    return Job(
+        services, ctx["job_id"], delivery, read(delivery, services.settings), partial(ctx["is_stopping"], ctx["job_id"])
+    )
 
 
 async def run_all(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, routes: bool = True) -> None:
@@ -155,7 +158,7 @@ async def _cancel(job: Job, running: set[asyncio.Task[Transition]]) -> None:
         while running:
             finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
             if ended := [task.result() for task in finished if not task.cancelled() and not task.exception()]:
-                await job.kit.outcomes.record(job.delivery, job.id, ended, routed=False)
+                await job.services.outcomes.record(job.delivery, job.id, ended, routed=False)
     except asyncio.CancelledError:
         if any(not task.done() for task in running):
             raise StillRunning from None
@@ -165,7 +168,7 @@ async def _cancel(job: Job, running: set[asyncio.Task[Transition]]) -> None:
 async def take_turn(job: Job, run: Run) -> Transition:
     """Run a handler when it is its turn; an ordered one may have to wait in line, as a job of its own."""
     name = name_of(run.handler)
-    if await job.kit.outcomes.is_its_turn(job.delivery, name):
+    if await job.services.outcomes.is_its_turn(job.delivery, name):
         return await run_one(job, run)
     return Transition(name, 0, "retry", "", retry_job(job.delivery, name, 1, 0, 0), PARKED)
 
@@ -180,7 +183,7 @@ async def run_one(job: Job, run: Run) -> Transition:
     assert task is not None  # noqa: S101 - this runs in one
     handling.begin(task, name, job.delivery.id)
     try:
-        async with asyncio.timeout(job.kit.handler_timeout):
+        async with asyncio.timeout(job.services.handler_timeout):
             await run.handler(job.event, _context(job, name, run.attempt))
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and task.cancelling() and job.stops():
@@ -192,13 +195,13 @@ async def run_one(job: Job, run: Run) -> Transition:
 
 
 def _after(job: Job, run: Run, error: BaseException) -> Transition:
-    kit, delivery, name = job.kit, job.delivery, name_of(run.handler)
+    services, delivery, name = job.services, job.delivery, name_of(run.handler)
     if isinstance(error, Skip):
         reason = describe(error)
         log.info("skipped", delivery=delivery.id, handler=name, attempt=run.attempt, reason=reason)
         return Transition(name, run.attempt, "skipped", reason)
     age = time.time() - run.since_ms / 1000
-    decision = decide(error, run.tries, age, kit.policy, kit.rng)
+    decision = decide(error, run.tries, age, services.policy, services.rng)
     bound = log.bind(delivery=delivery.id, handler=name, attempt=run.attempt, reason=decision.reason)
     if isinstance(decision, Again):
         tell = bound.info if isinstance(error, RetryLater) else bound.warning  # it asked for that, nothing is wrong
@@ -214,16 +217,16 @@ def dead(delivery: Delivery, handler: str, attempt: int, reason: str) -> Transit
 
 
 def _context(job: Job, handler: str, attempt: int) -> Context:
-    kit, delivery = job.kit, job.delivery
+    services, delivery = job.services, job.delivery
     return Context(
         delivery_id=delivery.id,
         attempt=attempt,
         idempotency_key=f"{handler}:{delivery.id}",
         received_at=datetime.fromtimestamp(delivery.received_us / 1_000_000, tz=UTC),
         log=log.bind(delivery=delivery.id, handler=handler, attempt=attempt),
-        http=kit.http,
-        redis=kit.redis,
-        prefix=kit.settings.key_prefix,
+        http=services.http,
+        redis=services.redis,
+        prefix=services.settings.key_prefix,
     )
 
 
@@ -235,7 +238,7 @@ async def _record(job: Job, transitions: Sequence[Transition], *, routed: bool) 
     """Write transitions, to their end before a cancellation goes on: the next worker has to see them."""
 
     def write() -> Coroutine[Any, Any, None]:
-        return job.kit.outcomes.record(job.delivery, job.id, transitions, routed=routed)
+        return job.services.outcomes.record(job.delivery, job.id, transitions, routed=routed)
 
     try:
         await write()

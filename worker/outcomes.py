@@ -12,14 +12,15 @@ from typing import Any, Literal, NamedTuple
 import msgpack
 from arq.connections import ArqRedis
 
-from receiver import letters
-from receiver.connection import insist
-from receiver.delivery import BODY, Delivery, job_key, pack_job
-from receiver.intake import batch
-from receiver.keys import Keys
-from receiver.scripts import Script, Value
+from receiver.delivery import Delivery
+from receiver.idempotency import BODY
+from receiver.queue import letters
+from receiver.queue.batching import Batcher
+from receiver.queue.connection import until_redis_answers
+from receiver.queue.jobs import job_key, pack_batch, pack_job
+from receiver.queue.keys import Keys
+from receiver.queue.scripts import Script, Value
 from receiver.settings import Settings
-from receiver.together import Together
 
 RETRY_FUNCTION = "retry"
 """The arq function that a handler's retry job names; its arguments are those of `retry_job`."""
@@ -27,7 +28,7 @@ JOB_BYTES = 300
 """About what a job takes in Redis besides the body."""
 PARSE = "parse"
 """Stands for a handler where a delivery could not be read at all, so that no handler was ever chosen."""
-_RECORD, _BURY, _TURN = (Script.beside(__file__, name) for name in ("record.lua", "bury.lua", "turn.lua"))
+_RECORD, _BURY, _TURN = (Script.load(name) for name in ("record.lua", "bury.lua", "turn.lua"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Outcomes:
         self._ordered = ordered
         self._keep_ms = round(keep.seconds * 1000) if keep.bytes else 0
         self._keep_bytes = keep.bytes
-        self._together: Together[bytes, bool] = Together(self._send)
+        self._batcher: Batcher[bytes, bool] = Batcher(self._send)
 
     async def record(
         self, delivery: Delivery, job_id: str, transitions: Sequence[Transition], *, routed: bool = True
@@ -84,11 +85,11 @@ class Outcomes:
             ),
             use_bin_type=False,
         )
-        await self._together.add(item, len(item))
+        await self._batcher.add(item, len(item))
 
     async def stop(self) -> None:
         """Let writes under way come to their end; what Redis does not take in time is repeated by the next worker."""
-        await self._together.stop(0.5)
+        await self._batcher.stop(0.5)
 
     async def is_its_turn(self, delivery: Delivery, handler: str) -> bool:
         """Whether a handler may have this delivery now; only an ordered one can say no."""
@@ -96,27 +97,29 @@ class Outcomes:
         if line is None:
             return True
         arguments = [delivery.id, handler, self.keys.delivery("")]
-        return bool(await insist(lambda: _TURN(self._redis, [line], arguments)))
+        return bool(await until_redis_answers(lambda: _TURN(self._redis, [line], arguments)))
 
     def _line(self, delivery: Delivery, handler: str) -> str | None:
         return self.keys.turn(handler, delivery.subject) if handler in self._ordered and delivery.subject else None
 
     async def recorded(self, delivery_id: str) -> Mapping[str, tuple[str, int]]:
         """(state, attempt) of each handler that has any, for a job that was started before."""
-        fields = await insist(lambda: self._redis.execute_command("HGETALL", self.keys.delivery(delivery_id)))
+        fields = await until_redis_answers(
+            lambda: self._redis.execute_command("HGETALL", self.keys.delivery(delivery_id))
+        )
         return states({name.decode(): value.decode() for name, value in fields.items() if b"." in name})
 
     async def _send(self, items: Sequence[bytes]) -> list[bool]:
         keys = [self.keys.queue, self.keys.wake, self.keys.counts, self.keys.dead]
-        arguments: list[Value] = [self.keys.prefix, batch(items), self._keep_bytes]
-        return [bool(closed) for closed in await insist(lambda: _RECORD(self._redis, keys, arguments))]
+        arguments: list[Value] = [self.keys.prefix, pack_batch(items), self._keep_bytes]
+        return [bool(closed) for closed in await until_redis_answers(lambda: _RECORD(self._redis, keys, arguments))]
 
     async def bury_job(self, job_id: str, data: bytes, reason: str) -> None:
         """Keep a job that is not the kit's, or cannot be read, among the dead letters."""
         dead_id = f"{job_id}:job"
         keys = [self.keys.dead, self.keys.dead_letter(dead_id)]
         arguments: list[Value] = [dead_id, *letters.pack(data), reason]
-        await insist(lambda: _BURY(self._redis, keys, arguments))
+        await until_redis_answers(lambda: _BURY(self._redis, keys, arguments))
 
     def _row(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:
         row: dict[str, Any] = {

@@ -4,7 +4,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from worker.routes import GiveUp, RetryLater, Skip
+from worker.handler import GiveUp, RetryLater, Skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,102 +11,15 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cache, wraps
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-import httpx2
-from redis.asyncio import Redis
-from structlog.typing import FilteringBoundLogger
-
 from receiver import events
-from receiver.settings import SettingsError
-from worker.event import Event
+from receiver.environment import SettingsError
+from worker.handler import Handler, Routes, is_ordered, name_of
 
 EVERY_EVENT = "*"
-_ORDERED = "takes events of one subject in order"
-
-
-class RetryLater(Exception):
-    """Raised by a handler: run it again after `seconds`, for the `reason` given.
-
-    It does not use up a try, because the target said when (a 429) or nothing was tried (a rate limit, an open circuit
-    breaker); the budget of age still ends it. Any other exception means again, with back-off.
-    """
-
-    def __init__(self, seconds: float, reason: str) -> None:
-        super().__init__(reason)
-        self.seconds = max(0.0, float(seconds))  # or a Decimal would be an error where the wait is decided
-        self.reason = reason
-
-
-class GiveUp(Exception):
-    """Raised by a handler: no retry can help, make it a dead letter now, for the `reason` given."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Skip(Exception):
-    """Raised by a handler: there is nothing to do for this event, for the `reason` given.
-
-    Recorded as `skipped`, which ends the handler's work like done, and told by `show`; it is no failure.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a handler is given beside the event.
-
-    `attempt` counts from 1. `idempotency_key` names this handler and this event and is the same on every try and
-    replay: hand it on to whatever can use it. `received_at` is when the receiver accepted the delivery (aware, UTC).
-    `http` is one client shared by all handlers of the process, without a base URL; `redis` is the kit's connection,
-    and `prefix` begins every key that a handler keeps there.
-    """
-
-    delivery_id: str
-    attempt: int
-    idempotency_key: str
-    received_at: datetime
-    log: FilteringBoundLogger
-    http: httpx2.AsyncClient
-    redis: Redis
-    prefix: str
-
-
-Handler = Callable[[Event, Context], Awaitable[None]]
-Routes = Mapping[str, Sequence[Handler]]
-
-
-@cache
-def name_of(handler: Handler) -> str:
-    """`teams.notify`: the last part of the handler's module and its own name, in outcomes, logs and commands."""
-    return f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"
-
-
-@cache
-def ordered(handler: Handler) -> Handler:
-    """The handler, taking the events of one subject (Work Order or Action) one after the other.
-
-    In the order of acceptance, across all workers; one that fails and is tried again holds back its own subject only,
-    until it is done or a dead letter. A replay runs at once. The subject is what the receiver could read: an event
-    without an id of its subject is not held back.
-    """
-
-    @wraps(handler)
-    async def in_turn(event: Event, ctx: Context) -> None:
-        await handler(event, ctx)
-
-    vars(in_turn)[_ORDERED] = True
-    return in_turn
 
 
 class RouteTable:
@@ -147,11 +60,6 @@ class RouteTable:
     def modules(self) -> list[ModuleType]:
         """The modules that the handlers come from."""
         return list(dict.fromkeys(sys.modules[handler.__module__] for handler in self.by_name.values()))
-
-
-def is_ordered(handler: Handler) -> bool:
-    """Whether `ordered` made this handler."""
-    return _ORDERED in vars(handler)
 
 
 def load(spec: str) -> RouteTable:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import structlog
 from redis.asyncio import Redis
 
-from receiver import permissions
-from receiver.connection import TROUBLE
-from receiver.keys import Keys
-from receiver.watermark import Watermark
-from worker.claims import Claims
+from receiver.queue import permissions
+from receiver.queue.connection import REDIS_ERRORS
+from receiver.queue.keys import Keys
+from receiver.queue.watermark import Watermark
+from worker.lease.claims import Claims
 
 SECONDS = 5.0
 
@@ -35,7 +35,7 @@ class Upkeep:
         while not self.refused:
             try:
                 await self._once()
-            except TROUBLE:
+            except REDIS_ERRORS:
                 pass  # whoever claims tells of a Redis that is away
             except Exception:  # nobody else does this
                 log.exception("looking after redis failed")
@@ -53,7 +53,7 @@ class Upkeep:
             log.info("jobs of an older version taken over", jobs=total)
 
     async def is_allowed(self) -> bool:
-        """Whether Redis allows all that a worker needs. Raises one of `connection.TROUBLE` when it does not answer."""
+        """Whether Redis allows all that a worker needs. Raises one of `REDIS_ERRORS` when it does not answer."""
         self.refused = await permissions.refusals(self._redis, self._keys)
         self._is_allowed = not self.refused
         return self._is_allowed

@@ -13,11 +13,12 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from receiver import logs, settings
-from receiver.connection import connect
+from receiver import logs
+from receiver.environment import SettingsError, load
 from receiver.intake import Intake
-from receiver.keys import Keys
-from receiver.settings import ReceiverSettings, SettingsError
+from receiver.queue.connection import connect
+from receiver.queue.keys import Keys
+from receiver.settings import ReceiverSettings, SpoolSettings
 from receiver.spool import Spool, SpoolError, recover
 from receiver.spool.drain import ALONE_SECONDS
 from receiver.spool.overview import Overview, overview
@@ -63,7 +64,7 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Try again what was set aside, each with a minute of time. Exit code 1 when one could not be stored."""
-    config = settings.load(ReceiverSettings)
+    config = load(ReceiverSettings)
     wanted = numbers or [one.number for one in overview(config.spool_path).aside]
     results = asyncio.run(_retry(config, wanted, is_quiet=as_json))
     if as_json:
@@ -158,9 +159,8 @@ async def _with_spool(path: Path, work: Callable[[Spool], Awaitable[T]]) -> T:
         await spool.close()
 
 
-def _settings() -> ReceiverSettings:
-    unused: dict[str, Any] = {"redis_url": "redis://unused", "webhook_token": ("not-needed-for-this-0123456789",)}
-    return settings.load(ReceiverSettings, **unused)
+def _settings() -> SpoolSettings:
+    return load(SpoolSettings)
 
 
 def _as_json(found: Overview) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import chart, desk, door, load, report
+from tests.bench import chart, door, load, report, worker
 from tests.bench.book import Book
 from tests.bench.contenders import why_not_bullmq
 from tests.bench.door import Bench
@@ -27,12 +27,12 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     for measure in (
         door.accepting,
         door.answering,
-        desk.starting,
-        desk.idle,
-        desk.draining,
+        worker.starting,
+        worker.idle,
+        worker.draining,
         door.crowded,
         door.large,
-        desk.lasting,
+        worker.lasting,
     )
 }
 BUSY = 0.5

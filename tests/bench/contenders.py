@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from receiver.connection import embedded
+from receiver.queue.valkey import embedded
 from tests.bench.processes import BenchError, Process, cpu_seconds, free_port
 
 TOKEN = "a-token-for-the-bench-0123456789"

@@ -9,7 +9,7 @@ from typing import cast
 from redis import Redis
 from redis.typing import EncodableT
 
-from receiver.keys import JOB, Keys
+from receiver.queue.keys import JOB, Keys
 
 RECORDS = Keys("glartek:").delivery("")
 BATCH = 20_000

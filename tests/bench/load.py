@@ -18,7 +18,7 @@ import uvloop
 
 from examples.sender.http.message import Message
 from examples.sender.play.storm import Figures, Storm
-from receiver.connection import with_parent
+from receiver.queue.valkey import with_parent
 from tests.bench.processes import BenchError
 
 CONNECTIONS = 64

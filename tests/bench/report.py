@@ -14,7 +14,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.table import Table
 
-from receiver.connection import server_binary
+from receiver.queue.valkey import server_binary
 from tests.bench.book import Book, middle
 from tests.bench.targets import ROWS, Row, series_row
 

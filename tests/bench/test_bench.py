@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from receiver import events
-from receiver.delivery import Sources
+from receiver.idempotency import IdempotencyRule
 from tests.bench import chart, load
 from tests.bench.book import Book, percentile
 from tests.bench.report import Report, markdown, show, with_section, write_page
@@ -111,7 +111,7 @@ def test_the_chart_has_a_bar_for_each_that_was_measured() -> None:
 
 def test_bodies_have_their_size_and_an_id() -> None:
     """What is sent is JSON of exactly so many bytes, and the kit knows it by its event id."""
-    sources = Sources(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+    sources = IdempotencyRule(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
     for size in (1024, 1024 * 1024):
         body = load.body(load.stamp(), 7, size)
         assert len(body) == size

@@ -12,10 +12,11 @@ import yaml
 from examples.handlers.audit_log import AuditSettings
 from examples.handlers.external_system import ExternalSettings
 from examples.handlers.teams import TeamsSettings
-from receiver.settings import EnvSettings, ReceiverSettings, Settings
+from receiver.environment import EnvSettings
+from receiver.settings import ReceiverSettings, Settings
 from tests.conftest import ROOT, Start
 from tests.deploy.valkey import secrets
-from worker.app import WorkerSettings
+from worker.settings import WorkerSettings
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

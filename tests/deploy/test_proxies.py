@@ -15,7 +15,7 @@ from typing import Self
 import pytest
 from arq.connections import ArqRedis
 
-from receiver.delivery import unpack
+from receiver.queue.jobs import unpack
 from receiver.settings import ReceiverSettings
 from tests.conftest import ROOT, TOKEN, Process, wait_until
 from tests.deploy.proxies import PROXIES, Certificate, Proxy, nobody, proxy, required

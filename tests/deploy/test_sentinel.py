@@ -10,7 +10,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from receiver.connection import server_binary
+from receiver.queue.valkey import server_binary
 from tests.conftest import ROOT, TOKEN, Start, wait_until
 from tests.deploy.proxies import free_port
 from tests.deploy.test_compose import SERVICES

@@ -9,7 +9,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from receiver.connection import server_binary
+from receiver.queue.valkey import server_binary
 from tests.conftest import ROOT, wait_until
 from tests.deploy.proxies import free_port
 

@@ -4,8 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from receiver.connection import connect
-from receiver.keys import Keys
+from receiver.queue.connection import connect
+from receiver.queue.keys import Keys
 from tests.conftest import TOKEN, Process, Server, Start
 from tests.receiver.conftest import event, listening
 from tests.worker.conftest import until

@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from receiver.connection import server_binary
+from receiver.queue.valkey import server_binary
 from tests.conftest import TOKEN, Start, wait_until
 from tests.receiver.conftest import event, listening
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from receiver import events
-from receiver.delivery import Sources
-from receiver.keys import Keys
+from receiver.idempotency import IdempotencyRule
+from receiver.queue.keys import Keys
 from tests.conftest import TOKEN, Process, Start, wait_until
 from tests.receiver.conftest import PATH, listening
 from worker.outcomes import PARSE
@@ -33,7 +33,9 @@ LIMIT = 8192
 HEAD = 32 * 1024
 T = TypeVar("T")
 KEYS = Keys("glartek:")
-SOURCES = Sources(("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"), events.EVENT_ID_PATHS, ())
+SOURCES = IdempotencyRule(
+    ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"), events.EVENT_ID_PATHS, ()
+)
 HANDLERS = """
 from examples.handlers import audit_log, external_system, teams
 

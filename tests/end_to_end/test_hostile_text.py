@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from receiver.keys import Keys
+from receiver.queue.keys import Keys
 from tests.conftest import TOKEN, Process, Start, wait_until
 from tests.receiver.conftest import Receiver, listening
 from tests.terminal import Terminal

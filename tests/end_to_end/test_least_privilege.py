@@ -14,10 +14,11 @@ import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import ResponseError
 
-from receiver.connection import connect, embedded
-from receiver.intake import ACCEPT, Fate, accept_directly
-from receiver.keys import Keys
-from receiver.permissions import NICE_TO_KNOW, rules
+from receiver.intake import ACCEPT, Acceptance, accept_directly
+from receiver.queue.connection import connect
+from receiver.queue.keys import Keys
+from receiver.queue.permissions import NICE_TO_KNOW, rules
+from receiver.queue.valkey import embedded
 from tests.conftest import TOKEN, Process, Start, hash_of
 from tests.receiver.conftest import Receiver, event, listening
 from tests.worker.conftest import body_of, delivery_of, until
@@ -187,7 +188,7 @@ async def test_no_refused_command_leaves_a_record_without_its_job(site: Site) ->
         with suppress(ResponseError):
             await accept_directly(client, KEYS, one)
         await site.allow(*rules(KEYS.prefix))
-        assert await accept_directly(client, KEYS, one) is Fate.STORED
+        assert await accept_directly(client, KEYS, one) is Acceptance.STORED
         assert await site.redis.exists(f"arq:job:{one.job_id}", KEYS.delivery(one.id)) == 2, command
         assert await site.redis.zscore(KEYS.queue, one.job_id), command
     await client.aclose()

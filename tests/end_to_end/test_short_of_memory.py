@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from arq.connections import ArqRedis
 
-from receiver.connection import connect, embedded
-from receiver.keys import Keys
+from receiver.queue.connection import connect
+from receiver.queue.keys import Keys
+from receiver.queue.valkey import embedded
 from tests.conftest import TOKEN, Process, Start, hash_of
 from tests.receiver.conftest import Receiver, event, listening
 from tests.worker.conftest import until

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from receiver.delivery import unpack
-from receiver.keys import OLD_QUEUE, Keys
+from receiver.queue.jobs import unpack
+from receiver.queue.keys import OLD_QUEUE, Keys
 
 KEYS = Keys("glartek:")
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from receiver.connection import insist
+from receiver.queue.connection import until_redis_answers
 from tests.faults.cluster import Cluster
 from tests.faults.proxy import QUIET, Proxy
 from tests.faults.schedule import DAMAGE, Fault
@@ -109,12 +109,12 @@ class Chaos:
     async def _full(self, fault: Fault) -> None:
         redis = self._cluster.redis
         room = 0 if fault.kind == "lower its memory limit" else 4 << 20
-        used = (await insist(lambda: redis.info("memory")))["used_memory"]
-        await insist(lambda: redis.config_set("maxmemory", used + room))
+        used = (await until_redis_answers(lambda: redis.info("memory")))["used_memory"]
+        await until_redis_answers(lambda: redis.config_set("maxmemory", used + room))
         await self._fill(room)
         await asyncio.sleep(fault.seconds)
-        await insist(lambda: redis.config_set("maxmemory", 0))
-        await insist(lambda: redis.delete(*(f"{FILLER}{i}" for i in range(64))))
+        await until_redis_answers(lambda: redis.config_set("maxmemory", 0))
+        await until_redis_answers(lambda: redis.delete(*(f"{FILLER}{i}" for i in range(64))))
 
     async def _fill(self, room: int) -> None:
         with suppress(Exception):  # out of memory is what is wanted

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx2
 from redis.asyncio import Redis
 
-from receiver.connection import TROUBLE, server_binary, with_parent
+from receiver.queue.connection import REDIS_ERRORS
+from receiver.queue.valkey import server_binary, with_parent
 from tests.faults import effects
 
 ROOT = Path(__file__).parents[2]
@@ -188,7 +189,7 @@ def _cluster(kind: Kind, directory: Path) -> Cluster:
     }
 
     async def valkey_is_ready() -> bool:
-        with suppress(*TROUBLE):
+        with suppress(*REDIS_ERRORS):
             return bool(await redis.ping())
         return False
 

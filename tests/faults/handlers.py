@@ -17,7 +17,7 @@ from typing import Self
 from examples.handlers import audit_log, external_system
 from tests.faults import effects
 from worker.event import Event
-from worker.routes import Context, GiveUp, Routes, Skip, ordered
+from worker.handler import Context, GiveUp, Routes, Skip, ordered
 
 NAMES = ("handlers.notify", "handlers.append", "handlers.update")
 

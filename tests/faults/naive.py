@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.faults.handlers import NAMES, act
-from worker.routes import GiveUp
+from worker.handler import GiveUp
 
 
 def redis_settings() -> RedisSettings:

@@ -6,7 +6,7 @@ from typing import Any
 
 from examples.handlers.audit_log import database
 from examples.handlers.audit_log.verify import verify
-from receiver.delivery import delivery_id
+from receiver.idempotency import delivery_id
 from tests.faults.cluster import AUDIT_LOG, Cluster
 from tests.faults.effects import Run
 from tests.faults.handlers import NAMES

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from receiver.connection import TROUBLE
+from receiver.queue.connection import REDIS_ERRORS
 from tests.faults import books, effects, handlers, other_sides, schedule, spools
 from tests.faults.chaos import Chaos
 from tests.faults.cluster import TOKEN, Cluster, Kind, running
@@ -92,7 +92,7 @@ async def _is_drained(cluster: Cluster) -> bool:
         return all(health and not health.get("spooled") for health in healths) and not await books.work_left(
             cluster.redis
         )
-    except TROUBLE:
+    except REDIS_ERRORS:
         return False
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.delivery import delivery_id
+from receiver.idempotency import delivery_id
 from tests.faults import other_sides
 from tests.faults.books import Books, Recorded
 from tests.faults.cluster import Kill

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from receiver.connection import embedded
+from receiver.queue.valkey import embedded
 from tests.bench.processes import Process, free_port
 from tests.hostile.strangers import STRANGERS, head
 

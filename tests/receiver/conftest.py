@@ -12,8 +12,10 @@ from typing import Self
 import pytest
 from arq.connections import ArqRedis
 
-from receiver.delivery import unpack
-from receiver.keys import Keys
+from receiver.environment import load
+from receiver.queue.jobs import unpack
+from receiver.queue.keys import Keys
+from receiver.settings import ReceiverSettings
 from tests.conftest import TOKEN, Process, Start
 from tests.forks import Forks
 
@@ -154,3 +156,12 @@ async def bodies(redis: ArqRedis) -> list[bytes]:
     """What is on the queue, in order."""
     jobs = [await redis.get(b"arq:job:" + job_id) for job_id in await redis.zrange(KEYS.queue, 0, -1)]
     return [unpack(job)["a"][0]["body"] for job in jobs]
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ReceiverSettings:
+    """Settings for a receiver in this process: its spool stores, because there is no Redis."""
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv("WEBHOOK_TOKEN", TOKEN)
+    monkeypatch.setenv("SPOOL_PATH", str(tmp_path / "spool.db"))
+    return load(ReceiverSettings)

@@ -15,8 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from receiver import auth
-from receiver.connection import connect
-from receiver.delivery import unpack
+from receiver.queue.connection import connect
+from receiver.queue.jobs import unpack
 from tests.conftest import TOKEN, Server, wait_until
 from tests.receiver.conftest import KEYS, PATH, Answer, Receiver, Sender, StartReceiver, bodies, event, request
 
@@ -65,7 +65,7 @@ async def test_a_compressed_body_is_stored_as_it_came(receiver: Receiver, redis:
     assert (value["body"], value["headers"]["content-encoding"]) == (b"\x1f\x8bwhatever", "gzip")
 
 
-async def test_chunks_are_put_together(receiver: Receiver, redis: ArqRedis) -> None:
+async def test_chunks_are_put_batcher(receiver: Receiver, redis: ArqRedis) -> None:
     """A body in pieces is one body."""
     with receiver.connect() as sender:
         sender.send(request(transfer_encoding="chunked", content_length=""))

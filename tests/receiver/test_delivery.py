@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver import events
-from receiver.delivery import FUNCTION, Delivery, Sources, delivery_id, job_key, unpack
-from worker.calls import pack
+from receiver.delivery import Delivery
+from receiver.idempotency import IdempotencyRule, delivery_id
+from receiver.queue.jobs import FUNCTION, job_key, pack, unpack
 
 DEFAULT = ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body")
 
 
-def sources(*words: str) -> Sources:
-    return Sources(words or DEFAULT, events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+def sources(*words: str) -> IdempotencyRule:
+    return IdempotencyRule(words or DEFAULT, events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
 
 
 def made(body: object, headers: dict[str, str] | None = None, *words: str, at: int = 1_700_000_000_000_000) -> Delivery:
@@ -43,7 +44,7 @@ def made(body: object, headers: dict[str, str] | None = None, *words: str, at: i
     ],
 )
 def test_the_first_source_present_gives_the_key(body: object, headers: dict[str, str], source: str, key: str) -> None:
-    """Sources are tried in the configured order, and the one used is recorded."""
+    """IdempotencyRule are tried in the configured order, and the one used is recorded."""
     delivery = made(body, headers)
     assert (delivery.source, delivery.key) == (source, key)
     assert delivery.id == delivery_id(source, key)

@@ -8,8 +8,9 @@ from starlette.types import Message
 
 from receiver.delivery import Delivery
 from receiver.endpoint import Endpoint
-from receiver.intake import Fate
+from receiver.intake import Acceptance
 from receiver.port.bodies import Bodies
+from receiver.refusals import OnlyFor
 from receiver.settings import ReceiverSettings
 from tests.conftest import TOKEN
 
@@ -22,9 +23,9 @@ class Stored:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
 
-    async def accept(self, delivery: Delivery) -> Fate:
+    async def accept(self, delivery: Delivery) -> Acceptance:
         self.bodies.append(delivery.body)
-        return Fate.STORED
+        return Acceptance.STORED
 
 
 async def answer(headers: Headers, pieces: Sequence[bytes], *, ends: bool = True) -> tuple[int, list[bytes]]:
@@ -48,7 +49,7 @@ async def answer(headers: Headers, pieces: Sequence[bytes], *, ends: bool = True
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Endpoint(settings, Bodies(1 << 20, 5))(scope, receive, send)
+    await OnlyFor(Endpoint(settings, Bodies(1 << 20, 5)), "POST")(scope, receive, send)
     return sent[0]["status"], stored.bodies
 
 

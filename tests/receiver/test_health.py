@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.requests import Request
+from starlette.testclient import TestClient
 
-from receiver import logs, settings
+from receiver import logs
 from receiver.app import create_app
-from receiver.health import healthy
+from receiver.settings import ReceiverSettings
 from receiver.spool import Entry, Spool, damage
-from tests.conftest import TOKEN, Server, wait_until
+from tests.conftest import Server, wait_until
 from tests.receiver.conftest import Receiver, StartReceiver, event
 
 WELL = {
@@ -84,13 +84,8 @@ async def test_what_no_redis_can_store_is_told_as_set_aside(start_receiver: Star
     wait_for(start_receiver(), set_aside=1, spooled=0)
 
 
-async def test_dropped_log_lines_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_dropped_log_lines_are_told(monkeypatch: pytest.MonkeyPatch, in_process: ReceiverSettings) -> None:
     """Those of this process, so that somebody learns of it whose log is not read."""
     monkeypatch.setattr(logs, "dropped", lambda: 7)
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
-    monkeypatch.setenv("WEBHOOK_TOKEN", TOKEN)
-    monkeypatch.setenv("SPOOL_PATH", str(tmp_path / "spool.db"))
-    app = create_app(settings.load(settings.ReceiverSettings))
-    async with app.router.lifespan_context(app) as state:
-        answer = await healthy(Request({"type": "http", "state": state}))
-    assert json.loads(bytes(answer.body))["log_lines_dropped"] == 7
+    with TestClient(create_app(in_process)) as client:
+        assert client.get("/healthz").json()["log_lines_dropped"] == 7

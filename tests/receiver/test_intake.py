@@ -15,16 +15,18 @@ import structlog
 from arq.connections import ArqRedis
 
 from receiver import events
-from receiver.connection import connect
-from receiver.delivery import Delivery, Sources, unpack
-from receiver.intake import ACCEPT, Fate, Intake, NotStored, batch, item, script_keys
-from receiver.keys import Keys
+from receiver.delivery import Delivery
+from receiver.idempotency import IdempotencyRule
+from receiver.intake import ACCEPT, Acceptance, Intake, NotStored, pack_delivery, script_keys
+from receiver.queue.connection import connect
+from receiver.queue.jobs import pack_batch, unpack
+from receiver.queue.keys import Keys
 from receiver.spool import Entry, Spool
 from receiver.spool.drain import ALONE_SECONDS
 from tests.conftest import Server, hash_of
 
 KEYS = Keys("glartek:")
-SOURCES = Sources(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def delivery(event_id: str, at: int = 0, **more: Any) -> Delivery:
 
 async def accept_all(redis: ArqRedis, *deliveries: Delivery) -> list[int]:
     """What the script answers to one batch."""
-    packed = batch([item(KEYS, one) for one in deliveries])
+    packed = pack_batch([pack_delivery(KEYS, one) for one in deliveries])
     answers: list[int] = await ACCEPT(redis, script_keys(KEYS), [packed])
     return answers
 
@@ -74,7 +76,7 @@ async def until(condition: Callable[[], object], within: float = 10) -> None:
             await asyncio.sleep(0.01)
 
 
-async def within_a_second(answer: Awaitable[Fate]) -> Fate:
+async def within_a_second(answer: Awaitable[Acceptance]) -> Acceptance:
     async with asyncio.timeout(1):
         return await answer
 
@@ -85,7 +87,7 @@ async def within_a_second(answer: Awaitable[Fate]) -> Fate:
 async def test_a_delivery_is_stored_with_its_key_and_its_job(redis: ArqRedis) -> None:
     """One call writes the record, the job and its place on the queue, and wakes a worker."""
     one = delivery("e1")
-    assert await accept_all(redis, one) == [Fate.STORED]
+    assert await accept_all(redis, one) == [Acceptance.STORED]
     record = await hash_of(redis, KEYS.delivery(one.id))
     assert (record["k"], record["t"]) == (b"e1", b"action.created")
     assert "s" not in record  # a key from the event id, as nearly all are
@@ -106,7 +108,7 @@ async def test_the_same_event_again_is_counted_and_dropped(redis: ArqRedis) -> N
     """A duplicate makes no job."""
     first = delivery("e1", at=1)
     await accept_all(redis, first)
-    assert await accept_all(redis, delivery("e1", at=2), delivery("e1", at=3)) == [Fate.DUPLICATE] * 2
+    assert await accept_all(redis, delivery("e1", at=2), delivery("e1", at=3)) == [Acceptance.DUPLICATE] * 2
     assert await queued(redis) == ["e1"]
     assert (await hash_of(redis, KEYS.delivery(first.id)))["n"] == b"2"
     assert await hash_of(redis, KEYS.counts) == {"accepted": b"1", "duplicates": b"2"}
@@ -116,7 +118,7 @@ async def test_the_same_key_with_other_bytes_is_kept_as_a_conflict(redis: ArqRed
     """A wrongly chosen id field swallows nothing: the other event waits beside the dead letters, payload and all."""
     first, other = delivery("e1", at=1), delivery("e1", at=2, title="other")
     await accept_all(redis, first)
-    assert await accept_all(redis, other, delivery("e1", at=3, title="other")) == [Fate.CONFLICT] * 2
+    assert await accept_all(redis, other, delivery("e1", at=3, title="other")) == [Acceptance.CONFLICT] * 2
     [dead_id] = await redis.zrange(KEYS.dead, 0, -1)
     kept = await hash_of(redis, KEYS.dead_letter(dead_id.decode()))
     assert kept["kind"] == b"conflict"
@@ -132,8 +134,8 @@ async def test_the_first_conflicts_of_a_key_are_kept_and_all_are_counted(redis: 
     """A sender that gives every event the same id fills no Redis; what is kept shows what is wrong."""
     first = delivery("e1", at=1)
     others = [delivery("e1", at=number, title=f"{number}") for number in range(2, 32)]
-    fates = [fate for one in (first, *others) for fate in await accept_all(redis, one)]
-    assert fates == [Fate.STORED] + [Fate.CONFLICT] * 30
+    acceptances = [acceptance for one in (first, *others) for acceptance in await accept_all(redis, one)]
+    assert acceptances == [Acceptance.STORED] + [Acceptance.CONFLICT] * 30
     assert await redis.zcard(KEYS.dead) == len(await redis.keys(KEYS.dead_letter("*"))) == 10
     assert (await hash_of(redis, KEYS.delivery(first.id)))["c"] == b"30"
     assert (await hash_of(redis, KEYS.counts))["conflicts"] == b"30"
@@ -144,8 +146,8 @@ async def test_the_first_conflicts_of_a_key_are_kept_and_all_are_counted(redis: 
 async def test_an_acceptance_sent_twice_is_one(redis: ArqRedis) -> None:
     """Who lost the reply sends the same batch again and hears the truth: stored, once, and no duplicate."""
     batch_of_two = [delivery("e1"), delivery("e2")]
-    assert await accept_all(redis, *batch_of_two) == [Fate.STORED] * 2
-    assert await accept_all(redis, *batch_of_two) == [Fate.STORED] * 2
+    assert await accept_all(redis, *batch_of_two) == [Acceptance.STORED] * 2
+    assert await accept_all(redis, *batch_of_two) == [Acceptance.STORED] * 2
     assert await queued(redis) == ["e1", "e2"]
     assert await hash_of(redis, KEYS.counts) == {"accepted": b"2"}
 
@@ -163,7 +165,12 @@ async def test_what_is_stored_already_is_written_to_wait_for(redis: ArqRedis) ->
 async def test_each_of_a_batch_has_its_own_fate(redis: ArqRedis) -> None:
     """Stored, duplicate and conflict in one call are told apart, in order."""
     deliveries = [delivery("e1", at=1), delivery("e1", at=2), delivery("e1", at=3, title="x"), delivery("e2")]
-    assert await accept_all(redis, *deliveries) == [Fate.STORED, Fate.DUPLICATE, Fate.CONFLICT, Fate.STORED]
+    assert await accept_all(redis, *deliveries) == [
+        Acceptance.STORED,
+        Acceptance.DUPLICATE,
+        Acceptance.CONFLICT,
+        Acceptance.STORED,
+    ]
 
 
 async def test_scores_rise_strictly_in_the_order_of_acceptance(redis: ArqRedis) -> None:
@@ -206,8 +213,8 @@ async def test_one_key_sent_500_times_at_once_to_two_receivers_is_one_job(
 ) -> None:
     """However many senders and receivers, one key is one job, and each is told what became of its own."""
     async with intake_at(valkey_url, folder / "a.db") as one, intake_at(valkey_url, folder / "b.db") as other:
-        fates = await asyncio.gather(*((one, other)[i % 2].accept(delivery("e1", at=i + 1)) for i in range(500)))
-    assert Counter(fates) == {Fate.STORED: 1, Fate.DUPLICATE: 499}
+        acceptances = await asyncio.gather(*((one, other)[i % 2].accept(delivery("e1", at=i + 1)) for i in range(500)))
+    assert Counter(acceptances) == {Acceptance.STORED: 1, Acceptance.DUPLICATE: 499}
     assert await queued(redis) == ["e1"]
 
 
@@ -227,11 +234,11 @@ async def test_a_sender_that_hangs_up_does_not_abort_the_storing(
 async def test_redis_away_spools_and_drains_in_order(server: Server, folder: Path) -> None:
     """Killed and started again: everything was answered at once, and ends on the queue in the order of arrival."""
     async with intake_at(server.url, folder / "spool.db") as intake:
-        assert await intake.accept(delivery("0")) is Fate.STORED
+        assert await intake.accept(delivery("0")) is Acceptance.STORED
         server.kill()
         for number in range(1, 40):
-            assert await within_a_second(intake.accept(delivery(str(number)))) is Fate.SPOOLED
-        assert await within_a_second(intake.accept(delivery("7"))) is Fate.SPOOLED
+            assert await within_a_second(intake.accept(delivery(str(number)))) is Acceptance.SPOOLED
+        assert await within_a_second(intake.accept(delivery("7"))) is Acceptance.SPOOLED
         assert intake.spool.depth == 40
         server.start()
         await until(lambda: intake.spool.depth == 0)
@@ -240,7 +247,7 @@ async def test_redis_away_spools_and_drains_in_order(server: Server, folder: Pat
         assert (await hash_of(redis, KEYS.counts))["duplicates"] == b"1"
         await redis.aclose()
         await until(lambda: not intake.watch.redis_away)
-        assert await intake.accept(delivery("after")) is Fate.STORED
+        assert await intake.accept(delivery("after")) is Acceptance.STORED
 
 
 async def test_a_frozen_redis_is_answered_for_within_a_second(server: Server, folder: Path) -> None:
@@ -248,9 +255,9 @@ async def test_a_frozen_redis_is_answered_for_within_a_second(server: Server, fo
     async with intake_at(server.url, folder / "spool.db") as intake:
         await intake.accept(delivery("0"))
         server.freeze()
-        fates = await asyncio.gather(*(within_a_second(intake.accept(delivery(f"f{i}"))) for i in range(300)))
-        assert set(fates) == {Fate.SPOOLED}
-        assert await within_a_second(intake.accept(delivery("x"))) is Fate.SPOOLED
+        acceptances = await asyncio.gather(*(within_a_second(intake.accept(delivery(f"f{i}"))) for i in range(300)))
+        assert set(acceptances) == {Acceptance.SPOOLED}
+        assert await within_a_second(intake.accept(delivery("x"))) is Acceptance.SPOOLED
         server.thaw()
         await until(lambda: intake.spool.depth == 0)
         redis = connect(server.url)
@@ -265,7 +272,7 @@ async def test_redis_nearly_full_is_left_alone(server: Server, folder: Path) -> 
     await redis.config_set("maxmemory", int(used / 0.8))
     async with intake_at(server.url, folder / "spool.db") as intake:
         await until(lambda: intake.watch.redis_full)
-        assert await intake.accept(delivery("1")) is Fate.SPOOLED
+        assert await intake.accept(delivery("1")) is Acceptance.SPOOLED
         assert await redis.zcard(KEYS.queue) == 0
         await redis.config_set("maxmemory", 0)
         await until(lambda: intake.spool.depth == 0)
@@ -280,7 +287,7 @@ async def test_a_read_only_redis_spools_until_it_is_written_again(server: Server
         await redis.replicaof("127.0.0.1", "1")
         with structlog.testing.capture_logs() as logs:
             for number in range(3):
-                assert await within_a_second(intake.accept(delivery(str(number)))) is Fate.SPOOLED
+                assert await within_a_second(intake.accept(delivery(str(number)))) is Acceptance.SPOOLED
             await asyncio.sleep(1)  # several looks and attempts to drain
         assert [line["event"] for line in logs] == ["redis is away: spooling"]
         await redis.replicaof("NO", "ONE")
@@ -293,7 +300,7 @@ async def test_no_redis_and_no_disk_is_said_so(server: Server, folder: Path) -> 
     """With nowhere to store it, the caller is told; what was spooled before is still there."""
     async with intake_at(server.url, folder / "spool.db") as intake:
         server.kill()
-        assert await intake.accept(delivery("kept")) is Fate.SPOOLED
+        assert await intake.accept(delivery("kept")) is Acceptance.SPOOLED
         db = intake.spool._tables.file._db
         assert db
         db.execute("PRAGMA max_page_count=1")
@@ -307,7 +314,7 @@ async def test_what_a_killed_receiver_spooled_another_drains(server: Server, fol
     left = Spool(folder / "spool.db")
     redis = connect(server.url)
     await accept_all(redis, twice := delivery("twice"))
-    await left.write([Entry(item(KEYS, twice)), Entry(item(KEYS, delivery("once")))])
+    await left.write([Entry(pack_delivery(KEYS, twice)), Entry(pack_delivery(KEYS, delivery("once")))])
     await left.close()
     async with intake_at(server.url, folder / "spool.db") as intake:
         await until(lambda: intake.spool.depth == 0)
@@ -337,16 +344,16 @@ async def test_order_is_kept_within_a_subject_across_receivers(server: Server, f
     """What one receiver spooled, the next event of its subject waits for at another one; other subjects do not."""
     nowhere, path = "redis://127.0.0.1:1", folder / "spool.db"
     async with intake_at(server.url, path, is_watched=False) as one, intake_at(nowhere, path) as cut_off:
-        assert await one.accept(about("a", 0)) is Fate.STORED
-        assert await cut_off.accept(about("a", 1)) is Fate.SPOOLED
-        assert await one.accept(about("a", 2)) is Fate.SPOOLED
-        assert await one.accept(about("b", 0)) is Fate.STORED
-        assert await one.accept(delivery("without a subject")) is Fate.STORED
+        assert await one.accept(about("a", 0)) is Acceptance.STORED
+        assert await cut_off.accept(about("a", 1)) is Acceptance.SPOOLED
+        assert await one.accept(about("a", 2)) is Acceptance.SPOOLED
+        assert await one.accept(about("b", 0)) is Acceptance.STORED
+        assert await one.accept(delivery("without a subject")) is Acceptance.STORED
         many = [one.accept(about(subject, number)) for number in range(3, 30) for subject in "abc"]
-        assert Counter(await asyncio.gather(*many)) == {Fate.SPOOLED: 27, Fate.STORED: 54}
+        assert Counter(await asyncio.gather(*many)) == {Acceptance.SPOOLED: 27, Acceptance.STORED: 54}
         watching = asyncio.create_task(one.watch.run())
         await until(lambda: not one.spool.depth)
-        assert await one.accept(about("a", 30)) is Fate.STORED
+        assert await one.accept(about("a", 30)) is Acceptance.STORED
         watching.cancel()
         await asyncio.wait([watching])
     redis = connect(server.url)
@@ -360,11 +367,11 @@ async def test_a_receiver_that_is_cut_off_leaves_the_turn_to_another_one(server:
     path = folder / "spool.db"
     async with intake_at(server.url, path) as cut_off, intake_at(server.url, path, is_watched=False) as other:
 
-        async def lost(*_: object) -> list[Fate]:
+        async def lost(*_: object) -> list[Acceptance]:
             raise ConnectionError
 
         cut_off.drain._store = lost
-        await cut_off.spool.write([Entry(item(KEYS, about("a", number))) for number in range(5)])
+        await cut_off.spool.write([Entry(pack_delivery(KEYS, about("a", number))) for number in range(5)])
         await asyncio.sleep(0.6)  # several looks
         assert cut_off.spool.depth == 5
         watching = asyncio.create_task(other.watch.run())
@@ -381,10 +388,10 @@ async def test_what_is_left_to_a_frozen_receiver_comes_back_by_itself(server: Se
     path = folder / "spool.db"
     async with intake_at(server.url, path) as intake:
         server.kill()
-        assert await intake.accept(delivery("before")) is Fate.SPOOLED
+        assert await intake.accept(delivery("before")) is Acceptance.SPOOLED
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        assert await intake.accept(delivery("meanwhile")) is Fate.SPOOLED
+        assert await intake.accept(delivery("meanwhile")) is Acceptance.SPOOLED
         server.start()
         redis = connect(server.url)
         async with asyncio.timeout(10):
@@ -411,13 +418,13 @@ async def test_a_spool_that_cannot_be_written_does_not_stop_what_redis_can_take(
     """With a full disk and Redis back everything is stored, what would wait behind the spool, too."""
     async with intake_at(server.url, folder / "spool.db", is_watched=False) as intake:
         intake.watch.redis_away = True
-        assert await intake.accept(about("a", 0)) is Fate.SPOOLED
+        assert await intake.accept(about("a", 0)) is Acceptance.SPOOLED
         no_more(intake)
         with structlog.testing.capture_logs() as logs:
-            assert await intake.accept(about("a", 1)) is Fate.STORED  # although Redis is said to be away
+            assert await intake.accept(about("a", 1)) is Acceptance.STORED  # although Redis is said to be away
             intake.watch.redis_away = False
-            fates = await asyncio.gather(*(intake.accept(about("a", number)) for number in range(2, 302)))
-        assert set(fates) == {Fate.STORED}
+            acceptances = await asyncio.gather(*(intake.accept(about("a", number)) for number in range(2, 302)))
+        assert set(acceptances) == {Acceptance.STORED}
         assert [line for line in logs if line["log_level"] == "error"] == []
         watching = asyncio.create_task(intake.watch.run())
         await until(lambda: not intake.spool.depth)
@@ -436,13 +443,13 @@ async def test_redis_nearly_full_and_a_full_disk_store_what_fits(server: Server,
     async with intake_at(server.url, folder / "spool.db") as intake:
         await until(lambda: intake.watch.redis_full)
         no_more(intake)
-        assert await intake.accept(delivery("1")) is Fate.STORED
+        assert await intake.accept(delivery("1")) is Acceptance.STORED
         await redis.config_set("maxmemory", 1)
         with pytest.raises(NotStored):
             await intake.accept(delivery("2"))
         await redis.config_set("maxmemory", 0)
         await until(lambda: not intake.watch.redis_full)
-        assert await intake.accept(delivery("2")) is Fate.STORED
+        assert await intake.accept(delivery("2")) is Acceptance.STORED
     await redis.aclose()
 
 
@@ -461,13 +468,13 @@ async def test_a_redis_that_does_not_tell_its_memory_is_used_all_the_same(server
     redis = connect(server.url)
     async with intake_at(server.url, folder / "spool.db", is_watched=False) as intake:
         intake.watch.redis_away = True
-        assert await intake.accept(delivery("1")) is Fate.SPOOLED
+        assert await intake.accept(delivery("1")) is Acceptance.SPOOLED
         await redis.execute_command("ACL", "SETUSER", "default", "-info")
         with structlog.testing.capture_logs() as logs:
             watching = asyncio.create_task(intake.watch.run())
             await until(lambda: not intake.spool.depth)
             await asyncio.sleep(1.5)  # another look at the memory
-            assert await intake.accept(delivery("2")) is Fate.STORED
+            assert await intake.accept(delivery("2")) is Acceptance.STORED
             watching.cancel()
             await asyncio.wait([watching])
         assert intake.watch.memory_unknown
@@ -484,11 +491,11 @@ async def test_a_redis_that_refuses_for_want_of_memory_is_left_alone_for_a_while
     await redis.execute_command("ACL", "SETUSER", "default", "-info")
     await redis.config_set("maxmemory", 1)
     async with intake_at(server.url, folder / "spool.db") as intake:
-        assert await intake.accept(delivery("1")) is Fate.SPOOLED
+        assert await intake.accept(delivery("1")) is Acceptance.SPOOLED
         assert (intake.watch.redis_full, intake.watch.redis_away) == (True, False)
         await redis.config_set("maxmemory", 0)
         await until(lambda: not intake.spool.depth)
-        assert await intake.accept(delivery("2")) is Fate.STORED
+        assert await intake.accept(delivery("2")) is Acceptance.STORED
         assert await queued(redis) == ["1", "2"]
     await redis.aclose()
 
@@ -502,11 +509,11 @@ async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(server: Serv
     async with intake_at(server.url, folder / "spool.db") as intake:
         structlog.configure(processors=[no_space])
         server.kill()
-        assert await within_a_second(intake.accept(delivery("1"))) is Fate.SPOOLED
+        assert await within_a_second(intake.accept(delivery("1"))) is Acceptance.SPOOLED
         await asyncio.sleep(1)  # several looks
         server.start()
         await until(lambda: not intake.spool.depth)
-        assert await within_a_second(intake.accept(delivery("2"))) is Fate.STORED
+        assert await within_a_second(intake.accept(delivery("2"))) is Acceptance.STORED
 
 
 async def test_a_failed_store_is_told_until_one_succeeds(server: Server, folder: Path) -> None:
@@ -522,7 +529,7 @@ async def test_a_failed_store_is_told_until_one_succeeds(server: Server, folder:
         db = intake.spool._tables.file._db
         assert db
         db.execute("PRAGMA query_only=0")
-        assert await intake.accept(delivery("1")) is Fate.SPOOLED
+        assert await intake.accept(delivery("1")) is Acceptance.SPOOLED
         assert not intake.watch.is_failing()
         no_more(intake)
         with pytest.raises(NotStored):

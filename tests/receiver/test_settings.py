@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver import settings
-from receiver.settings import ReceiverSettings, SettingsError, duration
+from receiver.environment import SettingsError, duration, load, variables
+from receiver.settings import ReceiverSettings
 
 TOKEN = "Zq8-vN3_kX7.tR2~bL5wM9cP"
 REDIS = "redis://localhost:6379/0"
@@ -23,13 +23,13 @@ def environment(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def refused() -> tuple[str, ...]:
     with pytest.raises(SettingsError) as raised:
-        settings.load(ReceiverSettings)
+        load(ReceiverSettings)
     return raised.value.lines
 
 
 def test_the_two_required_ones_are_enough() -> None:
     """Everything else has a default that works."""
-    config = settings.load(ReceiverSettings)
+    config = load(ReceiverSettings)
     assert [token.get_secret_value() for token in config.webhook_token] == [TOKEN]
     assert config.port == 8000
 
@@ -131,7 +131,7 @@ def test_secrets_do_not_show_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings may be printed by accident; their secrets are not."""
     monkeypatch.setenv("REDIS_URL", "redis://user:s3cret@host")
     monkeypatch.setenv("SIGNING_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    text = repr(settings.load(ReceiverSettings))
+    text = repr(load(ReceiverSettings))
     assert TOKEN not in text
     assert "s3cret" not in text
     assert "MfKQ9r8" not in text
@@ -148,20 +148,20 @@ def test_secrets_do_not_show_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_documented_redis_url_is_accepted(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """TLS, sockets, passwords, IPv6 and Sentinel are all fine."""
     monkeypatch.setenv("REDIS_URL", url)
-    assert settings.load(ReceiverSettings).redis_url.get_secret_value() == url
+    assert load(ReceiverSettings).redis_url.get_secret_value() == url
 
 
 def test_a_zone_is_named_as_iana_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unset is no zone."""
-    assert settings.load(ReceiverSettings).payload_timezone is None
+    assert load(ReceiverSettings).payload_timezone is None
     monkeypatch.setenv("PAYLOAD_TIMEZONE", "Europe/Lisbon")
-    assert settings.load(ReceiverSettings).payload_timezone == ZoneInfo("Europe/Lisbon")
+    assert load(ReceiverSettings).payload_timezone == ZoneInfo("Europe/Lisbon")
 
 
 def test_several_tokens_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one is being replaced both are in force."""
     monkeypatch.setenv("WEBHOOK_TOKEN", f" {TOKEN} , {TOKEN}2,")
-    config = settings.load(ReceiverSettings)
+    config = load(ReceiverSettings)
     assert [token.get_secret_value() for token in config.webhook_token] == [TOKEN, TOKEN + "2"]
 
 
@@ -169,7 +169,7 @@ def test_the_env_file_is_read_and_the_environment_wins(environment: Path, monkey
     """`.env` in the current folder holds settings; a variable that is set overrides it."""
     (environment / ".env").write_text("PORT=1234\nLOG_LEVEL=debug\nSOMETHING_ELSE=1\n")
     monkeypatch.setenv("LOG_LEVEL", "error")
-    config = settings.load(ReceiverSettings)
+    config = load(ReceiverSettings)
     assert (config.port, config.log_level) == (1234, "error")
 
 
@@ -198,7 +198,7 @@ def test_a_body_always_fits_into_the_memory_for_bodies(monkeypatch: pytest.Monke
 
 def test_the_list_of_variables_shows_no_value_of_this_machine() -> None:
     """The table for the README is made of defaults alone, and every setting has a meaning in it."""
-    listed = {variable: (default, meaning) for variable, default, meaning in settings.variables(ReceiverSettings)}
+    listed = {variable: (default, meaning) for variable, default, meaning in variables(ReceiverSettings)}
     assert listed["WEBHOOK_TOKEN"][0] == "required"
     assert listed["DEDUPE_WINDOW"][0] == "7d"
     assert listed["DEDUPE_WINDOW_BODY"][0] == "1h"
@@ -210,14 +210,14 @@ def test_a_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}-of-the-file,{TOKEN}-the-old-one\n")
     monkeypatch.setenv("WEBHOOK_TOKEN_FILE", str(file))
-    assert settings.load(ReceiverSettings).webhook_token[0].get_secret_value() == TOKEN
+    assert load(ReceiverSettings).webhook_token[0].get_secret_value() == TOKEN
     monkeypatch.setenv("WEBHOOK_TOKEN", "")
-    tokens = [token.get_secret_value() for token in settings.load(ReceiverSettings).webhook_token]
+    tokens = [token.get_secret_value() for token in load(ReceiverSettings).webhook_token]
     assert tokens == [f"{TOKEN}-of-the-file", f"{TOKEN}-the-old-one"]
     Path(".env").write_text(f"REDIS_URL_FILE={tmp_path / 'url'}\n")
     (tmp_path / "url").write_text("redis://of-the-file:6379/0")
     monkeypatch.delenv("REDIS_URL")
-    assert settings.load(ReceiverSettings).redis_url.get_secret_value() == "redis://of-the-file:6379/0"
+    assert load(ReceiverSettings).redis_url.get_secret_value() == "redis://of-the-file:6379/0"
 
 
 def test_a_secret_s_file_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -240,4 +240,4 @@ def test_only_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_p
     """A port in a file would be a way nobody needs."""
     (tmp_path / "port").write_text("9000")
     monkeypatch.setenv("PORT_FILE", str(tmp_path / "port"))
-    assert settings.load(ReceiverSettings).port == 8000
+    assert load(ReceiverSettings).port == 8000

@@ -15,21 +15,26 @@ from arq.worker import Function, Worker, func
 from pydantic import SecretStr
 
 from receiver import events
-from receiver.connection import connect
-from receiver.delivery import Delivery, Sources, unpack
-from receiver.intake import Fate, accept_directly
-from receiver.keys import Keys
-from receiver.settings import load
-from worker.app import WorkerSettings, create_worker
-from worker.calls import pack
-from worker.claims import Claim
-from worker.dead_letters import DeadLetter, Desk, Filter
-from worker.leased import LeasedWorker
+from receiver.delivery import Delivery
+from receiver.environment import load
+from receiver.idempotency import IdempotencyRule
+from receiver.intake import Acceptance, accept_directly
+from receiver.queue.connection import connect
+from receiver.queue.jobs import pack, unpack
+from receiver.queue.keys import Keys
+from worker.app import create_worker
+from worker.dead_letters import DeadLetter, Filter, Operator
+from worker.handler import Handler, Routes
+from worker.lease.claims import Claim
+from worker.lease.worker import LeasedWorker
+from worker.loop_watch import Watch
 from worker.outcomes import Keep, Outcomes
-from worker.routes import Handler, Routes, RouteTable
+from worker.retries import describe
+from worker.routes import RouteTable
+from worker.settings import WorkerSettings
 
 KEYS = Keys("glartek:")
-SOURCES = Sources(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
 Do = Callable[[int], Awaitable[None] | None]
 
 
@@ -109,17 +114,17 @@ class Bench:
     """A Valkey with deliveries on its queue, and what an operator sees of them."""
 
     def __init__(self, url: str, redis: ArqRedis) -> None:
-        self.url, self.redis, self.desk = url, redis, Desk(redis, KEYS)
+        self.url, self.redis, self.operator = url, redis, Operator(redis, KEYS)
 
     async def accept(self, delivery: Delivery) -> Delivery:
-        assert await accept_directly(self.redis, KEYS, delivery) is Fate.STORED
+        assert await accept_directly(self.redis, KEYS, delivery) is Acceptance.STORED
         return delivery
 
     async def send(self, event_id: str, event_type: str = "action.created", **more: Any) -> Delivery:
         return await self.accept(delivery_of(body_of(event_id, event_type, **more)))
 
     async def story(self, delivery: Delivery) -> dict[str, Any]:
-        story = await self.desk.story(delivery.id)
+        story = await self.operator.story(delivery.id)
         assert story is not None
         return story
 
@@ -143,7 +148,7 @@ class Bench:
         await until(nothing_left)
 
     async def letters(self) -> list[DeadLetter]:
-        return [await self.desk.with_payload(letter) async for letter in self.desk.letters(Filter())]
+        return [await self.operator.with_payload(letter) async for letter in self.operator.letters(Filter())]
 
     async def keys(self, pattern: str = "*") -> list[str]:
         return sorted(key.decode() for key in await self.redis.keys(pattern))
@@ -166,11 +171,12 @@ class Bench:
         """A bare LeasedWorker; what it buries is a dead letter of kind job."""
         outcomes = Outcomes(self.redis, KEYS, self.settings(), Keep(0, 0))
 
-        async def bury(claim: Claim, reason: str) -> None:
-            await outcomes.bury_job(claim.job_id, claim.data or b"", reason)
+        async def bury(claim: Claim, reason: str | BaseException) -> None:
+            why = reason if isinstance(reason, str) else describe(reason)
+            await outcomes.bury_job(claim.job_id, claim.data or b"", why)
 
         defaults: dict[str, Any] = {"connect": lambda: connect(self.url), "lease": 1.0, "handle_signals": False}
-        worker = LeasedWorker(functions, keys=KEYS, bury=bury, **defaults | options)
+        worker = LeasedWorker(functions, keys=KEYS, bury=bury, watch=Watch, **defaults | options)
         async with _running(worker):
             yield worker
 

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from receiver.delivery import Delivery, pack_job
-from receiver.intake import Fate, accept_directly
-from receiver.settings import SettingsError
+from receiver.delivery import Delivery
+from receiver.environment import SettingsError
+from receiver.intake import Acceptance, accept_directly
+from receiver.queue.jobs import pack_job
 from tests.conftest import ROOT, hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from worker import GiveUp, Skip
 from worker.__main__ import app
 from worker.dead_letters import Filter
-from worker.routes import Handler
+from worker.handler import Handler
 
 
 class Command:
@@ -184,12 +185,12 @@ async def test_two_replays_at_once_are_one_run(bench: Bench, flaky: Flaky) -> No
     delivery = await bench.send("e1")
     await run_all(bench, flaky, delivery)
     [letter] = await bench.letters()
-    replayed = await asyncio.gather(*(bench.desk.replay_letter(letter) for _ in range(10)))
+    replayed = await asyncio.gather(*(bench.operator.replay_letter(letter) for _ in range(10)))
     assert sorted(replayed) == [False] * 9 + [True]
     flaky.broken = False
     await run_all(bench, flaky, delivery)
     assert flaky.runs == 2
-    assert await bench.desk.replay_letter(letter) is False
+    assert await bench.operator.replay_letter(letter) is False
 
 
 async def test_a_job_of_somebody_else_is_replayed_once(bench: Bench) -> None:
@@ -200,7 +201,7 @@ async def test_a_job_of_somebody_else_is_replayed_once(bench: Bench) -> None:
     async with bench.working({"*": []}):
         await bench.idle()
     [letter] = await bench.letters()
-    replayed = await asyncio.gather(*(bench.desk.replay_letter(letter) for _ in range(5)))
+    replayed = await asyncio.gather(*(bench.operator.replay_letter(letter) for _ in range(5)))
     assert sorted(replayed) == [False] * 4 + [True]
     [job_id] = await bench.redis.zrange(KEYS.queue, 0, -1)
     assert job_id != b"j1"
@@ -211,7 +212,7 @@ async def test_a_conflict_replayed_is_a_delivery_of_its_own(bench: Bench, worker
     """The other event of a shared key is handled too, and has its own story."""
     first = await bench.send("e1")
     other = delivery_of(body_of("e1", title="other"))
-    assert await accept_directly(bench.redis, KEYS, other) is Fate.CONFLICT
+    assert await accept_directly(bench.redis, KEYS, other) is Acceptance.CONFLICT
     flaky.broken = False
     await run_all(bench, flaky, first)
     [listed] = await worker.json("dead", "list", "--kind", "conflict")
@@ -246,7 +247,7 @@ async def test_a_replay_of_an_expired_record_closes_again(bench: Bench, flaky: F
     await bench.redis.delete(KEYS.delivery(delivery.id))
     [letter] = await bench.letters()
     flaky.broken = False
-    assert await bench.desk.replay_letter(letter)
+    assert await bench.operator.replay_letter(letter)
     await run_all(bench, flaky, delivery)
     assert await bench.states(delivery) == {"h.flaky": "done"}
     assert await bench.redis.ttl(KEYS.delivery(delivery.id)) > 0
@@ -390,7 +391,7 @@ async def test_a_thousand_are_listed_in_order(bench: Bench) -> None:
             pipe.hset(KEYS.dead_letter(f"d{number}"), mapping={"at": number, "job": b"", "handler": "h.a"})
             pipe.zadd(KEYS.dead, {f"d{number}": number})
         await pipe.execute()
-    found = [letter.id async for letter in bench.desk.letters(Filter(handler="h.a"))]
+    found = [letter.id async for letter in bench.operator.letters(Filter(handler="h.a"))]
     assert found == [f"d{number}" for number in range(1200)]
 
 

@@ -14,7 +14,8 @@ from receiver import events
 from receiver.content import Unreadable
 from receiver.events import CATALOG, EventType
 from receiver.settings import Settings
-from worker.event import LONGEST_LIST, LONGEST_TEXT, Event, Subject, parse
+from worker.event import Event, Subject, parse
+from worker.views import LONGEST_LIST, LONGEST_TEXT
 
 SETTINGS = Settings.model_construct(
     event_id_paths=events.EVENT_ID_PATHS,

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from receiver.delivery import Delivery, pack_job, unpack
+from receiver.delivery import Delivery
+from receiver.queue.jobs import pack_job, unpack
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from worker import Context, Event, GiveUp, RetryLater, Skip
-from worker.app import create_kit
-from worker.calls import MAX_CRASHES
+from worker.app import create_services
+from worker.handler import Handler
+from worker.lease.calls import MAX_CRASHES
 from worker.outcomes import Outcomes, Transition, retry_job
-from worker.routes import Handler, RouteTable
+from worker.routes import RouteTable
 
 WEEK, HOUR = 7 * 86400, 3600
 
@@ -390,7 +392,7 @@ async def _is_gone(bench: Bench, key: str) -> bool:
 
 @pytest.fixture
 async def outcomes(bench: Bench) -> Outcomes:
-    return create_kit(bench.settings(), RouteTable({"*": []}), bench.redis).outcomes
+    return create_services(bench.settings(), RouteTable({"*": []}), bench.redis).outcomes
 
 
 def again(delivery: Delivery, attempt: int) -> Transition:

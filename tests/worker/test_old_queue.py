@@ -6,11 +6,12 @@ from pathlib import Path
 from arq.connections import ArqRedis
 
 from receiver.delivery import Delivery
-from receiver.intake import ACCEPT, Fate, accept_directly, batch, item, script_keys
-from receiver.keys import IN_PROGRESS, OLD_QUEUE, Keys
+from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_keys
+from receiver.queue.jobs import pack_batch
+from receiver.queue.keys import IN_PROGRESS, OLD_QUEUE, Keys
 from tests.conftest import Start
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
-from worker.claims import PAGE, Claims
+from worker.lease.claims import PAGE, Claims
 
 TEST_SYSTEM = Keys("test:")
 
@@ -42,7 +43,7 @@ async def test_jobs_of_the_old_queue_are_taken_over_in_their_order(bench: Bench)
 async def test_jobs_of_others_stay_in_the_old_queue(bench: Bench) -> None:
     """Another prefix's deliveries, jobs of arq's own, and what another worker has begun to run."""
     theirs, running, ours = [delivery_of(body_of(name)) for name in ("theirs", "running", "ours")]
-    assert await accept_directly(bench.redis, TEST_SYSTEM, theirs) is Fate.STORED
+    assert await accept_directly(bench.redis, TEST_SYSTEM, theirs) is Acceptance.STORED
     for one in (running, ours):
         await bench.accept(one)
     await as_before(bench.redis, running, ours)
@@ -67,7 +68,7 @@ async def test_a_long_queue_of_others_is_looked_through_page_by_page(bench: Benc
 async def test_two_systems_on_one_redis_never_run_each_others_events(bench: Bench) -> None:
     """A test system's deliveries wait for its own workers, whatever production's have to do."""
     theirs = delivery_of(body_of("theirs"))
-    assert await accept_directly(bench.redis, TEST_SYSTEM, theirs) is Fate.STORED
+    assert await accept_directly(bench.redis, TEST_SYSTEM, theirs) is Acceptance.STORED
     runs: list[int] = []
     ours = await bench.send("ours")
     async with bench.working({"*": [make_handler("act", runs.append)]}):
@@ -83,7 +84,9 @@ async def test_a_worker_takes_over_while_it_runs(bench: Bench, start: Start, tmp
     worker = start("-m", "worker", REDIS_URL=bench.url, HANDLERS="acts:ROUTES")
     await asyncio.to_thread(worker.wait_for, "worker running")
     delivery, (_, *keys) = delivery_of(body_of("e1")), script_keys(KEYS)
-    assert await ACCEPT(bench.redis, [OLD_QUEUE, *keys], [batch([item(KEYS, delivery)])]) == [Fate.STORED]
+    assert await ACCEPT(bench.redis, [OLD_QUEUE, *keys], [pack_batch([pack_delivery(KEYS, delivery)])]) == [
+        Acceptance.STORED
+    ]
     await bench.closed(delivery)
     assert await bench.states(delivery) == {"acts.act": "done"}
     assert worker.stop() == 0

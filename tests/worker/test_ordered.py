@@ -11,16 +11,16 @@ from arq.connections import ArqRedis
 from redis import Redis
 
 from receiver import events
-from receiver.delivery import Sources
+from receiver.environment import SettingsError
+from receiver.idempotency import IdempotencyRule
 from receiver.intake import accept_directly
-from receiver.keys import Keys
-from receiver.settings import SettingsError
+from receiver.queue.keys import Keys
 from tests.conftest import Start, wait_until
 from worker import Context, Event, ordered
 from worker.routes import RouteTable
 
 KEYS = Keys("glartek:")
-SOURCES = Sources(["event-id", "body"], events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(["event-id", "body"], events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
 HANDLERS = """
 import asyncio, os, random
 from pathlib import Path

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from receiver import doctor_redis, room
-from receiver.delivery import Delivery, pack_job
-from receiver.intake import Fate, accept_directly
-from receiver.room import Room
+from receiver.delivery import Delivery
+from receiver.doctor import redis_server
+from receiver.intake import Acceptance, accept_directly
+from receiver.queue import room
+from receiver.queue.jobs import pack_job
+from receiver.queue.room import Room
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from tests.worker.test_dead_letters import Command
@@ -106,7 +108,7 @@ async def test_conflicts_and_foreign_jobs_move_too(bench: Bench, mine: Room) -> 
     """Whatever is kept until somebody drops it."""
     first, other = (delivery_of(body_of("e1", pad=noise())) for _ in range(2))
     await bench.accept(first)
-    assert await accept_directly(bench.redis, KEYS, other) is Fate.CONFLICT
+    assert await accept_directly(bench.redis, KEYS, other) is Acceptance.CONFLICT
     foreign = pack_job("not_ours", [noise()], 5)
     await Outcomes(bench.redis, KEYS, bench.settings(), Keep(0, 0)).bury_job("j1", foreign, "no function")
     before = await bench.letters()
@@ -149,7 +151,7 @@ async def test_a_letter_that_was_replaced_meanwhile_is_left_alone(
     monkeypatch.setattr(Room, "_write", meanwhile)
     making = asyncio.create_task(mine.make(10**9, 10**9))
     await asyncio.to_thread(changed.wait)
-    await bench.desk.drop(one)
+    await bench.operator.drop(one)
     await bench.redis.execute_command("HSET", KEYS.dead_letter(other.id), "at", 1)
     may_go_on.set()
     await making
@@ -192,10 +194,10 @@ async def test_a_moved_payload_is_replayed_from_any_host_and_its_file_goes(
     [letter] = await die(bench, delivery)
     await mine.make(10**9, 10**9)
     async with served(mine):
-        shown = await bench.desk.with_payload(letter)
+        shown = await bench.operator.with_payload(letter)
         assert shown.body() == delivery.body
         assert len(files(tmp_path / "dead")) == 1
-        assert await bench.desk.replay_letter(letter)
+        assert await bench.operator.replay_letter(letter)
         await until(lambda: _is_empty(tmp_path / "dead"))
     async with bench.working({"*": [make_handler("act")]}):
         await bench.closed(delivery)
@@ -211,7 +213,7 @@ async def test_a_dropped_dead_letter_takes_its_file_with_it(bench: Bench, mine: 
     """At once, or when the receiver that has it runs again."""
     [letter] = await die(bench, await bench.send("e1", pad=noise()))
     await mine.make(10**9, 10**9)
-    assert await bench.desk.drop(letter)
+    assert await bench.operator.drop(letter)
     assert len(files(tmp_path / "dead")) == 1
     await Room(bench.redis, KEYS, tmp_path / "dead").serve()
     assert files(tmp_path / "dead") == []
@@ -248,7 +250,7 @@ async def test_without_its_receiver_one_line_says_where_a_payload_is(
     async with asyncio.timeout(2):
         for letter in letters:
             with pytest.raises(PayloadElsewhere, match=f"{letter.id}: its payload is in {tmp_path}/dead/") as said:
-                await bench.desk.replay_letter(letter)
+                await bench.operator.replay_letter(letter)
             assert os.uname().nodename in str(said.value)
     assert len(await bench.redis.zrange(KEYS.dead, 0, -1)) == 3
     command = Command(bench.url, tmp_path, process=False)
@@ -275,9 +277,9 @@ async def test_names_of_files_that_are_none_of_ours_are_not_opened(bench: Bench,
 async def test_doctor_says_how_many_moved_and_where(bench: Bench, mine: Room, tmp_path: Path) -> None:
     """By host and folder; all in Redis is well."""
     await die(bench, *[await bench.send(f"e{number}", pad=noise()) for number in range(2)])
-    assert (await doctor_redis._dead_letters(KEYS, bench.redis)).seen == "2, all in Redis"
+    assert (await redis_server._dead_letters(KEYS, bench.redis)).seen == "2, all in Redis"
     await mine.make(10**9, 10**9)
     host = os.uname().nodename
     assert await room.moved(bench.redis, KEYS) == {f"{host}:{tmp_path}/dead": 2}
-    finding = await doctor_redis._dead_letters(KEYS, bench.redis)
+    finding = await redis_server._dead_letters(KEYS, bench.redis)
     assert (finding.level, f"2 in {host}:{tmp_path}/dead" in finding.seen) == ("warning", True)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from receiver.settings import SettingsError
+from receiver.environment import SettingsError
 from worker import Context, Event, ordered
-from worker.routes import RouteTable, load, name_of
+from worker.handler import name_of
+from worker.routes import RouteTable, load
 
 
 async def notify(event: Event, ctx: Context) -> None: ...
@@ -147,7 +148,7 @@ def test_an_attribute_that_is_no_table_is_refused_with_the_nearest(module: Path)
 def test_a_handlers_own_settings_are_checked_at_start(module: Path) -> None:
     """`configure()` of a handler's module is called once, and its mistakes are lines like any other."""
     module.write_text(
-        "from receiver.settings import SettingsError\n"
+        "from worker import SettingsError\n"
         "async def one(event, ctx): ...\n"
         "async def two(event, ctx): ...\n"
         "def configure(): raise SettingsError('MY_URL: is not set', 'MY_KEY: is not set')\n"

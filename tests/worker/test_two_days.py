@@ -13,12 +13,12 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from receiver.connection import connect
-from receiver.intake import Fate, accept_directly
+from receiver.intake import Acceptance, accept_directly
+from receiver.queue.connection import connect
 from tests.conftest import Server, Start
 from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, body_of, delivery_of, stock_worker, until
 from worker import Context, Event, GiveUp, RetryLater
-from worker.claims import Claims
+from worker.lease.claims import Claims
 
 AWAY = 48 * 3600
 HANDLERS = """
@@ -84,7 +84,7 @@ async def test_nothing_is_lost_while_a_worker_is_away_for_two_days(
         monkeypatch.delenv(name)
     async with served(server) as bench:
         assert (await bench.redis.time())[0] > time.time() + AWAY - 60
-        assert await accept_directly(bench.redis, KEYS, delivery_of(waiting.body)) is Fate.DUPLICATE
+        assert await accept_directly(bench.redis, KEYS, delivery_of(waiting.body)) is Acceptance.DUPLICATE
         start("-m", "worker", **later, REDIS_URL=server.url, HANDLERS="acts:ROUTES", LEASE="1s")
         await bench.closed(retried, running, waiting)
         for delivery in (retried, running, waiting):

@@ -9,9 +9,10 @@ from typing import Any
 import msgpack
 import pytest
 
-from receiver import keys as key_names
-from receiver.delivery import Delivery, pack_job, unpack
-from receiver.intake import ACCEPT, Fate, accept_directly, batch, item, script_keys
+from receiver.delivery import Delivery
+from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_keys
+from receiver.queue import keys as key_names
+from receiver.queue.jobs import pack_batch, pack_job, unpack
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, SOURCES, Bench, delivery_of, make_handler, until
 from worker import GiveUp, Skip
@@ -60,7 +61,7 @@ async def test_what_is_written_is_what_version_0_1_writes(bench: Bench, delivery
     assert await bench.redis.get(key_names.JOB + JOB_ID) == JOB
     assert await bench.redis.zrange(KEYS.queue, 0, -1) == [JOB_ID.encode()]
     assert await hash_of(bench.redis, KEYS.delivery(ID)) == RECORD
-    assert item(KEYS, delivery) == SPOOLED
+    assert pack_delivery(KEYS, delivery) == SPOOLED
     written = unpack(retry_job(delivery, "h.act", 2, 1, 1_764_000_000_500))
     assert msgpack.packb(written | {"et": 1_764_000_001_000}) == RETRY
 
@@ -115,8 +116,8 @@ async def put(bench: Bench, job_id: str, job: bytes, **record: bytes) -> None:
 
 async def test_a_delivery_spooled_by_version_0_1_is_handled(bench: Bench, delivery: Delivery) -> None:
     """A receiver that was upgraded finds its spool as the old one left it."""
-    fates = await ACCEPT(bench.redis, script_keys(KEYS), [batch([SPOOLED])])
-    assert fates == [Fate.STORED]
+    acceptances = await ACCEPT(bench.redis, script_keys(KEYS), [pack_batch([SPOOLED])])
+    assert acceptances == [Acceptance.STORED]
     async with bench.working({"*": [make_handler("act")]}):
         await bench.closed(delivery)
     assert await bench.states(delivery) == {"h.act": "done"}
@@ -165,7 +166,7 @@ async def test_a_dead_letter_and_a_conflict_of_version_0_1_are_replayed(bench: B
     assert [letter.body() for letter in letters] == [BODY, BODY]
     runs: list[int] = []
     async with bench.working({"*": [make_handler("act", runs.append)]}):
-        assert [await bench.desk.replay_letter(letter) for letter in letters] == [True, True]
+        assert [await bench.operator.replay_letter(letter) for letter in letters] == [True, True]
         await bench.closed(delivery)
         await bench.idle()
     assert sorted(runs) == [1, 2]
@@ -183,7 +184,7 @@ def newer(delivery: Delivery) -> Delivery:
 async def test_what_a_newer_version_added_to_a_delivery_is_handed_on(bench: Bench, delivery: Delivery) -> None:
     """Through a handler that does not know it, a retry, a dead letter and its replay."""
     added = newer(delivery).more
-    assert await accept_directly(bench.redis, KEYS, newer(delivery)) is Fate.STORED
+    assert await accept_directly(bench.redis, KEYS, newer(delivery)) is Acceptance.STORED
     attempts: list[int] = []
 
     def fails_twice(attempt: int) -> None:
@@ -197,7 +198,7 @@ async def test_what_a_newer_version_added_to_a_delivery_is_handed_on(bench: Benc
         await bench.closed(delivery)
         [letter] = await bench.letters()
         assert Delivery.from_job(unpack(letter.job)["a"][0]) == newer(delivery)
-        assert await bench.desk.replay_letter(letter)
+        assert await bench.operator.replay_letter(letter)
         await bench.closed(delivery)
         await bench.idle()
     assert attempts == [1, 2, 3]

@@ -20,7 +20,7 @@ from examples.handlers.audit_log.record import Head, stamp
 from examples.handlers.audit_log.schema import TABLE, unguarded
 from examples.handlers.audit_log.verify import verify
 from receiver import events
-from receiver.settings import SettingsError, load
+from receiver.environment import SettingsError, load
 from receiver.visible import to_json, visible
 
 app = typer.Typer(help="The audit log: verify it, export it, or note its head.", no_args_is_help=True)

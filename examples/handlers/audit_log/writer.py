@@ -11,7 +11,7 @@ from examples.handlers.audit_log.database import Appended
 from examples.handlers.audit_log.record import Record
 from examples.handlers.audit_log.schema import Refused
 from examples.handlers.audit_log.seal import Seal
-from receiver.together import Together
+from receiver.queue.batching import Batcher
 from worker import GiveUp
 
 _MOST = 500  # records in one transaction
@@ -27,11 +27,11 @@ class Writer:
 
     def __init__(self, engine: Engine, seal: Seal) -> None:
         self._engine, self._seal = engine, seal
-        self._together: Together[Record, Appended | Exception] = Together(self._write, count=_MOST, weight=_MOST_TEXT)
+        self._batcher: Batcher[Record, Appended | Exception] = Batcher(self._write, count=_MOST, weight=_MOST_TEXT)
 
     async def append(self, record: Record) -> Appended:
         """What became of the record, once it is on disk. Raises `LogUnavailable` or, where no retry helps, `GiveUp`."""
-        answer = await self._together.add(record, len(record.payload))
+        answer = await self._batcher.add(record, len(record.payload))
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -15,7 +15,7 @@ from examples.handlers.external_system import lock, order, request
 from examples.handlers.external_system.breaker import Breaker
 from examples.handlers.external_system.session import Anew, Link, Session, TargetUnavailable, Unanswered
 from examples.handlers.external_system.settings import ExternalSettings, prepare
-from receiver.settings import load
+from receiver.environment import load
 from worker import Context, Event
 
 __all__ = ["ExternalSettings", "TargetUnavailable", "configure", "update"]

@@ -19,14 +19,14 @@ from examples.handlers.external_system.settings import ExternalSettings, prepare
 from examples.handlers.external_system.target import Unmappable
 from receiver import events
 from receiver.content import Unreadable
-from receiver.settings import ReceiverSettings, SettingsError, load
+from receiver.environment import SettingsError, load
+from receiver.settings import PayloadSettings
 from receiver.visible import to_json, visible
 from worker.event import Event, parse
-from worker.routes import name_of
+from worker.handler import name_of
 
 app = typer.Typer(help="The external system: see what would be sent.", no_args_is_help=True)
 _EVERY_REQUESTS = {b"Host", b"Content-Length", b"Accept-Encoding", b"Connection", b"User-Agent"}
-_UNUSED: dict[str, Any] = {"redis_url": "redis://unused", "webhook_token": ("not-needed-to-preview-0123456789",)}
 
 
 @app.callback()
@@ -46,9 +46,9 @@ def preview(
     given = {"external_url": url, "external_target": target}
     try:
         link = prepare(load(ExternalSettings, **{name: value for name, value in given.items() if value}), shown=True)
-        kit = load(ReceiverSettings, **_UNUSED)
+        kit = load(PayloadSettings)
         body = _body(sample)
-        key = f"{name_of(external_system.update)}:{kit.sources().delivery({}, body, 0).id}"
+        key = f"{name_of(external_system.update)}:{kit.idempotency_rule().delivery({}, body, 0).id}"
         requests = asyncio.run(_requests(parse(body, kit), link, key))
     except (SettingsError, Unreadable) as error:
         _stop(str(error))

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from receiver.scripts import Script
+from receiver.queue.scripts import Script
 from worker import Context, RetryLater
 
 _GRACE = 5.0  # seconds that it is kept after its time, for a late request of ours to end

@@ -22,7 +22,7 @@ from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
 from examples.handlers.teams.outbox import FAILED, SENT, Later, Outbox, Outcome, Pace, Turn, Waiting
 from examples.handlers.teams.words import LANGUAGES
-from receiver.settings import EnvSettings, Seconds, Words, load
+from receiver.environment import EnvSettings, Seconds, Words, load
 from worker import Context, Event, GiveUp, RetryLater
 
 _WORKFLOW_HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".logic.azure.us", ".api.powerplatform.us")

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from examples.handlers.teams.untrusted import markdown, plain
 from examples.handlers.teams.words import Words
 from worker import Action, Event, WorkOrder
-from worker.event import Attachment
+from worker.views import Attachment
 
 MAX_FACTS = 6
 _VALUE, _URL = 160, 1000  # characters

@@ -13,14 +13,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 
-from receiver.connection import insist
-from receiver.scripts import Script
+from receiver.queue.connection import until_redis_answers
+from receiver.queue.scripts import Script
 
-_TAKE, _SETTLE = Script.beside(__file__, "take.lua"), Script.beside(__file__, "settle.lua")
+_TAKE, _SETTLE = (
+    Script(Path(__file__).with_name(name).read_text(encoding="utf-8")) for name in ("take.lua", "settle.lua")
+)
 _MOST_FAILURES = 3  # of one card, before it lets the others pass
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds, before jitter, that a channel in trouble is left alone
 
@@ -104,7 +107,7 @@ class Outbox:
             *(value for count, seconds in pace.limits for value in (count, _ms(seconds))),
         ]
         try:
-            kind, *answer = await insist(lambda: _TAKE(self._redis, [self._base], arguments))
+            kind, *answer = await until_redis_answers(lambda: _TAKE(self._redis, [self._base], arguments))
         except asyncio.CancelledError:
             # Its answer may be on its way: a turn that nobody knows of would keep the channel shut for a whole lease.
             with suppress(TimeoutError):
@@ -143,7 +146,7 @@ class Outbox:
         pauses = (_ms(pause), _ms(first_pause), _ms(_LONGEST_PAUSE), jitter)
         arguments: list[str | int | float] = [turn.token, outcome, *pauses, most_failures, *turn.keys]
         # A worker that stops just now must not forget what the channel took: the card would be sent again.
-        await asyncio.shield(insist(lambda: _SETTLE(self._redis, [self._base], arguments)))
+        await asyncio.shield(until_redis_answers(lambda: _SETTLE(self._redis, [self._base], arguments)))
 
 
 def _ms(seconds: float) -> int:

@@ -25,7 +25,8 @@ from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
 from examples.handlers.teams.words import LANGUAGES
 from receiver import events
-from receiver.settings import Settings, load
+from receiver.environment import load
+from receiver.settings import Settings
 from receiver.visible import to_json, visible
 from worker.event import parse
 

@@ -16,7 +16,7 @@ from examples.sender.profile.replay import Replay, replay
 from examples.sender.profile.sightings import PLUMBING, Sighting, leaves
 from examples.sender.terminal import span
 from receiver import events
-from receiver.delivery import BODY, CHANGING_HEADERS
+from receiver.idempotency import BODY, CHANGING_HEADERS
 from receiver.settings import ReceiverSettings
 
 _DAY, _HOUR = 86400.0, 3600.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from examples.sender.profile.sightings import Sighting
 from receiver import events
-from receiver.delivery import Sources
+from receiver.idempotency import IdempotencyRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Replay:
 def replay(settings: Mapping[str, str], seen: Sequence[Sighting]) -> Replay:
     """Every request in the order of its arrival, keyed as the receiver would with these settings."""
     id_paths = settings.get("EVENT_ID_PATHS", "").split(",") if "EVENT_ID_PATHS" in settings else ()
-    sources = Sources(settings["IDEMPOTENCY_SOURCES"].split(","), id_paths, events.EVENT_TYPE_PATHS)
+    rule = IdempotencyRule(settings["IDEMPOTENCY_SOURCES"].split(","), id_paths, events.EVENT_TYPE_PATHS)
     requests = [(arrival, number) for number, sighting in enumerate(seen) for arrival in sighting.arrivals]
     keys: dict[str, int] = {}
     met: set[int] = set()
     outcomes = Counter[str]()
     for arrival, event in sorted(requests, key=lambda request: request[0].number):
-        key = sources.delivery(dict(arrival.headers), arrival.body, 0).id
+        key = rule.delivery(dict(arrival.headers), arrival.body, 0).id
         if event in met:
             outcomes["recognised" if key in keys else "missed"] += 1
         elif key in keys:

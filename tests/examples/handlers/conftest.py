@@ -18,8 +18,9 @@ from starlette.types import ASGIApp
 from structlog.testing import LogCapture
 
 from receiver import events
-from receiver.connection import connect
-from receiver.settings import Settings, load
+from receiver.environment import load
+from receiver.queue.connection import connect
+from receiver.settings import Settings
 from worker import Context, Event
 from worker.event import parse
 

@@ -18,7 +18,7 @@ from examples.handlers.teams.words import PORTUGUESE
 from receiver import events
 from tests.examples.handlers.conftest import RECEIVED
 from worker import Event
-from worker.event import LONGEST_LIST
+from worker.views import LONGEST_LIST
 
 LOOK = Look(PORTUGUESE, "https://app.example.com/{id}", "https://app.example.com/{id}")
 HANDLERS: dict[str, Callable[[Event], object]] = {

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from receiver.settings import SettingsError
+from receiver.environment import SettingsError
 from worker import routes
+from worker.handler import name_of
 
 
 def test_the_table_is_glarteks_three_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,11 +16,11 @@ def test_the_table_is_glarteks_three_examples(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("AUDIT_DATABASE_URL", f"sqlite:///{tmp_path}/audit.db")
     table = routes.load("examples.handlers:ROUTES")
     assert set(table.by_name) == {"teams.notify", "external_system.update", "audit_log.append"}
-    assert [routes.name_of(handler) for handler in table.handlers("action.created")] == [
+    assert [name_of(handler) for handler in table.handlers("action.created")] == [
         "teams.notify",
         "audit_log.append",
     ]
-    assert [routes.name_of(handler) for handler in table.handlers("never.heard.of")] == ["audit_log.append"]
+    assert [name_of(handler) for handler in table.handlers("never.heard.of")] == ["audit_log.append"]
 
 
 def test_every_missing_setting_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,14 @@ import pytest
 import structlog
 
 from receiver import events
-from receiver.delivery import Delivery, Sources
-from receiver.intake import item
-from receiver.keys import Keys
+from receiver.delivery import Delivery
+from receiver.idempotency import IdempotencyRule
+from receiver.intake import pack_delivery
+from receiver.queue.keys import Keys
 from receiver.spool import Entry, Spool, damage
 
 KEYS = Keys("glartek:")
-SOURCES = Sources(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
 PAGE = 4096
 OLD_TABLE = "CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, item BLOB NOT NULL)"
 """What version 0.1 begins a spool with."""
@@ -55,7 +56,7 @@ def made(event_id: str, size: int = 0, subject: str = "") -> Delivery:
 def delivery(event_id: str, size: int = 0, subject: str = "") -> Entry:
     """The same, as the intake writes it."""
     one = made(event_id, size, subject)
-    return Entry(item(KEYS, one), one.subject)
+    return Entry(pack_delivery(KEYS, one), one.subject)
 
 
 async def everything(spool: Spool) -> list[bytes]:

@@ -13,9 +13,10 @@ import structlog
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from receiver.connection import connect, embedded
-from receiver.delivery import unpack
-from receiver.intake import Intake, item
+from receiver.intake import Intake, pack_delivery
+from receiver.queue.connection import connect
+from receiver.queue.jobs import unpack
+from receiver.queue.valkey import embedded
 from receiver.spool import Entry, Spool
 from receiver.spool.drain import ALONE_SECONDS, COUNT, DAMAGED
 from tests.conftest import Server
@@ -160,7 +161,7 @@ async def test_what_redis_refuses_is_set_aside_and_nothing_else(link: Proxy, spo
     refused = made("refused")
     await redis.set(KEYS.delivery(refused.id), "not a hash")
     waiting = [delivery(str(number)) for number in range(100)]
-    await spool.write([*waiting[:60], Entry(item(KEYS, refused)), *waiting[60:]])
+    await spool.write([*waiting[:60], Entry(pack_delivery(KEYS, refused)), *waiting[60:]])
     async with through(link, spool) as intake:
         with structlog.testing.capture_logs() as logs:
             assert await drain(intake) == 100

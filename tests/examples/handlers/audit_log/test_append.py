@@ -17,8 +17,8 @@ from examples.handlers.audit_log.schema import TABLE
 from examples.handlers.audit_log.seal import Seal
 from examples.handlers.audit_log.verify import verify
 from examples.handlers.audit_log.writer import LogUnavailable, Writer
+from receiver.environment import SettingsError
 from receiver.events import identifier
-from receiver.settings import SettingsError
 from worker import Context, Event, GiveUp
 
 pytestmark = pytest.mark.anyio

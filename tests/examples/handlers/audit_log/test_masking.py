@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from examples.handlers.audit_log.masking import hidden, masked
 from examples.handlers.audit_log.record import Record, of_event
 from receiver.content import DEEPEST
-from receiver.settings import Settings, load
+from receiver.environment import load
+from receiver.settings import Settings
 from worker import Event
 from worker.event import parse
 

@@ -24,7 +24,7 @@ from examples.handlers.audit_log.record import Record
 from examples.handlers.audit_log.seal import Seal
 from examples.handlers.audit_log.verify import verify
 from examples.handlers.audit_log.writer import LogUnavailable, Writer
-from receiver.settings import SettingsError
+from receiver.environment import SettingsError
 from tests.conftest import ROOT, wait_until
 from worker import GiveUp
 

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from examples.handlers.audit_log.masking import hidden
 from examples.handlers.audit_log.record import Head, Record, chained, of_event
 from examples.handlers.audit_log.seal import Seal
-from receiver.settings import Settings, load
+from receiver.environment import load
+from receiver.settings import Settings
 from worker import Event
 
 RECEIVED = datetime(2026, 11, 3, 9, 1, 13, tzinfo=UTC)

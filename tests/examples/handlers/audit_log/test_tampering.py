@@ -17,7 +17,7 @@ from examples.handlers.audit_log.__main__ import app
 from examples.handlers.audit_log.record import Head, Record, hashed_text
 from examples.handlers.audit_log.schema import TABLE, Refused
 from examples.handlers.audit_log.seal import Seal, sha256
-from receiver.settings import SettingsError
+from receiver.environment import SettingsError
 
 KEY, OLDER_KEY = "a" * 32, "b" * 32
 BOTH_KEYS = f"{KEY}, {OLDER_KEY}"

@@ -17,7 +17,7 @@ from examples.handlers import audit_log
 from examples.handlers.audit_log import database
 from examples.handlers.audit_log.__main__ import app
 from examples.handlers.audit_log.verify import verify
-from receiver.settings import load
+from receiver.environment import load
 from worker import Context, Event
 
 DUMPS = Path(__file__).parent / "version_0_1"

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from examples.handlers import external_system
 from examples.handlers.external_system import TargetUnavailable
-from receiver.settings import SettingsError
+from receiver.environment import SettingsError
 from worker import Context, Event, GiveUp, RetryLater
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from examples.handlers import external_system
 from examples.handlers.external_system.__main__ import app
-from receiver.delivery import delivery_id
+from receiver.idempotency import delivery_id
 from worker import Context, Event
 
 if TYPE_CHECKING:

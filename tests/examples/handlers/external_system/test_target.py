@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from examples.handlers.external_system.settings import SHIPPED
 from examples.handlers.external_system.target import Unmappable, at, cut, url
-from receiver.settings import SettingsError
+from receiver.environment import SettingsError
 
 if TYPE_CHECKING:
     from tests.examples.handlers.external_system.conftest import Configure

@@ -13,7 +13,7 @@ from examples.handlers import external_system
 from examples.handlers.external_system.session import TargetUnavailable
 from examples.stand_ins.erp import Erp
 from examples.stand_ins.orders import Orders
-from receiver.settings import SettingsError
+from receiver.environment import SettingsError
 from tests.examples.handlers.external_system.conftest import NOON, exists
 from worker import Context, Event, GiveUp, RetryLater, Skip
 
@@ -276,7 +276,7 @@ def test_a_wrong_url_stops_the_start(configure: "Configure", url: str) -> None:
         ),
     ],
 )
-def test_settings_and_target_are_checked_together(
+def test_settings_and_target_are_checked_batcher(
     configure: "Configure", variables: dict[str, str], expected: list[str]
 ) -> None:
     """A secret that the target's auth needs and has not, or has and needs not, is one line each."""

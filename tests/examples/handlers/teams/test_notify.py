@@ -10,7 +10,7 @@ from structlog.testing import LogCapture
 
 from examples import sink
 from examples.handlers import teams
-from receiver.settings import SettingsError
+from receiver.environment import SettingsError
 from worker import Context, Event, GiveUp, RetryLater
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ import pytest
 from examples import sink
 from examples.handlers import teams
 from examples.handlers.teams import outbox
-from receiver.connection import connect, outage
+from receiver.queue.connection import connect, outage
 from tests.conftest import Server
 from worker import Context, Event, GiveUp, RetryLater
 

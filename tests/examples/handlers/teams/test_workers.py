@@ -15,17 +15,18 @@ from pydantic import SecretStr
 from examples import sink
 from examples.handlers.teams import TeamsSettings
 from receiver import events
-from receiver.connection import connect, embedded
-from receiver.delivery import Sources
+from receiver.environment import load
+from receiver.idempotency import IdempotencyRule
 from receiver.intake import accept_directly
-from receiver.keys import Keys
-from receiver.settings import load
+from receiver.queue.connection import connect
+from receiver.queue.keys import Keys
+from receiver.queue.valkey import embedded
 from tests.conftest import ROOT, Process, Start
-from worker.dead_letters import Desk, Filter
+from worker.dead_letters import Filter, Operator
 
 pytestmark = pytest.mark.anyio
 KEYS = Keys("glartek:")
-SOURCES = Sources(("event-id",), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(("event-id",), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
 HOOK = "/workflows/0a1b/triggers/manual/paths/invoke?sig=SECRET"
 ACCEPTED_US = 1_790_000_000_000_000
 ROUTES = """
@@ -140,18 +141,18 @@ async def test_a_card_whose_turn_never_comes_is_a_dead_letter(site: Site) -> Non
     site.channel.orders.answers.append(429)
     await site.accept(0)
     worker = site.start(MAX_AGE="30s")
-    desk = Desk(site.redis, KEYS)
-    await _until(desk.count)
-    [letter] = [letter async for letter in desk.letters(Filter())]
+    operator = Operator(site.redis, KEYS)
+    await _until(operator.count)
+    [letter] = [letter async for letter in operator.letters(Filter())]
     assert letter.reason == "the channel takes no card now; 0 are before this one; older than its budget of 30 s"
     assert not [key async for key in site.redis.scan_iter() if b"SECRET" in (await site.redis.dump(key) or b"") + key]
     assert "SECRET" not in worker.output
     await site.redis.delete(f"{site.base}paused")
-    await desk.replay_letter(letter)
+    await operator.replay_letter(letter)
     await _until(site.titles)
     await _until(site.idle)
     assert site.titles() == [0]
-    assert await desk.count() == 0
+    assert await operator.count() == 0
 
 
 def test_a_retired_url_stops_the_worker_with_one_line(clean_environment: Path, start: Start) -> None:

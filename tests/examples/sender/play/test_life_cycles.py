@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from examples.sender.http.message import Message
 from examples.sender.play.life_cycles import Happening, LifeCycle, life_cycles
 from receiver import events
-from receiver.settings import Settings, load
+from receiver.environment import load
+from receiver.settings import Settings
 from worker.event import parse
 
 BEGINS = datetime(2026, 11, 3, 6, tzinfo=UTC)

@@ -33,7 +33,7 @@ def test_a_story_keeps_the_ids_of_what_it_tells_of() -> None:
     assert action["action"]["id"] in action["action"]["attachments"][0]["url"]
 
 
-def test_times_move_together() -> None:
+def test_times_move_batcher() -> None:
     """`now` becomes the time of the event, and every other time keeps its distance from it."""
     now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
     sample, event = events.BY_NAME["work_order.completed"].sample(), Story(Random(3)).event("work_order.completed", now)

@@ -23,7 +23,8 @@ from examples.sender.profile.conclusions import Profile, profile
 from examples.sender.profile.proposal import Proposal, propose
 from examples.sender.profile.script import Script, scenes
 from examples.sender.profile.sightings import sightings
-from receiver.settings import ReceiverSettings, load
+from receiver.environment import load
+from receiver.settings import ReceiverSettings
 from tests.conftest import ROOT
 from tests.examples.sender.conftest import Run
 from tests.examples.sender.profile.senders import EVENTS, SENDERS, event

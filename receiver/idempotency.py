@@ -1,0 +1,120 @@
+"""Which deliveries are the same: the idempotency key of a request.
+
+The key is the first of the configured sources that the request has. Glartek documents no event id, so the default
+list tries the usual places and ends with the content's own SHA-256, which is always there.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from receiver import content, events
+from receiver.delivery import Delivery
+
+BODY = "body"
+"""The source of a key that is the content's own SHA-256: events that read alike share it, so its window is short."""
+KEPT_HEADERS = frozenset(
+    {"content-type", "content-encoding", "user-agent", "idempotency-key", "webhook-id", "webhook-timestamp"}
+)
+KEPT_HEADER_PREFIXES = ("ce-",)
+# A proxy sets these anew on every attempt, so that no two attempts would ever share a key.
+CHANGING_HEADERS = frozenset({"x-request-id", "x-correlation-id", "traceparent", "tracestate", "date"})
+Find = Callable[[Mapping[str, str], Any], str | None]
+
+
+def delivery_id(source: str, key: str) -> str:
+    """24 hexadecimal digits that stand for a source and a key of it: short, safe anywhere, equal for equals."""
+    return hashlib.sha256(f"{source}\0{key}".encode()).hexdigest()[:24]
+
+
+class IdempotencyRule:
+    """The configured idempotency sources, in order, and where the body's fields are.
+
+    | word | key |
+    |---|---|
+    | `event-id` | the event id in the body, at EVENT_ID_PATHS |
+    | `webhook-id` | the Standard Webhooks header |
+    | `cloudevents` | `ce-source` and `ce-id` together: only the pair is unique |
+    | `idempotency-key` | the header |
+    | `body` | SHA-256 of the content (`Delivery.digest`) |
+    | `body:meta.eventId` | any other field of the body, as a dotted path |
+    | `header:x-event-id` | any other header |
+    """
+
+    def __init__(
+        self, words: Iterable[str], id_paths: Iterable[str], type_paths: Iterable[str], max_body_bytes: int = 1 << 20
+    ) -> None:
+        self.id_paths, self.type_paths, self.max_body_bytes = tuple(id_paths), tuple(type_paths), max_body_bytes
+        self.words = tuple(words)
+        self._sources = [(word, self._find(word)) for word in self.words]
+
+    def delivery(self, headers: Mapping[str, str], body: bytes, received_us: int) -> Delivery:
+        """The value of one request; `headers` by lower-case name. Total: every body makes a delivery."""
+        payload, text = self._read(headers, body)
+        digest = hashlib.sha256(text).digest()
+        source, key = self._key(headers, payload) or (BODY, digest.hex())
+        event_type = events.type_of(payload, self.type_paths)
+        kind, subject_id = events.subject_of(payload, event_type)
+        subject = f"{kind}:{subject_id}" if subject_id else ""
+        kept = {
+            name: value
+            for name, value in headers.items()
+            if name in KEPT_HEADERS or name.startswith(KEPT_HEADER_PREFIXES)
+        }
+        shown = key[:200]  # enough to recognise it by; the id is made from all of it
+        return Delivery(delivery_id(source, key), source, shown, digest, received_us, event_type, subject, kept, body)
+
+    def all_keys(self, headers: Mapping[str, str], body: bytes) -> list[tuple[str, str | None]]:
+        """(source, key or None) for every configured source, for `explain`."""
+        payload, text = self._read(headers, body)
+        found = [(word, find(headers, payload)) for word, find in self._sources if find]
+        return [*found, (BODY, hashlib.sha256(text).hexdigest())]
+
+    def _read(self, headers: Mapping[str, str], body: bytes) -> tuple[Any, bytes]:
+        """The body's object and text; None and the body as it came where nothing can be read in it."""
+        try:
+            return content.read(headers, body, self.max_body_bytes)
+        except content.Unreadable:
+            return None, body
+
+    def _key(self, headers: Mapping[str, str], payload: Any) -> tuple[str, str] | None:
+        for word, find in self._sources:
+            if find is None:
+                return None
+            if key := find(headers, payload):
+                return word, key
+        return None
+
+    def _find(self, word: str) -> Find | None:
+        """How to find the key of one source; None means the body's hash. Raises ValueError on a word unknown."""
+        kind, _, name = word.partition(":")
+        if word == BODY:
+            return None
+        if word == "event-id":
+            return lambda _, payload: events.first_text(payload, self.id_paths)
+        if word == "cloudevents":
+            return _cloudevents
+        if word in {"webhook-id", "idempotency-key"}:
+            return lambda headers, _: _text(headers.get(word))
+        if kind == "body" and name:
+            return lambda _, payload: events.first_text(payload, (name,))
+        if kind == "header" and re.fullmatch(r"[A-Za-z0-9-]+", name):
+            if name.lower() in CHANGING_HEADERS:
+                raise ValueError(f"{word!r} changes on every attempt, so no duplicate would be seen")
+            return lambda headers, _: _text(headers.get(name.lower()))
+        raise ValueError(
+            f"{word!r} is no source; expected event-id, webhook-id, cloudevents, idempotency-key, body, "
+            "body:<dotted.path> or header:<name>"
+        )
+
+
+def _text(value: str | None) -> str | None:
+    return (value or "").strip() or None
+
+
+def _cloudevents(headers: Mapping[str, str], payload: Any) -> str | None:
+    source, event_id = _text(headers.get("ce-source")), _text(headers.get("ce-id"))
+    if not (source and event_id) and headers.get("content-type", "").startswith("application/cloudevents+json"):
+        source, event_id = events.first_text(payload, ("source",)), events.first_text(payload, ("id",))
+    return f"{source}|{event_id}" if source and event_id else None

@@ -1,0 +1,176 @@
+"""The one way to connect to Redis, and the embedded Valkey for machines without one."""
+
+import asyncio
+import fcntl
+import itertools
+import socket
+import struct
+import sys
+import termios
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import structlog
+from arq.connections import ArqRedis
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from receiver.queue.permissions import refusal
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+REDIS_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What any Redis call may raise while Redis is away; OSError because redis-py lets the builtin through, RuntimeError
+because that is what uvloop raises when a connection was lost while it was being used."""
+
+
+def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
+    """A client for one process; it connects when first used.
+
+    `timeout` in seconds bounds every reply, so that a connection that went silent is noticed. A command whose reply
+    was lost is sent again up to `retries` times: every script of the kit gives the same answer twice. A server that
+    has become read-only is left for whatever the address leads to now: a demoted master keeps its connections.
+
+    No `health_check_interval`: where a connection is accepted and dropped at once (a load balancer or Docker's proxy
+    before a Redis that is down), redis-py 5.3 checks the health of the connection that it is just opening, which opens
+    it, which checks its health, twice at each level, until the stack is full: the call never ends.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": min(timeout, 1.0),
+        "socket_keepalive": True,
+        "retry": Retry(ExponentialBackoff(cap=0.2, base=0.01), retries),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError, OSError, ReadOnlyError],
+    }
+    if url.startswith("sentinel:"):
+        client = _through_sentinel(url, options)
+    else:
+        if url.startswith("unix:"):
+            options.pop("socket_keepalive")
+        client = ArqRedis(ConnectionPool.from_url(url, **options))
+    client.auto_close_connection_pool = True  # nobody else has this pool
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    return client
+
+
+class _Cancellable(AbstractConnection):
+    """A connection whose calls can be cancelled at any moment.
+
+    redis-py sends with asyncio.wait_for, which before Python 3.12 swallows a cancellation that arrives together with
+    its result: a handler would run on past its time-out, a worker past its stop. It also costs a task for each call.
+    """
+
+    async def can_read_destructive(self) -> bool:
+        """Whether it was closed meanwhile, which the pool asks before each use; redis-py waits for that, cancelled."""
+        return self._reader is None or self._reader.at_eof()
+
+    async def disconnect(self, nowait: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Close; `nowait` is after a failure: then what the system has not sent yet is thrown away.
+
+        A batch of 4 MiB that was given up would else go on through a slow link, ahead of what is sent next.
+        """
+        if nowait and self._writer is not None and not self._writer.is_closing():
+            options = self._writer.get_extra_info("socket")
+            with suppress(OSError):  # not every system tells how much that is
+                if int.from_bytes(fcntl.ioctl(options.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder):
+                    options.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self._writer.transport.abort()
+        await super().disconnect(nowait)
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
+        if not self.is_connected:
+            await self.connect()
+        elif check_health:
+            await self.check_health()
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command(command)
+        except OSError as error:  # a time-out, too
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"{type(error).__name__} while writing: {error}") from error
+        except BaseException:  # half a command may be on its way
+            await self.disconnect(nowait=True)
+            raise
+
+
+def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
+    """`sentinel://[user:password@]host:port,host:port/master-name[/db]`; the master is found anew at every connect."""
+    parts = urlsplit(url)
+    hosts = [host.partition(":") for host in parts.netloc.rpartition("@")[2].split(",") if host]
+    master, _, db = parts.path.strip("/").partition("/")
+    if parts.password:
+        options["password"] = unquote(parts.password)
+        options["username"] = unquote(parts.username) if parts.username else None
+    sentinel = Sentinel(
+        [(host, int(port or 26379)) for host, _, port in hosts],
+        sentinel_kwargs={"socket_timeout": options["socket_timeout"]},
+        **dict(parse_qsl(parts.query)),
+    )
+    client = sentinel.master_for(master or "mymaster", redis_class=ArqRedis, db=int(db or 0), **options)
+    return cast(ArqRedis, client)
+
+
+class Outage:
+    """Tells of a Redis that is away: once when it begins, then every `repeat` s for how long, and when it is back.
+
+    Several callers wait for the same Redis: it is back once all of them are through. Within `repeat` s of the last line
+    only an outage of `short` s or more is told: connections that break now and then would else fill the log.
+    """
+
+    def __init__(self, repeat: float = 60.0, short: float = 5.0) -> None:
+        self._repeat, self._short = repeat, short
+        self._waiting: set[object] = set()
+        self._is_told = False
+        self._began, self._told_at = 0.0, float("-inf")
+
+    def trouble(self, who: object, error: BaseException) -> None:
+        """A caller could not be answered, and will try again."""
+        now = time.monotonic()
+        if not self._waiting:
+            self._began, self._is_told = now, False
+        is_long = not self._is_told and now - self._began >= self._short
+        if is_long or now - self._told_at >= self._repeat:
+            self._told_at, self._is_told = now, True
+            said = refusal(error) or f"{type(error).__name__}: {error}"
+            log.warning("redis is away: waiting", error=said[:300], for_s=round(now - self._began))
+        self._waiting.add(who)
+
+    def over(self, who: object, *, answered: bool = True) -> None:
+        """A caller was answered, or gave up."""
+        if who in self._waiting:
+            self._waiting.remove(who)
+            if answered and self._is_told and not self._waiting:
+                log.info("redis is back", after_s=round(time.monotonic() - self._began, 1))
+
+
+outage = Outage()
+"""Of this process."""
+
+
+async def until_redis_answers(call: Callable[[], Awaitable[T]]) -> T:
+    """The answer of an idempotent call, however long Redis is away."""
+    answered = False
+    try:
+        for wait in itertools.chain((0.02, 0.05, 0.1, 0.2, 0.5), itertools.repeat(1.0)):
+            try:
+                answer = await call()
+            except REDIS_ERRORS as error:
+                outage.trouble(call, error)
+                await asyncio.sleep(wait)
+            else:
+                answered = True
+                return answer
+        raise AssertionError  # the waits never end
+    finally:
+        outage.over(call, answered=answered)

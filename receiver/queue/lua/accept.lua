@@ -1,0 +1,81 @@
+-- Claims the idempotency key of each delivery and writes its arq job, or counts a duplicate: all or nothing.
+-- Everything here is idempotent, so a caller who lost the reply sends the same batch again and gets the truth.
+--
+-- Records are written last: should the server refuse a command in the middle (an access control list that was changed),
+-- there is never a record without its job, and the batch that is sent again writes what is missing.
+--
+-- KEYS: queue, order, wake, counts, dead
+-- ARGV[1]: msgpack list of deliveries, each {record, job_key, job_id, digest, accepted_at, key, source, type,
+--          subject, job, conflict_key, conflict_id}
+-- Returns one number for each: 1 stored, 2 duplicate, 3 conflict (same key, other bytes).
+
+local queue, order, wake, counts, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local MOST_CONFLICTS = 10 -- of one key kept whole; further ones are counted
+local fates, duplicates, conflicts = {}, 0, 0
+
+local now = now_ms()
+-- Scores rise strictly even within a millisecond or when the clock goes back; a double holds 1/4096 ms exactly.
+local score = math.max(now, tonumber(redis.call('GET', order) or 0))
+
+local stored, queued, mine = {}, {}, {} -- collected: each call from a script costs as much as its work
+local function store(delivery)
+  redis.call('SET', delivery[2], delivery[10])
+  score = score + 1 / 4096
+  queued[#queued + 1] = string.format('%.17g', score)
+  queued[#queued + 1] = delivery[3]
+  stored[#stored + 1] = delivery
+  mine[delivery[1]] = delivery
+  return 1
+end
+
+local function write_record(delivery)
+  local record, source = delivery[1], delivery[7]
+  redis.call('HSET', record, 'k', delivery[6], 't', delivery[8], 'd', delivery[4], 'a', delivery[5], 'u', delivery[9])
+  if source ~= 'event-id' then redis.call('HSET', record, 's', source) end -- what nearly all have need not be said
+end
+
+local function keep_conflict(delivery, first_digest)
+  local record, _, _, digest, at, key, source, type, _, job, conflict_key, conflict_id = unpack(delivery)
+  if redis.call('EXISTS', conflict_key) == 1 then return 3 end
+  if tonumber(redis.call('HGET', record, 'c') or 0) < MOST_CONFLICTS then
+    redis.call('HSET', conflict_key, 'kind', 'conflict', 'job', job, 'key', key, 'source', source, 'type', type,
+      'at', now, 'digest', digest, 'first_digest', first_digest, 'accepted', at)
+    redis.call('ZADD', dead, now, conflict_id)
+  end
+  redis.call('HINCRBY', record, 'c', 1)
+  conflicts = conflicts + 1
+  return 3
+end
+
+for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
+  local record, digest, at = delivery[1], delivery[4], delivery[5]
+  local first, first_digest, first_at = mine[record], nil, nil
+  if first then
+    first_digest, first_at = first[4], first[5]
+  else
+    first_digest, first_at = unpack(redis.call('HMGET', record, 'd', 'a'))
+  end
+  if not first_digest then
+    fates[i] = store(delivery)
+  elseif first_digest ~= digest then
+    fates[i] = keep_conflict(delivery, first_digest)
+  elseif first_at == at then
+    fates[i] = 1 -- the very same acceptance, sent again because its reply was lost
+  else
+    redis.call('HINCRBY', record, 'n', 1)
+    duplicates = duplicates + 1
+    fates[i] = 2
+  end
+end
+
+if #stored > 0 then
+  redis.call('ZADD', queue, unpack(queued))
+  for _, delivery in ipairs(stored) do write_record(delivery) end
+  redis.call('HINCRBY', counts, 'accepted', #stored)
+  if redis.call('LLEN', wake) < 32 then redis.call('RPUSH', wake, 1) end
+end
+-- In any case, for who found everything stored already: a WAIT behind this waits for a write, and for all before it.
+redis.call('SET', order, string.format('%.17g', score))
+if duplicates > 0 then redis.call('HINCRBY', counts, 'duplicates', duplicates) end
+if conflicts > 0 then redis.call('HINCRBY', counts, 'conflicts', conflicts) end
+return fates

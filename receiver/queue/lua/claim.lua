@@ -1,0 +1,107 @@
+#!lua flags=allow-oom
+-- Claims due jobs under a lease: jobs whose lease ran out first, then the queue in order. A full Redis must still
+-- be drained, hence allow-oom.
+--
+-- Claims take jobs in the order of acceptance, so this is also where a delivery gets its place in the line of every
+-- ordered handler that it goes to.
+--
+-- A job leaves the queue last, once it is among the leases: a command that the server refuses in the middle strands
+-- none.
+--
+-- Asked again with the same token, because the reply was lost, it answers with the same jobs: nothing is claimed for a
+-- worker that does not know of it.
+--
+-- KEYS: queue, leases, lease clock, crashes, claimed (the token of the worker's last claim)
+-- ARGV: want, bytes after which no more is taken, lease (ms), stall (ms), token, alone (1: a job under suspicion may be
+--       taken), prefixes of in-progress, retry and job keys, prefix of the kit's keys, JSON of the ordered handlers by
+--       event type ('' if none)
+-- Returns a flat list: id, score, tries, crashes, fresh (1: never started before), data (false when it is gone) for
+-- each job.
+
+local queue, leases, clock, crashes, last_claim = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local want, room, lease, stall = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local token, alone, in_progress, retry, job, prefix = unpack(ARGV, 5, 10)
+local ordered = ARGV[11] ~= '' and cjson.decode(ARGV[11])
+
+local now = now_ms()
+local reads = lease_clock(clock, now, stall)
+
+-- The retry key holds the starts that counted before this one; it is there, if only as a 0, once a job was started.
+local claimed, leased, count = {}, {}, 0
+local function hand_out(id, score, lost, may_be_fresh)
+  local about = redis.call('MGET', job .. id, retry .. id)
+  local n = #claimed
+  claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4] = id, score, (tonumber(about[2]) or 0) + 1, lost
+  claimed[n + 5], claimed[n + 6] = (may_be_fresh and not about[2]) and 1 or 0, about[1]
+  leased[#leased + 1] = reads + lease
+  leased[#leased + 1] = id
+  count = count + 1
+  room = room - #(about[1] or '')
+end
+local function has_room() return count < want and room > 0 end
+
+if redis.call('GET', last_claim) == token then
+  for _, id in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+    if redis.call('GET', in_progress .. id) == token then
+      hand_out(id, tostring(now), tonumber(redis.call('HGET', crashes, id) or 0), false)
+    end
+  end
+  if count > 0 then redis.call('ZADD', leases, unpack(leased)) end
+  return claimed
+end
+
+-- A delivery that was given back may have had its turn already: in line again, it would hold up all behind it.
+local function stand_in_line(id, score)
+  local delivery = string.match(id, '^(%x+):%x+$') -- a delivery's own job; a handler's retry has its place already
+  if not delivery then return end
+  local record = prefix .. 'delivery:' .. delivery
+  local about = redis.call('HMGET', record, 't', 'u')
+  if not about[2] or about[2] == '' then return end
+  for _, handlers in ipairs({ordered[about[1]] or {}, ordered['*'] or {}}) do
+    for _, handler in ipairs(handlers) do
+      local outcome = redis.call('HGET', record, handler)
+      if not outcome or string.sub(outcome, 1, 6) == 'retry ' then
+        redis.call('ZADD', prefix .. 'turn:' .. handler .. ':' .. about[2], 'NX', score, delivery)
+      end
+    end
+  end
+end
+
+-- A job that was running when its worker was lost twice is under suspicion: one at a time, so that it takes no
+-- other suspect with it the third time.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 0, want)) do
+  local lost = tonumber(redis.call('HGET', crashes, id) or 0) + 1
+  if has_room() and (lost < 2 or alone == '1') then
+    if lost >= 2 then alone = '0' end
+    redis.call('HSET', crashes, id, lost)
+    redis.call('INCRBY', retry .. id, 1)
+    redis.call('SET', in_progress .. id, token)
+    hand_out(id, tostring(now), lost, false)
+  end
+end
+
+-- What was accepted is due, even when the clock went back since, as it may at a failover; within a millisecond, too,
+-- which scores divide and `now` does not.
+local until_now = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
+local taken, skipped = {}, 0 -- a stock arq worker on the same queue leaves what it runs in there
+while has_room() do
+  local asked = want - count
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', until_now, 'WITHSCORES', 'LIMIT', skipped + #taken, asked)
+  for i = 1, #due, 2 do
+    if not has_room() then break end
+    if redis.call('SET', in_progress .. due[i], token, 'NX') then
+      taken[#taken + 1] = due[i]
+      if ordered then stand_in_line(due[i], due[i + 1]) end
+      hand_out(due[i], due[i + 1], 0, true)
+    else
+      skipped = skipped + 1
+    end
+  end
+  if #due < 2 * asked then break end
+end
+if count > 0 then
+  redis.call('ZADD', leases, unpack(leased))
+  redis.call('SET', last_claim, token, 'EX', 3600)
+end
+if #taken > 0 then redis.call('ZREM', queue, unpack(taken)) end
+return claimed

@@ -1,0 +1,157 @@
+#!lua flags=allow-oom
+-- Writes what became of a delivery's handlers: outcomes, retry jobs, dead letters, counts; closes its record when
+-- nothing is open. An outcome that was already recorded, or overtaken, changes nothing: safe to send again.
+--
+-- KEYS: queue, wake, counts, dead
+-- ARGV[1]: prefix of the kit's keys
+-- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions,
+--          bytes of its job, its entry in the list of kept payloads}; a transition is {handler, attempt, state}, with
+--          {error} (why) for all but done, with {job, job_id, job_key, wait_ms} for a retry, with {field, job, dead_id,
+--          dead_key, about} for a dead letter, and with {line} for an ordered handler; a retry after attempt 0 is a
+--          delivery that waits for its turn
+-- ARGV[3]: bytes of finished deliveries' payloads that are kept at most
+-- Returns 1 for each record that is closed, else 0.
+
+local queue, wake, counts, dead, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
+local now = now_ms()
+-- Claims take what was accepted as due, even when the clock went back since: a wait begins there.
+local due = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
+
+local SUCCEEDED = {done = true, skipped = true}
+
+-- Whether what is recorded already covers a transition: a later attempt, or the same one unless it succeeded only now.
+local function is_old(recorded, transition)
+  if not recorded then return false end
+  local state, attempt = string.match(recorded, '^(%a+) (%d+)')
+  attempt = tonumber(attempt)
+  if attempt ~= transition.attempt then return attempt > transition.attempt end
+  return not SUCCEEDED[transition.state] or SUCCEEDED[state] == true
+end
+
+local function enqueue(delivery, transition)
+  local wait = transition.wait_ms
+  if transition.line and transition.attempt == 0 and redis.call('ZRANGE', transition.line, 0, 0)[1] == delivery then
+    wait = 0 -- its turn came while it was being parked
+  end
+  redis.call('SET', transition.job_key, transition.job)
+  redis.call('ZADD', queue, string.format('%.17g', due + wait), transition.job_id)
+  if wait == 0 then redis.call('RPUSH', wake, 1) end
+end
+
+-- The next in line may go: if its job was parked it is due now, else it will look for itself.
+local function leave_line(delivery, transition)
+  redis.call('ZREM', transition.line, delivery)
+  local following = redis.call('ZRANGE', transition.line, 0, 0)[1]
+  if following and redis.call('ZADD', queue, 'XX', 'CH', now, following .. ':' .. transition.handler .. ':0') == 1 then
+    redis.call('RPUSH', wake, 1)
+  end
+end
+
+local function bury(transition)
+  redis.call('HSET', transition.dead_key, 'kind', 'dead', transition.field, transition.job,
+    'reason', transition.error or '', 'handler', transition.handler, 'tries', transition.attempt, 'at', now, unpack(transition.about))
+  redis.call('ZADD', dead, now, transition.dead_id)
+end
+
+local function unbury(delivery, handler)
+  local id = delivery .. ':' .. handler
+  local letter = dead .. ':' .. id
+  release_file(letter, prefix .. 'unneeded:')
+  redis.call('ZREM', dead, id)
+  redis.call('DEL', letter)
+end
+
+-- Collected over the whole batch or record, because each call from a script costs as much as its work.
+local counted = {}
+local function count(name, by) counted[name] = (counted[name] or 0) + by end
+
+local function remember_reason(delivery, transition)
+  local attempts = prefix .. 'attempts:' .. delivery
+  redis.call('RPUSH', attempts,
+    cmsgpack.pack({transition.handler, transition.attempt, now, transition.state, transition.error}))
+  redis.call('LTRIM', attempts, -100, -1)
+end
+
+local function apply(delivery, transition, recorded, changes, accepted)
+  local handler, state = transition.handler, transition.state
+  local old = recorded[handler]
+  if is_old(old, transition) then return end
+  if old and string.sub(old, 1, 5) == 'dead ' then -- two ran it, and the one that was overtaken succeeded
+    unbury(delivery, handler)
+    count(handler .. ' dead', -1)
+  end
+  recorded[handler] = state .. ' ' .. transition.attempt .. ' ' .. now - accepted
+  changes[#changes + 1] = handler
+  changes[#changes + 1] = recorded[handler]
+  if transition.error then remember_reason(delivery, transition) end
+  if state == 'retry' then
+    enqueue(delivery, transition)
+  else
+    count(handler .. ' ' .. state, 1)
+    if state == 'dead' then bury(transition) end
+    if transition.line then leave_line(delivery, transition) end
+  end
+end
+
+local function is_open(recorded)
+  if recorded.u then return true end -- not routed yet
+  for field, value in pairs(recorded) do
+    if string.sub(value, 1, 6) == 'retry ' and string.find(field, '.', 1, true) then return true end
+  end
+  return false
+end
+
+local kept, kept_bytes = {}, 0
+local function keep_payload(delivery, job_key, keep, bytes, entry)
+  local payload = prefix .. 'payload:' .. delivery
+  if redis.call('COPY', job_key, payload, 'REPLACE') == 0 then return end
+  redis.call('PEXPIRE', payload, keep)
+  kept[#kept + 1] = entry
+  kept_bytes = kept_bytes + bytes
+end
+
+-- The oldest go once there are too many bytes. Those that have expired by themselves count until then: this is the only
+-- place that looks.
+local function stay_within(most)
+  local list, sum = prefix .. 'kept', prefix .. 'kept-bytes'
+  redis.call('RPUSH', list, unpack(kept))
+  local total, left = redis.call('INCRBY', sum, kept_bytes), 0
+  if total <= most then return end
+  repeat
+    local oldest, gone = redis.call('LRANGE', list, left, left + 99), {}
+    for _, one in ipairs(oldest) do
+      if total <= most then break end
+      local delivery, bytes = string.match(one, '^(%S+) (%d+)')
+      total = total - bytes
+      gone[#gone + 1] = prefix .. 'payload:' .. delivery
+    end
+    left = left + #gone
+    if #gone > 0 then redis.call('DEL', unpack(gone)) end
+  until #gone < 100
+  redis.call('LTRIM', list, left, -1)
+  redis.call('SET', sum, string.format('%d', total))
+end
+
+local function write(item)
+  local delivery, accepted, window, keep, job_key, routed, transitions, bytes, entry = unpack(item)
+  local record = prefix .. 'delivery:' .. delivery
+  local fields, recorded, changes = redis.call('HGETALL', record), {}, {}
+  for i = 1, #fields, 2 do recorded[fields[i]] = fields[i + 1] end
+  for _, transition in ipairs(transitions) do apply(delivery, transition, recorded, changes, accepted) end
+  if #changes > 0 then redis.call('HSET', record, unpack(changes)) end
+  if routed == 1 and recorded.u then
+    recorded.u = nil
+    redis.call('HDEL', record, 'u')
+  end
+  if is_open(recorded) then return 0 end
+  redis.call('PEXPIRE', record, window)
+  redis.call('PEXPIRE', prefix .. 'attempts:' .. delivery, window)
+  if keep > 0 then keep_payload(delivery, job_key, keep, bytes, entry) end
+  return 1
+end
+
+local closed = {}
+for i, item in ipairs(cmsgpack.unpack(ARGV[2])) do closed[i] = write(item) end
+if #kept > 0 then stay_within(tonumber(ARGV[3])) end
+for name, by in pairs(counted) do redis.call('HINCRBY', counts, name, by) end
+return closed

@@ -1,0 +1,119 @@
+"""Notices that Redis has lost what it held: it was emptied, another took its place, or it came back as it was earlier.
+
+By nature that loses what was not finished, and nobody else would say so: every call goes on as if nothing had been.
+What is compared are the name that the data was given at its first use, the last place given in the queue, and the count
+of accepted deliveries; none of them changes back while the data lives.
+"""
+
+import asyncio
+import json
+import secrets
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from redis.asyncio import Redis
+
+from receiver.queue.keys import Keys
+
+NOTED_SECONDS = 7 * 86400
+"""How long `doctor` tells of a loss."""
+WRITTEN_SECONDS = 10.0
+"""How often the file is brought up to date."""
+log = structlog.get_logger()
+
+
+class Mark(NamedTuple):
+    """What Redis showed at one look: the name of its data, the last score given (ms), deliveries accepted so far."""
+
+    life: str
+    order: float
+    accepted: int
+
+
+class Loss(NamedTuple):
+    """A loss as it is kept for `doctor`: when it was noticed (ISO 8601), and one line that says what it was."""
+
+    at: str
+    what: str
+
+
+def loss(before: Mark, now: Mark) -> str | None:
+    """What must have happened between two looks; None where all is well."""
+    if before.life != now.life:
+        return f"it was emptied, or another one took its place: {before.accepted} deliveries had been accepted there"
+    if now.order < before.order or now.accepted < before.accepted:
+        since = datetime.fromtimestamp(now.order / 1000, tz=UTC).isoformat(timespec="seconds")
+        return (
+            f"it went back to an older state, of {since}: {before.accepted} accepted deliveries became {now.accepted}"
+        )
+    return None
+
+
+class Watermark:
+    """What one process knows of Redis. With a `file` it is known at the next start, too."""
+
+    def __init__(self, redis: Redis, keys: Keys, file: Path | None = None) -> None:
+        self._redis, self._keys, self._file = redis, keys, file
+        self._last = self._sure = self.written()
+        self._written_at = float("-inf")
+
+    async def look(self) -> None:
+        """Look at Redis, and say so loudly, once, when it has lost something. Raises one of `REDIS_ERRORS`."""
+        now = await self.now()
+        if now is None:
+            await self._redis.set(self._keys.life, secrets.token_hex(8), nx=True)
+            now = await self.now()
+        if now is None:  # emptied between the two
+            return
+        # Compared is what an earlier look saw: at a failover the latest writes may be gone that nobody was told of.
+        what = loss(self._sure, now) if self._sure else None
+        is_as_before = self._last is not None and loss(self._last, now) is None
+        self._sure, self._last = (self._last if is_as_before else now), now
+        if what:
+            log.error("redis has lost what it held: what was not finished is lost", what=what)
+            await self._note(what)
+        await asyncio.to_thread(self._write, now, at_once=bool(what))  # a disk that hesitates holds up no sender
+
+    async def now(self) -> Mark | None:
+        """What Redis shows now; None when nothing was ever stored there."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(self._keys.life)
+            pipe.get(self._keys.order)
+            pipe.hget(self._keys.counts, "accepted")
+            life, order, accepted = await pipe.execute()
+        return None if life is None else Mark(life.decode(), float(order or 0), int(accepted or 0))
+
+    async def noted(self) -> Loss | None:
+        """The loss that somebody noticed within the last days."""
+        kept = await self._redis.get(self._keys.lost)
+        return Loss(*json.loads(kept)) if kept else None
+
+    async def _note(self, what: str) -> None:
+        at = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        await self._redis.set(self._keys.lost, json.dumps([at, what]), ex=NOTED_SECONDS)
+
+    def written(self) -> Mark | None:
+        """What the file says of Redis; None where there is none, or it is another prefix's."""
+        with suppress(OSError, ValueError, TypeError):
+            if self._file:
+                prefix, *mark = json.loads(self._file.read_text(encoding="utf-8"))
+                return Mark(*mark) if prefix == self._keys.prefix else None
+        return None
+
+    def _write(self, now: Mark, *, at_once: bool) -> None:
+        if self._file is None or not (at_once or time.monotonic() - self._written_at > WRITTEN_SECONDS):
+            return
+        self._written_at = time.monotonic()
+        with suppress(OSError):  # the spool beside it says what is wrong with the disk
+            new = self._file.with_name(f"{self._file.name}.new")
+            new.write_text(json.dumps([self._keys.prefix, *now]), encoding="utf-8")
+            new.replace(self._file)
+
+
+def beside(spool: Path) -> Path:
+    """The file in which a receiver remembers Redis: beside its spool."""
+    return spool.with_name(f"{spool.name}.redis")

@@ -1,0 +1,44 @@
+"""Every answer that is not 200: as empty as the good one, and on the log, without the path, which holds the token."""
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+log = structlog.get_logger()
+
+
+class RefusedAfterReading(HTTPException):
+    """A refusal of a request that was read whole, or that the server has no time to read: the connection may stay."""
+
+
+class OnlyFor:
+    """An ASGI application for some methods: every other one is answered 405, an HTTPException with its status."""
+
+    def __init__(self, application: ASGIApp, *methods: str) -> None:
+        self._application, self._methods = application, methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._check(scope["method"])
+            await self._application(scope, receive, send)
+        except HTTPException as error:
+            answer = _answer(scope, error)
+        else:
+            return
+        await answer(scope, receive, send)  # here, because the exception holds all that was received
+
+    def _check(self, method: str) -> None:
+        if method not in self._methods:
+            raise HTTPException(405, headers={"allow": ", ".join(self._methods)})
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """What answers on every path that is not ours."""
+    await _answer(scope, HTTPException(404))(scope, receive, send)
+
+
+def _answer(scope: Scope, error: HTTPException) -> Response:
+    log.info("refused", status=error.status_code, method=scope["method"])
+    ending = {} if isinstance(error, RefusedAfterReading) else {"connection": "close"}
+    return Response(status_code=error.status_code, headers={**(error.headers or {}), **ending})

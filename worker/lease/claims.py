@@ -1,0 +1,124 @@
+"""Claims of jobs under a lease, as Redis keeps them: taken by the batch, renewed, and ended under their fence.
+
+Each of the three is one script that gives the same answer when it is asked again, because its reply may be lost.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgpack
+from arq.connections import ArqRedis
+from arq.constants import result_key_prefix
+
+from receiver.queue.batching import Batcher
+from receiver.queue.connection import until_redis_answers
+from receiver.queue.keys import IN_PROGRESS, JOB, OLD_QUEUE, RETRY, Keys
+from receiver.queue.scripts import Script
+
+CLAIM_BYTES = 4 << 20
+"""No more jobs are claimed at once when those so far are this big: the reply has to arrive within its time-out."""
+
+PAGE = 2000
+"""Jobs of another system's queue that one call looks at: about a millisecond of Redis."""
+_CLAIM, _RENEW, _FINISH, _ADOPT = (Script.load(name) for name in ("claim.lua", "renew.lua", "finish.lua", "adopt.lua"))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that is ours while its lease is renewed. `score` is its due time (ms), `tries` counts this start.
+
+    `fresh` says that nobody has ever started it: `tries` may be 1 again where a try was given back.
+    """
+
+    job_id: str
+    token: str
+    score: float
+    tries: int
+    crashes: int
+    fresh: bool
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a claim ends: for good, again after `wait_ms`, or given back as if it had never been claimed.
+
+    A `result` is kept for `result_ms`, -1 for ever.
+    """
+
+    how: Literal["done", "again", "release"]
+    wait_ms: int = 0
+    result: bytes = b""
+    result_ms: int = 0
+
+
+class Claims:
+    """What one worker process does with the queue. `lease` in seconds; `ordered`: handlers in order, by event type."""
+
+    def __init__(
+        self, redis: ArqRedis, keys: Keys, queue: str, lease: float, ordered: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self._redis, self._queue, self._keys = redis, queue, keys
+        self._lease_ms = round(lease * 1000)
+        self._stall_ms = self._lease_ms * 2 // 5
+        self._ordered = json.dumps(ordered) if ordered else ""
+        self._claimed = keys.claimed(uuid.uuid4().hex)
+        self._token = uuid.uuid4().hex
+        self._place = 0  # in the old queue
+        self._ending: Batcher[tuple[Claim, Ending], bool] = Batcher(self._send_endings)
+
+    async def take(self, want: int, *, alone: bool, room: int | None = None) -> list[Claim]:
+        """Claim up to `want` jobs, until they fill `room` bytes (CLAIM_BYTES), `alone` under suspicion.
+
+        Should the answer be lost, the next call repeats it.
+        """
+        flat = await _CLAIM(
+            self._redis,
+            keys=[self._queue, self._keys.leases, self._keys.lease_clock, self._keys.crashes, self._claimed],
+            args=[
+                *(want, CLAIM_BYTES if room is None else room, self._lease_ms, self._stall_ms, self._token, int(alone)),
+                *(IN_PROGRESS, RETRY, JOB, self._keys.prefix, self._ordered),
+            ],
+        )
+        token, self._token = self._token, uuid.uuid4().hex
+        return [
+            Claim(job_id.decode(), token, float(score), tries, crashes, bool(fresh), data)
+            for job_id, score, tries, crashes, fresh, data in zip(*[iter(flat)] * 6, strict=True)
+        ]
+
+    async def renew(self, claims: Sequence[Claim]) -> list[str]:
+        """Renew leases; the ids of the jobs that somebody else has by now."""
+        pairs = [part for claim in claims for part in (claim.job_id, claim.token)]
+        lost = await _RENEW(
+            self._redis,
+            keys=[self._keys.leases, self._keys.lease_clock],
+            args=[self._lease_ms, self._stall_ms, IN_PROGRESS, *pairs],
+        )
+        return [job_id.decode() for job_id in lost]
+
+    async def adopt(self) -> int:
+        """Take over jobs of this prefix that version 0.1 queued: one page of its queue a call; how many they were."""
+        self._place, moved = await _ADOPT(
+            self._redis,
+            keys=[OLD_QUEUE, self._queue, self._keys.wake],
+            args=[self._place, PAGE, self._keys.delivery(""), IN_PROGRESS],
+        )
+        return int(moved)
+
+    async def end(self, claim: Claim, ending: Ending) -> bool:
+        """End a claim, however long Redis is away; False when it was no longer ours, and nothing was changed."""
+        return await self._ending.add((claim, ending), len(ending.result))
+
+    async def stop(self) -> None:
+        """Let endings under way be written; what Redis does not take in time is left to the end of its lease."""
+        await self._ending.stop(0.5)
+
+    async def _send_endings(self, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:
+        rows = [(c.job_id, c.token, e.how, repr(c.score), e.wait_ms, e.result, e.result_ms) for c, e in endings]
+        keys = [self._queue, self._keys.leases, self._keys.crashes, self._keys.order]
+        prefixes = (IN_PROGRESS, RETRY, JOB, result_key_prefix)
+        packed = [msgpack.packb(value, use_bin_type=False) for value in (prefixes, rows)]
+        return [bool(ended) for ended in await until_redis_answers(lambda: _FINISH(self._redis, keys, packed))]

@@ -1,0 +1,231 @@
+"""Everything on one machine until Ctrl-C: Valkey with its data in `.data/`, receiver, worker, and stand-ins.
+
+`make run` starts this. What is set in the environment or in `.env` is used; what is not is brought along: Valkey
+without REDIS_URL, a token without WEBHOOK_TOKEN, the sink for Teams and the external system without their URLs.
+Whatever dies is started again.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import httpx2
+import typer
+from arq.constants import health_check_key_suffix
+from dotenv import dotenv_values
+from pydantic import Field
+from redis import Redis
+from redis.exceptions import RedisError
+
+from receiver.environment import EnvSettings, SettingsError, load
+from receiver.queue.keys import Keys
+from receiver.queue.valkey import Server, ServerError, embedded_server, with_parent
+
+WRONG_SETTING = 2
+"""The exit code for a setting that is wrong, or leads to what is not there (an audit database that is away)."""
+_STAND_INS = {
+    "TEAMS_WEBHOOK_URL": "/workflows/stand-in/triggers/manual/paths/invoke?sig=stand-in",
+    "EXTERNAL_URL": "",
+}
+
+
+class UpSettings(EnvSettings):
+    """The settings of `make run` itself."""
+
+    data_dir: Path = Field(Path(".data"), description="where `make run` keeps its data: queue, spool, token, audit log")
+
+
+@dataclass
+class Running:
+    """What is running: where it is reached, and the processes by name."""
+
+    base: str
+    token: str
+    redis_url: str
+    environment: Mapping[str, str]
+    sink: str | None
+    stand_ins: list[str]
+    server: Server | None
+    output: IO[bytes] | None
+    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The Endpoint URL, token included."""
+        return f"{self.base}/webhooks/glartek/{self.token}"
+
+    def start(self, name: str) -> None:
+        """Start the receiver or the worker."""
+        self.processes[name] = _spawn(("-m", name), self.environment, self.output)
+
+    def dead(self) -> dict[str, int]:
+        """The exit codes of processes that ended by themselves."""
+        codes = {name: process.poll() for name, process in self.processes.items()}
+        return {name: code for name, code in codes.items() if code is not None}
+
+    def stop(self) -> None:
+        """End the processes, the receiver first, and wait until they have."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def everything(data: Path, settings: Mapping[str, str], output: IO[bytes] | None = None) -> Iterator[Running]:
+    """The whole kit, ready for deliveries, for as long as the block runs; its processes write to `output` or stderr.
+
+    Raises `SettingsError` or `ServerError` with one line for what prevents it.
+    """
+    with ExitStack() as stack:
+        data.mkdir(parents=True, exist_ok=True)
+        server = None if "REDIS_URL" in settings else stack.enter_context(embedded_server(data / "valkey"))
+        environment = {
+            "SPOOL_PATH": str(data / "spool.db"),
+            "AUDIT_DATABASE_URL": f"sqlite:///{data}/audit.db",
+            **settings,
+        }
+        if server is not None:
+            environment["REDIS_URL"] = server.url
+        environment.setdefault("WEBHOOK_TOKEN", _kept_token(data))
+        stand_ins = [name for name in _STAND_INS if name not in settings]
+        sink = stack.enter_context(_sink(environment)) if stand_ins else None
+        environment |= {name: f"{sink}{_STAND_INS[name]}" for name in stand_ins}
+        host, port = environment.get("HOST", "127.0.0.1"), environment.get("PORT", "8000")
+        running = Running(
+            base=f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}",  # noqa: S104 - a comparison
+            token=environment["WEBHOOK_TOKEN"].split(",")[0].strip(),
+            redis_url=environment["REDIS_URL"],
+            environment=environment,
+            sink=sink,
+            stand_ins=stand_ins,
+            server=server,
+            output=output,
+        )
+        stack.callback(running.stop)
+        running.start("receiver")
+        running.start("worker")
+        _wait_until_ready(running)
+        yield running
+
+
+def _wait_until_ready(running: Running) -> None:
+    deadline = time.monotonic() + 30
+    while not (_receiver_answers(running) and _worker_is_up(running)):
+        if dead := running.dead():
+            name, code = next(iter(dead.items()))
+            raise SettingsError(f"{name}: ended with exit code {code}; the lines above say why")
+        if time.monotonic() > deadline:
+            raise SettingsError("the receiver or the worker is not ready after 30 s; their log says why")
+        time.sleep(0.05)
+
+
+def _receiver_answers(running: Running) -> bool:
+    try:
+        return httpx2.get(f"{running.base}/healthz", timeout=1, trust_env=False).is_success
+    except (httpx2.HTTPError, httpx2.InvalidURL):  # a wrong PORT is the receiver's to explain
+        return False
+
+
+def _worker_is_up(running: Running) -> bool:
+    queue = Keys(running.environment.get("KEY_PREFIX", "glartek:")).queue
+    with suppress(RedisError), Redis.from_url(running.redis_url) as redis:
+        return bool(redis.exists(queue + health_check_key_suffix))  # arq's sign of life
+    return False
+
+
+def _kept_token(data: Path) -> str:
+    """The token of this machine: made once, readable by this user only."""
+    path = data / "token"
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+    return path.read_text(encoding="utf-8").strip()
+
+
+@contextmanager
+def _sink(environment: Mapping[str, str]) -> Iterator[str]:
+    process = _spawn(("-m", "examples.sink", "--port", "0"), environment, subprocess.PIPE)
+    try:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        with process.stdout as lines:
+            yield lines.readline().decode().rpartition(" ")[2].strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _spawn(
+    arguments: tuple[str, ...], environment: Mapping[str, str], output: IO[bytes] | int | None
+) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=None if output == subprocess.PIPE else output,
+        **with_parent(),
+    )
+
+
+def _supervise(running: Running, stop: threading.Event) -> None:
+    """Start again whatever dies, until asked to stop: all of it ran with these settings, so it will again."""
+    while not stop.wait(0.2):
+        try:
+            if running.server is not None and running.server.ensure():
+                typer.echo("Valkey had died and was started again", err=True)
+        except ServerError as error:  # such as a full disk: the receiver has its spool meanwhile, or a 503
+            typer.echo(str(error), err=True)
+            stop.wait(5)
+        for name, code in running.dead().items():
+            typer.echo(f"{name} had died ({code}) and was started again", err=True)
+            running.start(name)
+            stop.wait(5 if code == WRONG_SETTING else 1)  # what it needs at its start is away
+
+
+def _greet(running: Running) -> None:
+    typer.echo(f"\nEndpoint URL for Glartek (Settings > Webhooks > New Webhook):\n\n    {running.url}\n")
+    if running.base.startswith("http://"):
+        typer.echo("Glartek must reach it: put HTTPS in front, then `python -m receiver url --base https://your.host`.")
+    for name in running.stand_ins:
+        arrived = f"{running.sink}/recorded/{name.partition('_')[0].lower()}"
+        typer.echo(f"{name} is not set: a stand-in takes its place; {arrived} shows what arrives there.")
+    typer.echo(f"Try it: python -m examples.sender all --to {running.url}\nCtrl-C stops everything.\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run everything until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    settings = {name: value for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
+    code = 0
+    try:
+        with everything(load(UpSettings).data_dir, settings) as running:
+            _greet(running)
+            _supervise(running, stop)
+    except (SettingsError, ServerError) as error:
+        typer.echo(str(error), err=True)
+        code = WRONG_SETTING
+    except OSError as error:
+        typer.echo(f"{error.filename}: {error.strerror}; mend its permissions, or set DATA_DIR", err=True)
+        code = WRONG_SETTING
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
