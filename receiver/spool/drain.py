@@ -118,7 +118,7 @@ class Drain:
 
 
 def delivery_of(item: bytes) -> str:
-    """The id of the delivery in an item (`intake.item` packs it: the third part is the id of its job), "" if none."""
+    """The id of the delivery in an item (`pack_delivery` packs it: the third part is the id of its job), "" if none."""
     try:
         job_id: bytes = msgpack.unpackb(item, raw=True)[2]
         return job_id.decode().partition(":")[0]

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests.conftest import ROOT, TOKEN, Process, Server, Start, wait_until
 from tests.deploy.sending import Sending
@@ -63,7 +64,7 @@ class Site:
 def test_nothing_is_lost_or_done_twice_by_an_upgrade_and_a_rollback(
     start: Start, server: Server, before: Path, tmp_path: Path
 ) -> None:
-    """Upgrade: workers first, then receivers. Rollback: receivers first, then workers once their queue is empty."""
+    """Upgrade: workers first, then receivers. Rollback: receivers first, then workers, then what waits."""
     site = Site(start, tmp_path, before, server.url)
     old_worker, old_receiver = site.worker(old=True), site.receiver(old=True)
     in_service = [old_receiver]
@@ -88,10 +89,11 @@ def test_nothing_is_lost_or_done_twice_by_an_upgrade_and_a_rollback(
         old_receiver = site.receiver(old=True)
         in_service.append(old_receiver)
         assert new_receiver.process.stop() == 0
-        newest = sending.acknowledged[-1]
-        wait_until(lambda: newest in site.handled())
         old_worker = site.worker(old=True)
         assert new_worker.stop() == 0
+        with Redis.from_url(server.url) as redis:  # as CHANGELOG says: it may have taken over what it did not start
+            redis.zunionstore("arq:queue", ("arq:queue", "glartek:queue"), aggregate="MIN")
+            redis.delete("glartek:queue")
         sending.more(30)
     wait_until(lambda: set(sending.acknowledged) <= set(site.handled()), explain=lambda: old_worker.output)
     assert site.handled() == Counter(sending.acknowledged)
