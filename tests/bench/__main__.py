@@ -14,9 +14,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import chart, door, load, report, worker
+from tests.bench import chart, contenders, door, load, report, worker
 from tests.bench.book import Book
-from tests.bench.contenders import why_not_bullmq
 from tests.bench.door import Bench
 from tests.bench.processes import BenchError
 
@@ -30,6 +29,8 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
         worker.starting,
         worker.idle,
         worker.draining,
+        worker.same_work,
+        worker.carrying,
         door.crowded,
         door.large,
         worker.lasting,
@@ -45,6 +46,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, max=50, help="How often each contender has its turn.")] = 5,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     full: Annotated[bool, typer.Option("--full", help="A million events, two million keys: half an hour.")] = False,
+    python: Annotated[str, typer.Option(help="Another interpreter to run the kit with, beside this one.")] = "",
     write: Annotated[bool, typer.Option("--write", help="Put the figures on the page, and draw the chart.")] = False,
 ) -> None:
     """Measure the kit beside a bare endpoint, the textbook, and Fastify with BullMQ."""
@@ -62,11 +64,12 @@ def main(
         console.print(f"load average {busy:.2f}: this machine is busy, trust no figure of this run", markup=False)
     book = Book()
     try:
+        other = contenders.python_version(python) if python else ""
         with tempfile.TemporaryDirectory(prefix="bench-") as directory:
             tell = _progress(console)
-            if why_not := why_not_bullmq():
+            if why_not := contenders.why_not_bullmq():
                 tell(f"without Fastify + BullMQ: {why_not}")
-            bench = Bench(Path(directory), book, seconds, rounds, full, not why_not, tell)
+            bench = Bench(Path(directory), book, seconds, rounds, full, not why_not, python, tell)
             for name in only or MEASURES:
                 tell(name)
                 gc.collect()
@@ -80,6 +83,7 @@ def main(
         "rounds": f"{rounds} of {seconds:g} s",
         "events": "full" if full else "scaled down",
         "load": "wrk" if shutil.which("wrk") else "storm",
+        **({"other Python": other} if other else {}),
         "took": f"{time.monotonic() - begun:.0f} s",
     }
     _publish(report.Report.of(book, setting), json_file, write=write)

@@ -8,14 +8,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from redis import Redis
 
 from receiver.queue.valkey import embedded
-from tests.bench.processes import BenchError, Process, cpu_seconds, free_port
+from tests.bench.processes import ROOT, BenchError, Process, cpu_seconds, free_port
 
 TOKEN = "a-token-for-the-bench-0123456789"
 PATIENCE = 120.0
@@ -37,6 +37,7 @@ class Contender:
     jobs: int = 1
     """Jobs for each event."""
     workers: int = 1
+    receivers: int = 1
 
 
 BARE = Contender("bare endpoint", (*_PYTHON, "tests.bench.bare"))
@@ -60,6 +61,9 @@ BULLMQ = Contender(
     waiting=("bull:events:wait", "bull:events:active", "bull:events:prioritized"),
 )
 
+OTHER_PYTHON = "other Python"
+ONE_HANDLER = {"HANDLERS": "tests.bench.handlers:ONE", "HANDLERS_COUNT": "1"}
+
 
 class Running:
     """A contender that listens at `url`, with a Valkey of its own that `redis` talks to."""
@@ -78,12 +82,15 @@ class Running:
             **contender.env,
         }
         self._redis_pid = int(self.info("server")["process_id"])
-        port = free_port()
-        self.receiver = Process(
-            self._placed(contender.receiver), {**self.env, "PORT": str(port)}, home / "receiver.log"
-        )
-        self.receiver.until_listening(port)
-        self.url = f"http://127.0.0.1:{port}/webhooks/glartek/{TOKEN}"
+        self.receivers: list[Process] = []
+        self.urls: list[str] = []
+        for number in range(contender.receivers):
+            port = free_port()
+            log = home / f"receiver-{number}.log"
+            self.receivers.append(Process(self._placed(contender.receiver), {**self.env, "PORT": str(port)}, log))
+            self.receivers[-1].until_listening(port)
+            self.urls.append(f"http://127.0.0.1:{port}/webhooks/glartek/{TOKEN}")
+        self.receiver, self.url = self.receivers[0], self.urls[0]
 
     @contextmanager
     def working(self, count: int = 1, **env: str) -> Iterator[list[Process]]:
@@ -152,8 +159,33 @@ def running(contender: Contender, directory: Path) -> Iterator[Running]:
         redis_url = stack.enter_context(embedded(home / "valkey", *options))
         redis = stack.enter_context(Redis.from_url(redis_url))
         one = Running(contender, home, redis_url, redis)
-        stack.callback(one.receiver.stop)
+        for receiver in one.receivers:
+            stack.callback(receiver.stop)
         yield one
+
+
+def with_python(contender: Contender, interpreter: str) -> Contender:
+    """The contender run by another interpreter, which has the kit's dependencies."""
+    by = (interpreter, "-m")
+    name = f"{contender.name}, {OTHER_PYTHON}"
+    return replace(contender, name=name, receiver=(*by, "receiver"), worker=(*by, "worker"))
+
+
+def python_version(interpreter: str) -> str:
+    """Its version, such as `3.14.0`. Raises `BenchError` when it cannot run the kit."""
+    command = [interpreter, "-c", "import platform, receiver, worker; print(platform.python_version())"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise BenchError(f"--python {interpreter}: {error.strerror}") from None
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise BenchError(
+            f"--python {interpreter}: it cannot run the kit ({said}); expected one with the packages of "
+            "requirements.lock, such as make VENV=.venv-new PYTHON=python3.14 .venv-new/.installed makes"
+        )
+    return done.stdout.strip()
 
 
 def why_not_bullmq() -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,8 @@ class Bench:
     rounds: int
     full: bool
     with_bullmq: bool
+    python: str
+    """Another interpreter to run the kit with, too; "" for none."""
     tell: Callable[[str], None]
 
     def turns(self, running: Sequence[Running]) -> Iterator[Running]:
@@ -42,6 +44,7 @@ def accepting(bench: Bench) -> None:
     """Unique events per second through 64 connections, and duplicates; CPU of receiver and Redis for each event."""
     some = [contenders.BARE, contenders.TEXTBOOK, contenders.KIT, contenders.KIT_ALWAYS]
     some += [contenders.BULLMQ] if bench.with_bullmq else []
+    some += [contenders.with_python(contenders.KIT, bench.python)] if bench.python else []
     with bench.all_of(*some) as all_running:
         for one in all_running:
             load.closed_loop(one.url, 1)  # imports, connections, scripts, a JIT: not what is measured
@@ -52,12 +55,17 @@ def accepting(bench: Bench) -> None:
 
 
 def answering(bench: Bench) -> None:
-    """The answer's 99th percentile at 1 000 events a second, while a worker handles them."""
-    with bench.all_of(contenders.KIT_ALWAYS) as all_running, all_running[0].working():
-        load.open_loop(all_running[0].url, 1000, 1)
+    """The answer's 99th percentile at 1 000 events a second, each on the disk, while a worker handles them."""
+    some = [contenders.KIT_ALWAYS]
+    some += [replace(contenders.BULLMQ, name="Fastify + BullMQ, always", fsync="always")] if bench.with_bullmq else []
+    with bench.all_of(*some) as all_running:
         for one in bench.turns(all_running):
-            figures = load.open_loop(one.url, 1000, bench.seconds)
+            with one.working():
+                load.open_loop(one.url, 1000, 1)
+                figures = load.open_loop(one.url, 1000, bench.seconds)
+                one.until_idle()
             bench.book.note(f"answer p99 · {one.contender.name}", figures.percentile(0.99) * 1000)
+            one.forget()
 
 
 def crowded(bench: Bench) -> None:

@@ -38,5 +38,6 @@ def _journal() -> TextIO | None:
     return Path(path).open("a", buffering=1, encoding="ascii") if path else None
 
 
+ONE: Routes = {"*": [first]}
 THREE: Routes = {"*": [first, second, third]}
 STARTED: Routes = {"*": [started]}

@@ -58,6 +58,41 @@ def draining(bench: Bench) -> None:
             _drain(bench, one, counts[one.contender.name])
 
 
+def same_work(bench: Bench) -> None:
+    """The same with one trivial handler, beside one BullMQ job that does as little; and what a log line costs."""
+    kit = replace(contenders.KIT, name="kit, one handler", env=contenders.ONE_HANDLER)
+    talking = replace(kit, name="kit, one handler, level info", env={**kit.env, "LOG_LEVEL": "info"})
+    some: list[Contender] = [kit, talking]
+    if bench.with_bullmq:
+        some.append(replace(contenders.BULLMQ, name="Fastify + BullMQ, one handler", env=contenders.ONE_HANDLER))
+    some += [contenders.with_python(kit, bench.python)] if bench.python else []
+    with bench.all_of(*some) as all_running:
+        for one in bench.turns(all_running):
+            _drain(bench, one, 12_000)
+    silent, loud = (bench.book.values(f"worker CPU · {one.name}", None) for one in (kit, talking))
+    for quiet, line in zip(silent, loud, strict=True):
+        bench.book.note("log line CPU · kit", line - quiet)
+
+
+def carrying(bench: Bench) -> None:
+    """What two receivers and two workers cost their one Valkey, from POST to done: with it, what one can carry."""
+    events = 8000
+    kit = replace(contenders.KIT, name="kit, two and two", receivers=2, workers=2)
+    with bench.all_of(kit) as (one,), one.working(kit.workers):
+        for url in one.urls:
+            load.exactly(url, 500)  # connections, scripts
+        one.until_idle()
+        for turn in range(bench.rounds):
+            bench.tell(f"round {turn + 1}: {events} events through two receivers and two workers")
+            before = one.redis_cpu()
+            for url in one.urls:
+                load.exactly(url, events // 2)
+            one.until_idle()
+            used = (one.redis_cpu() - before) / events
+            bench.book.note(f"Redis CPU, POST to done · {kit.name}", used * 1e6)
+            bench.book.note("carried/s · one Valkey", 1 / used)
+
+
 def lasting(bench: Bench) -> None:
     """Memory of receiver and worker after many events, and of Redis for each key that it remembers."""
     events = 1_000_000 if bench.full else 60_000
@@ -103,9 +138,10 @@ def _drain(bench: Bench, one: Running, count: int) -> None:
 
 def _check_outcomes(one: Running, count: int) -> None:
     """Whoever counts outcomes must have one for each handler of each event: no figure for work that was not done."""
-    if one.contender.worker != contenders.KIT.worker:
+    if one.contender.worker[-1] != contenders.KIT.worker[-1]:
         return
-    for handler in ("first", "second", "third"):
+    routed = ("first",) if one.contender.env.get("HANDLERS") else ("first", "second", "third")
+    for handler in routed:
         done = one.count(f"handlers.{handler} done")
         if done != count:
             raise BenchError(f"handlers.{handler} has {done} outcomes for {count} events")

@@ -1,7 +1,7 @@
-// One job for each event, which runs three trivial handlers side by side.
+// One job for each event, which runs so many trivial handlers side by side.
 import { Worker } from 'bullmq';
 
-const handlers = [async () => {}, async () => {}, async () => {}];
+const handlers = Array.from({ length: Number(process.env.HANDLERS_COUNT ?? 3) }, () => async () => {});
 
 const worker = new Worker('events', async (job) => Promise.all(handlers.map((handle) => handle(job.data))), {
   connection: { path: process.env.REDIS_SOCKET, maxRetriesPerRequest: null },
