@@ -25,7 +25,7 @@ from receiver.queue import letters
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
-from worker.outcomes import PARSE, dead_letter_id, retry_job, retry_job_id, states
+from worker.outcomes import PARSE, dead_letter_id, retry_job, states
 
 RECALLS = 3
 """How often a payload that is in a file is asked for, a second apart."""
@@ -195,9 +195,8 @@ class Operator:
             return letter is not None and await self.replay_letter(letter)
         if state == "retry":  # it waits: let it not wait any longer
             now = time.time_ns() // 1_000_000
-            moved = await self._redis.zadd(
-                self._keys.queue, {retry_job_id(delivery_id, handler, attempt): now}, xx=True, ch=True
-            )
+            job_id = self._keys.retry_job_id(delivery_id, handler, attempt)
+            moved = await self._redis.zadd(self._keys.queue, {job_id: now}, xx=True, ch=True)
             return bool(moved)
         kept = await self._redis.get(self._keys.payload(delivery_id))
         return kept is not None and await self._replay(Delivery.from_job(unpack(kept)["a"][0]), handler, attempt, state)
@@ -230,15 +229,15 @@ class Operator:
         }
 
     async def _replay(self, delivery: Delivery, handler: str, attempt: int, state: str) -> bool:
+        keys = self._keys
         if handler == PARSE:
             job, job_id = delivery.job(), f"{delivery.id}:{uuid.uuid4().hex[:12]}"
         else:
             job = retry_job(delivery, handler, attempt + 1, tries=0, since_ms=0)
-            job_id = retry_job_id(delivery.id, handler, attempt)
+            job_id = keys.retry_job_id(delivery.id, handler, attempt)
         dead_id = dead_letter_id(delivery.id, handler)
         record: list[str | bytes] = ["k", delivery.key, "s", delivery.source, "t", delivery.event_type]
         record += ["d", delivery.digest[:16], "a", str(delivery.received_us)]
-        keys = self._keys
         replayed = await _REPLAY(
             self._redis,
             keys=[keys.queue, keys.wake, keys.counts, keys.dead, keys.delivery(delivery.id)],

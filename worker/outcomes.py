@@ -131,7 +131,7 @@ class Outcomes:
             row["error"] = transition.error
         if transition.state == "retry":
             # one id for each attempt: never used twice, because arq deletes a job by its id
-            job_id = retry_job_id(delivery.id, transition.handler, transition.attempt)
+            job_id = self.keys.retry_job_id(delivery.id, transition.handler, transition.attempt)
             row |= {"job": transition.job, "job_id": job_id, "job_key": job_key(job_id)}
             row["wait_ms"] = round(transition.wait * 1000)
         elif transition.state == "dead":
@@ -152,11 +152,6 @@ def about(delivery: Delivery) -> list[str]:
 
 def dead_letter_id(delivery_id: str, handler: str) -> str:
     return f"{delivery_id}:{handler}"
-
-
-def retry_job_id(delivery_id: str, handler: str, attempt: int) -> str:
-    """Of the job that follows a handler's attempt."""
-    return f"{delivery_id}:{handler}:{attempt}"
 
 
 def states(fields: Mapping[str, str]) -> dict[str, tuple[str, int]]:

@@ -70,6 +70,14 @@ class Keys:
     def dead_letter(self, dead_letter_id: str) -> str:
         return f"{self.prefix}dead:{dead_letter_id}"
 
+    def retry_job_id(self, delivery_id: str, handler: str, attempt: int) -> str:
+        """The id of the job that follows a handler's attempt; it has the prefix, because arq's keys of a job have none.
+
+        Two systems on one Redis, each with a webhook of the same Glartek, get the same event: without the prefix the
+        job of one would be ended, payload and all, by the worker of the other. record.lua makes these ids, too.
+        """
+        return f"{delivery_id}:{handler}:{attempt}:{self.prefix}"
+
     def turn(self, handler: str, subject: str) -> str:
         return f"{self.prefix}turn:{handler}:{subject}"
 

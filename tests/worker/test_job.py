@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from receiver.delivery import Delivery
-from receiver.queue.jobs import pack_job, unpack
+from receiver.queue.jobs import job_key, pack_job, unpack
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from worker import Context, Event, GiveUp, RetryLater, Skip
@@ -323,7 +323,7 @@ async def test_a_record_with_open_work_never_expires(bench: Bench) -> None:
         await until(lambda: _is(bench, delivery, "h.b", "done"))
         await until(lambda: _no_leases(bench))
     assert await bench.redis.ttl(KEYS.delivery(delivery.id)) == -1
-    assert await bench.redis.ttl(f"arq:job:{delivery.id}:h.a:1") == -1
+    assert await bench.redis.ttl(job_key(KEYS.retry_job_id(delivery.id, "h.a", 1))) == -1
 
 
 async def _no_leases(bench: Bench) -> bool:

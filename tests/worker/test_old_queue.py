@@ -10,7 +10,9 @@ from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, 
 from receiver.queue.jobs import pack_batch
 from receiver.queue.keys import IN_PROGRESS, OLD_QUEUE, Keys
 from tests.conftest import Start
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from worker import RetryLater
+from worker.dead_letters import Operator
 from worker.lease.claims import PAGE, Claims
 
 TEST_SYSTEM = Keys("test:")
@@ -76,6 +78,31 @@ async def test_two_systems_on_one_redis_never_run_each_others_events(bench: Benc
         await bench.idle()
     assert runs == [1]
     assert await bench.redis.zrange(TEST_SYSTEM.queue, 0, -1) == [theirs.job_id.encode()]
+
+
+async def test_two_systems_that_get_the_same_event_each_end_it(bench: Bench) -> None:
+    """A handler fails in both: neither ends the retry of the other, whose payload would be gone from Redis."""
+    both = {KEYS: Operator(bench.redis, KEYS), TEST_SYSTEM: Operator(bench.redis, TEST_SYSTEM)}
+    one = delivery_of(body_of("e1"))
+    for number, keys in enumerate(both):
+        assert await accept_directly(bench.redis, keys, one._replace(received_us=one.received_us + number))
+    routes = {"*": [make_handler("act", fail_once)]}
+    async with bench.working(routes), bench.working(routes, key_prefix=TEST_SYSTEM.prefix):
+        for operator in both.values():
+            await until(lambda operator=operator: has_ended(operator, one))  # type: ignore[misc]
+    for keys, operator in both.items():
+        assert (await operator.story(one.id) or {})["handlers"]["h.act"]["state"] == "done"
+        assert not await bench.redis.exists(keys.dead)
+
+
+def fail_once(attempt: int) -> None:
+    if attempt == 1:
+        raise RetryLater(0.2, "not yet")
+
+
+async def has_ended(operator: Operator, delivery: Delivery) -> bool:
+    story = await operator.story(delivery.id)
+    return story is not None and not story["open"]
 
 
 async def test_a_worker_takes_over_while_it_runs(bench: Bench, start: Start, tmp_path: Path) -> None:

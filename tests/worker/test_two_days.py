@@ -15,6 +15,7 @@ import pytest
 
 from receiver.intake import Acceptance, accept_directly
 from receiver.queue.connection import connect
+from receiver.queue.keys import JOB
 from tests.conftest import Server, Start
 from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, body_of, delivery_of, stock_worker, until
 from worker import Context, Event, GiveUp, RetryLater
@@ -68,7 +69,7 @@ async def test_nothing_is_lost_while_a_worker_is_away_for_two_days(
         retried, dead = await bench.send("retried"), await bench.send("dead")
         async with bench.working({"*": [act]}):
             await bench.closed(dead)
-            await until(lambda: bench.redis.exists(f"arq:job:{retried.id}:acts.act:1"))
+            await until(lambda: bench.redis.exists(JOB + KEYS.retry_job_id(retried.id, "acts.act", 1)))
         running = await bench.send("running")
         [claim] = await Claims(bench.redis, KEYS, KEYS.queue, 1.0).take(10, alone=True)
         assert claim.job_id == running.job_id

@@ -42,7 +42,8 @@ end
 local function leave_line(delivery, transition)
   redis.call('ZREM', transition.line, delivery)
   local following = redis.call('ZRANGE', transition.line, 0, 0)[1]
-  if following and redis.call('ZADD', queue, 'XX', 'CH', now, following .. ':' .. transition.handler .. ':0') == 1 then
+  local parked = (following or '') .. ':' .. transition.handler .. ':0:' .. prefix
+  if following and redis.call('ZADD', queue, 'XX', 'CH', now, parked) == 1 then
     redis.call('RPUSH', wake, 1)
   end
 end
