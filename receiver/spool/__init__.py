@@ -51,17 +51,20 @@ class Spool:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file. Raises `SpoolError` when that cannot be done."""
+        """Open or create the file. Raises `SpoolError` when that cannot be done, but not for a disk that is full.
+
+        Then Redis alone stores until there is room: a receiver that did not start would store nothing at all.
+        """
         self.path = path
         self.depth, self.aside = 0, 0
         self.oldest: float | None = None
         self.damaged: list[str] = []
         self.trouble = ""
-        self._log = -1  # a file descriptor
+        self._log = os.open(os.devnull, os.O_RDONLY)  # until there is one
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")  # SQLite blocks: never on the event loop
         try:
             self._tables = Tables(path)
-            self._look()
+            self._look_first()
             self._turn = Turn(self._tables.file.path)
         except (sqlite3.Error, OSError) as error:
             raise SpoolError(f"{path}: {error}") from None
@@ -141,6 +144,14 @@ class Spool:
         self.depth += len(entries)
         self.trouble = ""
 
+    def _look_first(self) -> None:
+        try:
+            self._look()
+        except (sqlite3.Error, OSError) as error:
+            if not damage.is_lack_of_room(error):
+                raise
+            self.trouble = str(error)
+
     def _look(self) -> None:
         self._measure()
         self._tables.file.run(self._tables.tidy)
@@ -157,10 +168,9 @@ class Spool:
     def _follow_log(self) -> None:
         """Have the log of the file open, which is there once the file was read; SQLite locks nothing in it."""
         before, path = self._log, f"{self._tables.file.path}-wal"
-        if before < 0 or not os.path.samestat(os.fstat(before), os.stat(path)):  # noqa: PTH116
+        if not os.path.samestat(os.fstat(before), os.stat(path)):  # noqa: PTH116
             self._log = os.open(path, os.O_RDONLY)
-            if before >= 0:
-                os.close(before)
+            os.close(before)
 
     async def _call(
         self, method: Callable[Concatenate[sqlite3.Connection, P], T], *arguments: P.args, **more: P.kwargs

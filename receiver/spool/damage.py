@@ -8,6 +8,7 @@ together, the first one first: by it other receivers notice that the file they h
 - `spool.db.recovered-<time>` was one of these and can be deleted.
 """
 
+import errno
 import itertools
 import os
 import re
@@ -27,12 +28,19 @@ _SIGNS = {
     sqlite3.SQLITE_IOERR_SHORT_READ,  # a file that was cut
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 
 
 def is_damage(error: Exception) -> bool:
     """Whether an error of SQLite says that what is in the file is wrong: a full disk or a lock does not."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code in _SIGNS or code & 0xFF in _SIGNS)
+
+
+def is_lack_of_room(error: Exception) -> bool:
+    """Whether an error says that the disk is full."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code in _NO_ROOM or getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
 
 
 def move_aside(spool: Path, kind: Kind = "damaged") -> Path:

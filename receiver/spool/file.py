@@ -138,13 +138,23 @@ class SharedFile:
         """
         for _ in range(2):
             finished = wal.finished_frames(Path(f"{self.path}-wal"))
-            if finished == 0 or finished <= db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]:
+            if finished == 0 or finished <= self._frames_read(db):
                 return
             db.execute("BEGIN IMMEDIATE")
             db.execute("ROLLBACK")
         error = sqlite3.DatabaseError("its log is damaged")
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error
+
+    def _frames_read(self, db: sqlite3.Connection) -> int:
+        """How many frames of its log SQLite reads."""
+        try:
+            frames: int = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+        except sqlite3.OperationalError as error:
+            if not damage.is_lack_of_room(error):
+                raise
+            return wal.frames_in_index(Path(f"{self.path}-shm"))
+        return frames
 
     def _move_aside(self, error: sqlite3.Error, kind: damage.Kind) -> None:
         with self.line.first(OPENING):

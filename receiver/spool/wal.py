@@ -50,6 +50,11 @@ def finished_frames(path: Path) -> int:
     return 0
 
 
+def frames_in_index(index: Path) -> int:
+    """How many frames of a log SQLite reads (https://www.sqlite.org/walformat.html, mxFrame), once it has read any."""
+    return int.from_bytes(index.read_bytes()[16:20], sys.byteorder)
+
+
 def mended(log: bytes) -> bytes:
     """The log without its damaged frames, with checksums that SQLite takes."""
     salts, has_header = _salts(log), _has_header(log)

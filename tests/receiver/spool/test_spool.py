@@ -501,6 +501,50 @@ async def test_a_disk_that_the_spool_has_filled_is_free_again_once_all_is_sent(s
     await spool.close()
 
 
+async def test_a_spool_opens_on_a_disk_that_it_has_filled(small_disk: Path) -> None:
+    """A receiver that was restarted takes what waits to Redis, and the disk is free again."""
+    path = small_disk / "spool.db"
+    before = Spool(path)
+    written = 0
+    with suppress(SpoolError):
+        while True:
+            await before.write(entries(os.urandom(30_000)))
+            written += 1
+    await before.close()
+    fill(small_disk)
+    spool = Spool(path)
+    assert spool.depth == written > 20
+    while rows := await spool.read(16, 1 << 20):
+        await spool.forget(rows[-1])
+    await spool.look()
+    await spool.write(entries(b"1"))
+    assert await everything(spool) == [b"1"]
+    await spool.close()
+
+
+async def test_a_spool_begins_once_there_is_room(small_disk: Path) -> None:
+    """On a disk that others have filled it refuses to write, says so, and is there as soon as it can be."""
+    fill(small_disk)
+    spool = Spool(small_disk / "spool.db")
+    assert "full" in spool.trouble
+    assert spool.is_empty()
+    with pytest.raises(SpoolError, match="full"):
+        await spool.write(entries(b"1"))
+    (small_disk / "filled").unlink()
+    await spool.look()
+    assert spool.trouble == ""
+    await spool.write(entries(b"2"))
+    assert await everything(spool) == [b"2"]
+    await spool.close()
+
+
+def fill(disk: Path) -> None:
+    """Take all the room that is left."""
+    with suppress(OSError), (disk / "filled").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
 async def test_what_is_set_aside_is_out_of_the_way_and_kept(path: Path, spool: Spool) -> None:
     """It is read no more, outlasts a restart, and is handed out again when its time has come, each minute once."""
     await spool.write(entries(b"1", b"2", subject="action:a"))
