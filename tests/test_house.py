@@ -35,7 +35,7 @@ HERE = [name for name, (file, _) in WRONG.items() if (ROOT / file).exists()]
 
 def lint(folder: Path, *arguments: str) -> tuple[int, str]:
     """What import-linter says of the tree in a folder."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo", *arguments, *FILES]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo", *arguments, *FILES]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return ended.returncode, ended.stdout + ended.stderr
 

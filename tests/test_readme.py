@@ -1,24 +1,19 @@
 """README.md and .env.example say what the code does. `make docs` writes the parts that are made from the code."""
 
 import re
-import runpy
 import shlex
-import sys
 import textwrap
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from examples.handlers.audit_log import AuditSettings
-from examples.handlers.external_system import ExternalSettings
-from examples.handlers.teams import TeamsSettings
 from receiver import events
 from receiver.environment import EnvSettings, variables
 from receiver.queue import permissions
 from receiver.queue.keys import Keys
 from receiver.settings import ReceiverSettings, Settings
+from tests import parts
 from tests.commands import called
 from worker import routes
 from worker.settings import WorkerSettings
@@ -26,14 +21,13 @@ from worker.up import UpSettings
 
 ROOT = Path(__file__).parent.parent
 README, SETTINGS, ENV_EXAMPLE = ROOT / "README.md", ROOT / "docs" / "settings.md", ROOT / ".env.example"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS: dict[str, type[EnvSettings]] = {
     "Receiver and worker": Settings,
     "Receiver": ReceiverSettings,
     "Worker": WorkerSettings,
     "`make run`": UpSettings,
-    "Teams handler": TeamsSettings,
-    "Audit log handler": AuditSettings,
-    "External system handler": ExternalSettings,
+    **{f"{name.replace('_', ' ').capitalize()} handler": found for name, found in parts.handler_settings().items()},
 }
 STAND_INS = {
     "TEAMS_WEBHOOK_URL": "http://127.0.0.1:9000/workflows/demo/triggers/manual/paths/invoke?sig=demo",
@@ -83,6 +77,16 @@ def env_example() -> str:
     return "\n".join(lines)
 
 
+def without_what_is_not_here(text: str) -> str:
+    """The text without what `<!-- part NAME -->` and `<!-- /part NAME -->` enclose, where that part was deleted."""
+
+    def kept(found: re.Match[str]) -> str:
+        opening, names, inside, closing = found.groups()
+        return f"{opening}{without_what_is_not_here(inside)}{closing}" if parts.is_here(*names.split()) else ""
+
+    return re.sub(r"(<!-- part (.+?) -->\n)(.*?)(<!-- /part \2 -->\n)", kept, text, flags=re.DOTALL)
+
+
 def with_section(text: str, name: str, content: str) -> str:
     """The text with what stands between `<!-- name -->` and `<!-- /name -->` replaced."""
     before, _, rest = text.partition(f"<!-- {name} -->\n")
@@ -97,7 +101,7 @@ def permissions_block() -> str:
     command = f"redis-cli ACL SETUSER glartek on '>A-LONG-PASSWORD' {rules}"
     lines = textwrap.wrap(command, 112, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     more = {
-        "the three example handlers": [f"+{name.lower()}" for name in handlers],
+        **({"the three example handlers": [f"+{name.lower()}" for name in handlers]} if handlers else {}),
         "`WAIT_REPLICAS`": [f"+{name.lower()}" for name in permissions.WITH_REPLICAS],
         "a database other than 0": ["+select"],
         "`doctor` and the memory limit, if you can": [f"+{name.lower()}" for name in permissions.NICE_TO_KNOW],
@@ -108,54 +112,18 @@ def permissions_block() -> str:
 
 def made_from_code() -> dict[Path, str]:
     """The documents of which parts are made from the code, as they have to be."""
-    readme = README.read_text(encoding="utf-8")
+    pages = {path: without_what_is_not_here(path.read_text(encoding="utf-8")) for path in PAGES}
+    readme = pages[README]
     for name, content in {"events": events_table(), "permissions": permissions_block()}.items():
         readme = with_section(readme, name, content)
-    settings = with_section(SETTINGS.read_text(encoding="utf-8"), "settings", settings_tables())
-    return {README: readme, SETTINGS: settings, ENV_EXAMPLE: env_example()}
+    settings = with_section(pages[SETTINGS], "settings", settings_tables())
+    return pages | {README: readme, SETTINGS: settings, ENV_EXAMPLE: env_example()}
 
 
 def test_what_is_made_from_the_code_is_what_the_code_has() -> None:
     """Events and Redis permissions in README, every setting in docs/settings.md and .env.example."""
     for path, text in made_from_code().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run: make docs"
-
-
-def commands() -> list[str]:
-    """Every `python -m …` command that the README names, without its arguments' values."""
-    found = re.findall(
-        r"python -m ((?:receiver|worker|examples[.\w]*)(?: [a-z|]+)*)", README.read_text(encoding="utf-8")
-    )
-    words = {tuple(shlex.split(part)) for command in found for part in _alternatives(command)}
-    return sorted(" ".join(command) for command in words)
-
-
-def _alternatives(command: str) -> list[str]:
-    module, *rest = command.split(" ")
-    if not rest:
-        return [module]
-    return [" ".join([module, *rest[:-1], last]) for last in rest[-1].split("|")]
-
-
-@pytest.mark.parametrize("command", commands())
-def test_every_command_in_the_readme_exists(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A command that README names answers --help with exit code 0."""
-    module, *arguments = command.split()
-    monkeypatch.setattr(sys, "argv", [module, *arguments, "--help"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # runpy's, of a module that another test has imported
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-    assert not ended.value.code, capsys.readouterr().err
-    assert "Usage" in capsys.readouterr().out
-
-
-def test_every_make_target_in_the_readme_exists() -> None:
-    """A `make` target that README names is one of the Makefile's."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"(?:`|\$ )make ([a-z]+)", README.read_text(encoding="utf-8"))) <= targets
 
 
 def test_the_handler_in_the_readme_is_one_that_the_worker_takes(
@@ -170,4 +138,5 @@ def test_the_handler_in_the_readme_is_one_that_the_worker_takes(
 
 if __name__ == "__main__":
     for document, text in made_from_code().items():
-        document.write_text(text, encoding="utf-8")
+        if document.read_text(encoding="utf-8") != text:
+            document.write_text(text, encoding="utf-8")

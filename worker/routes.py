@@ -70,14 +70,16 @@ def load(spec: str) -> RouteTable:
     """
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute or module_name.startswith("."):
-        raise SettingsError(f"HANDLERS: expected module:attribute, such as examples.handlers:ROUTES, got {spec!r}")
+        raise SettingsError(f"HANDLERS: expected module:attribute, such as acme.handlers:ROUTES, got {spec!r}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        missing = "" if error.name == module_name else f" (it needs {error.name!r}, which is not installed)"
-        raise SettingsError(
-            f"HANDLERS: no module {module_name!r}{missing}; run from the folder that holds it, or mend the name"
-        ) from None
+        if f"{module_name}.".startswith(f"{error.name}."):
+            raise SettingsError(
+                f"HANDLERS: no module {module_name!r} here; set it to your own table, such as acme.handlers:ROUTES, "
+                "and run from the folder that holds it"
+            ) from None
+        raise SettingsError(f"HANDLERS: {module_name!r} needs {error.name!r}, which is not installed") from None
     except (SyntaxError, ImportError) as error:
         raise SettingsError(f"HANDLERS: {module_name!r} cannot be imported: {error}") from None
     routes = getattr(module, attribute, None)

@@ -1,7 +1,8 @@
 """Everything on one machine until Ctrl-C: Valkey with its data in `.data/`, receiver, worker, and stand-ins.
 
 `make run` starts this. What is set in the environment or in `.env` is used; what is not is brought along: Valkey
-without REDIS_URL, a token without WEBHOOK_TOKEN, the sink for Teams and the external system without their URLs.
+without REDIS_URL, a token without WEBHOOK_TOKEN, and, while examples/ is there, the sink for Teams and the external
+system without their URLs.
 Whatever dies is started again.
 """
 
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +34,8 @@ from receiver.queue.valkey import Server, ServerError, embedded_server, with_par
 
 WRONG_SETTING = 2
 """The exit code for a setting that is wrong, or leads to what is not there (an audit database that is away)."""
+_SINK = "examples.sink"
+_SENDER = "examples.sender"
 _STAND_INS = {
     "TEAMS_WEBHOOK_URL": "/workflows/stand-in/triggers/manual/paths/invoke?sig=stand-in",
     "EXTERNAL_URL": "",
@@ -101,7 +105,7 @@ def everything(data: Path, settings: Mapping[str, str], output: IO[bytes] | None
         if server is not None:
             environment["REDIS_URL"] = server.url
         environment.setdefault("WEBHOOK_TOKEN", _kept_token(data))
-        stand_ins = [name for name in _STAND_INS if name not in settings]
+        stand_ins = [name for name in _STAND_INS if name not in settings and _is_here(_SINK)]
         sink = stack.enter_context(_sink(environment)) if stand_ins else None
         environment |= {name: f"{sink}{_STAND_INS[name]}" for name in stand_ins}
         host, port = environment.get("HOST", "127.0.0.1"), environment.get("PORT", "8000")
@@ -156,9 +160,17 @@ def _kept_token(data: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+def _is_here(module: str) -> bool:
+    """Whether a module of examples/ is here: all of it can be deleted."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is its package
+        return False
+
+
 @contextmanager
 def _sink(environment: Mapping[str, str]) -> Iterator[str]:
-    process = _spawn(("-m", "examples.sink", "--port", "0"), environment, subprocess.PIPE)
+    process = _spawn(("-m", _SINK, "--port", "0"), environment, subprocess.PIPE)
     try:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         with process.stdout as lines:
@@ -203,7 +215,9 @@ def _greet(running: Running) -> None:
     for name in running.stand_ins:
         arrived = f"{running.sink}/recorded/{name.partition('_')[0].lower()}"
         typer.echo(f"{name} is not set: a stand-in takes its place; {arrived} shows what arrives there.")
-    typer.echo(f"Try it: python -m examples.sender all --to {running.url}\nCtrl-C stops everything.\n")
+    if _is_here(_SENDER):
+        typer.echo(f"Try it: python -m {_SENDER} all --to {running.url}")
+    typer.echo("Ctrl-C stops everything.\n")
     sys.stdout.flush()
 
 

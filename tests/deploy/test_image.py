@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.deploy.dockerfile import build, context, instructions
 
+KIT = [package for package in ("receiver", "worker", "examples") if (ROOT / package).exists()]
 SECRETS = (
     ".env",
     ".env.worker",
@@ -27,7 +28,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for path in ("Dockerfile", ".dockerignore", "requirements.lock", "README.md", "Makefile", "pyproject.toml"):
         shutil.copy(ROOT / path, tree)
-    for package in ("receiver", "worker", "examples", "deploy", "tests/deploy"):
+    for package in (*KIT, "deploy", "tests/deploy"):
         shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
     own = ("acme/__init__.py", "acme/payload.toml", "acme/deep/card.json", "my_handlers.py", "my-notes/notes.txt")
     kept_out = (
@@ -51,8 +52,8 @@ def image(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_the_image_holds_all_of_the_kit_and_the_customers_own(image: set[str]) -> None:
-    """Every tracked file of the three packages, and any other package or module of the top folder."""
-    command = ["git", "ls-files", "receiver", "worker", "examples"]
+    """Every tracked file of the kit, and any other package or module of the top folder."""
+    command = ["git", "ls-files", *KIT]
     tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     own = {"acme/__init__.py", "acme/payload.toml", "acme/deep/card.json", "my_handlers.py"}
     present = {path for path in tracked if (ROOT / path).exists()}
@@ -62,7 +63,7 @@ def test_the_image_holds_all_of_the_kit_and_the_customers_own(image: set[str]) -
 def test_nothing_else_is_in_the_image(image: set[str]) -> None:
     """No tests, documents, deployment files, samples, and no file of the top folder that is no module."""
     tops = {path.partition("/")[0] for path in image}
-    assert tops == {"receiver", "worker", "examples", "acme", "my_handlers.py"}
+    assert tops == {*KIT, "acme", "my_handlers.py"}
     assert {path for path in image if path.startswith("acme/")} == {
         *("acme/__init__.py", "acme/payload.toml", "acme/deep/card.json")
     }
