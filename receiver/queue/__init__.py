@@ -23,7 +23,9 @@ outcome is written by `record`. It expires once nothing of it is open.
 | dead | in the record, and a dead letter in `<p>dead` | `record`; `bury` where the job is not the kit's |
 | dropped | gone from `<p>dead` | `drop` |
 
-A conflict, other bytes under a key that was taken, becomes a dead letter in `accept`.
+A conflict, other bytes under a key that was taken, becomes a dead letter in `accept`. Four scripts make no
+such step: `turn` tells whether it is a delivery's turn; `letters`, `move` and `yield` make room. docs/states.md is a
+picture of all this.
 
 Three rules make every step safe to repeat. A script is one atomic step, and gives the same answer when it is asked
 again, because a reply may be lost. Whoever holds a job acts under its claim's token: a worker that was overtaken
