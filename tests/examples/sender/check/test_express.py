@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 PACKAGES = ROOT / ".senders/node_modules"
 
 
-@pytest.mark.skipif(not (PACKAGES / "express").exists(), reason="Express is not here: .ci/senders installs it")
+@pytest.mark.skipif(not (PACKAGES / "express").exists(), reason="Express is not here: .ci/packages installs it")
 async def test_express_as_it_comes_refuses_large_events(run: Run, tmp_path: Path) -> None:
     """Its limit of 100 kB is found, with its own setting as the advice; otherwise it does well."""
     shutil.copy(Path(__file__).with_name("express.mjs"), tmp_path)

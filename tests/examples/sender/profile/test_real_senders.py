@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.anyio
 HERE = Path(__file__).with_name("real")
-PACKAGES = ROOT / ".senders/node_modules"  # .ci/senders installs them
+PACKAGES = ROOT / ".senders/node_modules"  # .ci/packages installs them
 ANSWERS = ("200", "500", "reset after reading")
 EVENTS = len(ANSWERS)
 
@@ -58,7 +58,7 @@ SENDERS = {
         lambda _: [sys.executable, str(HERE / "by_requests.py")],
         "" if importlib.util.find_spec("requests") else "pip install requests",
     ),
-    "got": Real(by_node, "" if (PACKAGES / "got").exists() else "got is not here: .ci/senders installs it"),
+    "got": Real(by_node, "" if (PACKAGES / "got").exists() else "got is not here: .ci/packages installs it"),
 }
 
 
