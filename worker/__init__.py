@@ -6,13 +6,20 @@ What a handler needs is imported from here, and so is what its own settings need
 loads handlers by name (`HANDLERS="module:attribute"`), so that it never imports `examples`.
 """
 
+from receiver import events
 from receiver.environment import EnvSettings, Seconds, SettingsError, Words, load
-from worker.event import Event, Subject
+from receiver.events import times
+from receiver.queue.batching import Batcher
+from receiver.settings import Settings
+from receiver.visible import to_json
+from worker.event import Event, Subject, parse
 from worker.handler import Context, GiveUp, Handler, RetryLater, Routes, Skip, ordered
-from worker.views import Action, WorkOrder
+from worker.views import Action, Attachment, WorkOrder
 
 __all__ = [
     "Action",
+    "Attachment",
+    "Batcher",
     "Context",
     "EnvSettings",
     "Event",
@@ -21,11 +28,16 @@ __all__ = [
     "RetryLater",
     "Routes",
     "Seconds",
+    "Settings",
     "SettingsError",
     "Skip",
     "Subject",
     "Words",
     "WorkOrder",
+    "events",
     "load",
     "ordered",
+    "parse",
+    "times",
+    "to_json",
 ]

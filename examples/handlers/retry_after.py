@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import httpx2
 
-from receiver.events import times
+from worker import times
 
 LONGEST = 3600.0  # a target that asks for more is asked again after an hour
 

@@ -17,9 +17,7 @@ from examples.handlers.audit_log.anchors import Anchors
 from examples.handlers.audit_log.schema import Refused
 from examples.handlers.audit_log.settings import AuditSettings
 from examples.handlers.audit_log.writer import Writer
-from receiver.environment import SettingsError, load
-from receiver.settings import Settings
-from worker import Context, Event
+from worker import Context, Event, Settings, SettingsError, load
 
 __all__ = ["AuditSettings", "append", "configure"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.handlers.audit_log.record import TEXTS
-from receiver.visible import to_json
+from worker import to_json
 
 
 class NotExported(Exception):

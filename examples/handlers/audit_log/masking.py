@@ -7,10 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from receiver import events
-from receiver.settings import Settings
-from worker import Event
-from worker.event import parse
+from worker import Event, Settings, events, parse
 
 MASKED = "***"
 

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, overload
 
 from examples.handlers.audit_log.seal import HASH, Seal, sha256
-from receiver import events
-from worker import Event
+from worker import Event, events
 
 GENESIS = "0" * 64
 """What the first row has for its `prev_hash`."""

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, Field, SecretStr
 
 from examples.handlers.audit_log.seal import Seal
-from receiver.environment import EnvSettings, Seconds, Words
+from worker import EnvSettings, Seconds, Words
 
 _SHORTEST_KEY = 32  # characters
 

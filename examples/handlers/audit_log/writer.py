@@ -11,8 +11,7 @@ from examples.handlers.audit_log.database import Appended
 from examples.handlers.audit_log.record import Record
 from examples.handlers.audit_log.schema import Refused
 from examples.handlers.audit_log.seal import Seal
-from receiver.queue.batching import Batcher
-from worker import GiveUp
+from worker import Batcher, GiveUp
 
 _MOST = 500  # records in one transaction
 _MOST_TEXT = 4 << 20  # characters of payload in one transaction

@@ -15,8 +15,7 @@ from examples.handlers.external_system import lock, order, request
 from examples.handlers.external_system.breaker import Breaker
 from examples.handlers.external_system.session import Anew, Link, Session, TargetUnavailable, Unanswered
 from examples.handlers.external_system.settings import ExternalSettings, prepare
-from receiver.environment import load
-from worker import Context, Event
+from worker import Context, Event, load
 
 __all__ = ["ExternalSettings", "TargetUnavailable", "configure", "update"]
 _READINGS = 3  # times that all calls are made, because the record or the session changed in between

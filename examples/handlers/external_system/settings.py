@@ -14,7 +14,7 @@ from examples.handlers.external_system import targets
 from examples.handlers.external_system.auth import Secrets
 from examples.handlers.external_system.session import Link
 from examples.handlers.external_system.target import Target
-from receiver.environment import EnvSettings, Seconds, SettingsError
+from worker import EnvSettings, Seconds, SettingsError
 
 _SECRETS = ("token", "username", "password", "api_key", "client_id", "client_secret")
 _HERE = Path(__file__).parent

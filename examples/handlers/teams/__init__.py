@@ -22,8 +22,7 @@ from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
 from examples.handlers.teams.outbox import FAILED, SENT, Later, Outbox, Outcome, Pace, Turn, Waiting
 from examples.handlers.teams.words import LANGUAGES
-from receiver.environment import EnvSettings, Seconds, Words, load
-from worker import Context, Event, GiveUp, RetryLater
+from worker import Context, EnvSettings, Event, GiveUp, RetryLater, Seconds, Words, load
 
 _WORKFLOW_HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".logic.azure.us", ".api.powerplatform.us")
 _RETIRED_HOSTS = (".webhook.office.com", ".outlook.office.com", ".outlook.office365.com")

@@ -12,8 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from examples.handlers.teams.untrusted import markdown, plain
 from examples.handlers.teams.words import Words
-from worker import Action, Event, WorkOrder
-from worker.views import Attachment
+from worker import Action, Attachment, Event, WorkOrder
 
 MAX_FACTS = 6
 _VALUE, _URL = 160, 1000  # characters

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from receiver.events import normalised
+from worker import events
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ PORTUGUESE = Words(
 LANGUAGES: Mapping[str, Words] = {"pt": PORTUGUESE, "en": ENGLISH}
 
 _PRIORITY_NAMES = {
-    normalised(word): name
+    events.normalised(word): name
     for words in LANGUAGES.values()
     for name, translated in words.priorities.items()
     for word in (name, translated)
@@ -126,7 +126,7 @@ _PRIORITY_NAMES = {
 
 def priority_name(text: str) -> str | None:
     """`high` for `High`, `ALTA` or `alta`; None for a priority that the kit has no word for."""
-    return _PRIORITY_NAMES.get(normalised(text)) if len(text) <= _LONGEST_PRIORITY else None
+    return _PRIORITY_NAMES.get(events.normalised(text)) if len(text) <= _LONGEST_PRIORITY else None
 
 
 _LONGEST_PRIORITY = 40  # characters, punctuation and all
