@@ -8,12 +8,14 @@ import pytest
 import yaml
 
 from receiver.doctor.redis_server import NEEDED_VERSION
+from tests import parts
 from tests.conftest import ROOT, Start
 
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests" / "bench" / "README.md")
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/bench/*.md"))
     if path.name != "CHANGELOG.md"  # tells of what was
+    and (path.parent == ROOT or parts.is_here(parts.SENDER) or "bench" not in path.parts)  # which the bench needs
 }
 FOLDERS = r"(?:receiver|worker|examples|tests|docs|deploy|\.ci)"
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

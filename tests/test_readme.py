@@ -21,7 +21,7 @@ from worker.up import UpSettings
 
 ROOT = Path(__file__).parent.parent
 README, SETTINGS, ENV_EXAMPLE = ROOT / "README.md", ROOT / "docs" / "settings.md", ROOT / ".env.example"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS: dict[str, type[EnvSettings]] = {
     "Receiver and worker": Settings,
     "Receiver": ReceiverSettings,
@@ -78,13 +78,19 @@ def env_example() -> str:
 
 
 def without_what_is_not_here(text: str) -> str:
-    """The text without what `<!-- part NAME -->` and `<!-- /part NAME -->` enclose, where that part was deleted."""
+    """The text without what it says of parts that were deleted.
+
+    That is what stands between `<!-- part NAME -->` and `<!-- /part NAME -->`, or before the former on its line.
+    """
 
     def kept(found: re.Match[str]) -> str:
         opening, names, inside, closing = found.groups()
         return f"{opening}{without_what_is_not_here(inside)}{closing}" if parts.is_here(*names.split()) else ""
 
-    return re.sub(r"(<!-- part (.+?) -->\n)(.*?)(<!-- /part \2 -->\n)", kept, text, flags=re.DOTALL)
+    text = re.sub(
+        r"^.+<!-- part (.+) -->\n", lambda row: row[0] if parts.is_here(row[1]) else "", text, flags=re.MULTILINE
+    )
+    return re.sub(r"^(<!-- part (.+?) -->\n)(.*?)(<!-- /part \2 -->\n)", kept, text, flags=re.DOTALL | re.MULTILINE)
 
 
 def with_section(text: str, name: str, content: str) -> str:

@@ -49,9 +49,9 @@ HERE = {name: case for name, case in CASES.items() if parts.is_here(*case.delete
 def test_readme_says_how_to_delete_each() -> None:
     """Each case below is a line of README, with what to delete."""
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    for name in HERE:
+    for name, case in HERE.items():
         [line] = [line for line in lines if line.startswith(f"| {name} |")]
-        assert "git rm -r" in line or "the same with" in line
+        assert f"`git rm -r {' '.join(case.deleted)}`" in line
 
 
 def left(case: Case, tmp_path: Path) -> Path:
