@@ -35,7 +35,7 @@ from examples.stand_ins.servicenow import ServiceNow
 
 __all__ = ["Orders", "Teams", "create_app"]
 
-MAX_TEAMS_BYTES = 28 * 1024  # what Teams takes, with markup
+MAX_TEAMS_BYTES = 28 * 1024  # what Teams takes, with markup, as `_size` measures
 _CARD = "application/vnd.microsoft.card.adaptive"
 
 
@@ -68,6 +68,8 @@ class Teams:
             return _error(413, "RequestEntityTooLarge", f"the message is over {MAX_TEAMS_BYTES} bytes")
         if (wrong := _wrong_message(request, body)) is not None:
             return _error(400, "InvalidRequestContent", wrong)
+        if _size(json.loads(body)) > MAX_TEAMS_BYTES:
+            return _error(413, "RequestEntityTooLarge", f"the message is over {MAX_TEAMS_BYTES} bytes")
         return Response(status_code=202)
 
     def _over_rate(self, recent: deque[float]) -> float:
@@ -152,6 +154,17 @@ def _wrong_message(request: Request, body: bytes) -> str | None:
     except (ValueError, TypeError, KeyError):
         return "expected a message with Adaptive Cards attached"
     return None
+
+
+def _size(message: dict[str, Any]) -> int:
+    """Bytes of a message as Teams keeps it: each card as JSON text in it, in UTF-8 or UTF-16, whichever is more."""
+    cards = [{**attachment, "content": _text(attachment["content"])} for attachment in message["attachments"]]
+    text = _text({**message, "attachments": cards})
+    return max(len(text.encode("utf-8", "surrogatepass")), len(text.encode("utf-16-le", "surrogatepass")))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -14,7 +14,7 @@ from receiver.settings import Settings
 from receiver.visible import to_json
 from worker.event import Event, Subject, parse
 from worker.handler import Context, GiveUp, Handler, RetryLater, Routes, Skip, ordered
-from worker.views import Action, Attachment, WorkOrder
+from worker.views import Action, Attachment, Ref, WorkOrder
 
 __all__ = [
     "Action",
@@ -25,6 +25,7 @@ __all__ = [
     "Event",
     "GiveUp",
     "Handler",
+    "Ref",
     "RetryLater",
     "Routes",
     "Seconds",

@@ -65,7 +65,7 @@ class Event:
         return times.read(value, self.zone)
 
     def _subject_fields(self, kind: str) -> dict[str, Any] | None:
-        if self.subject is not None and self.subject.kind != kind:
+        if events.subject_kind(self.type) not in {kind, None}:
             return None
         return events.subject_fields(self.payload, kind)
 

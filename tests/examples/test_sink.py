@@ -58,6 +58,16 @@ def test_what_is_no_card_is_refused(client: TestClient, body: bytes, status: int
     assert client.get("/recorded/teams").json()["refused"][0]["status"] == status
 
 
+@pytest.mark.parametrize(
+    ("text", "status"), [('"' * 3_000, 202), ('"' * 4_000, 413), ("x" * 13_900, 202), ("x" * 14_300, 413)]
+)
+def test_a_message_is_measured_as_teams_keeps_it(client: TestClient, text: str, status: int) -> None:
+    """The card as JSON text in its message, in UTF-16: what is sent may be a quarter of that."""
+    content = {"type": "AdaptiveCard", "version": "1.5", "body": [{"type": "TextBlock", "text": text}]}
+    attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": content}
+    assert client.post(HOOK, json={"type": "message", "attachments": [attachment]}).status_code == status
+
+
 def test_a_card_of_a_later_version_is_refused(client: TestClient) -> None:
     """Teams stops at Adaptive Cards 1.5."""
     attachment = CARD["attachments"][0]

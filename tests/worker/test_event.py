@@ -142,6 +142,26 @@ def test_the_subject_is_found_where_it_is(payload: dict[str, Any], subject: Subj
     assert event(payload).subject == subject
 
 
+@pytest.mark.parametrize("fields", [{"title": "x"}, {"title": "x", "id": "w"}, {"action": {"id": "a"}}])
+def test_the_type_says_what_an_event_is_about(fields: dict[str, Any]) -> None:
+    """With an id or without one, an event of a Work Order has no Action, nor one of an Action a Work Order."""
+    about_an_order = event({"type": "work_order.completed", "data": fields, "action": {"id": "a"}})
+    about_an_action = event({"type": "action.created", "data": fields, "work_order": {"id": "w"}})
+    assert about_an_order.work_order is not None
+    assert about_an_order.action is None
+    assert about_an_action.action is not None
+    assert about_an_action.work_order is None
+
+
+@pytest.mark.parametrize("field", ["work_order", "action"])
+def test_a_type_that_does_not_say_has_the_view_of_what_is_there(field: str) -> None:
+    """A type not known yet may be about either: a handler sees what the payload holds."""
+    read = event({"type": "something", field: {"id": "x", "status": "Open"}})
+    view = read.work_order or read.action
+    assert view is not None
+    assert view.status == "Open"
+
+
 @pytest.mark.parametrize(
     ("fields", "name", "value"),
     [

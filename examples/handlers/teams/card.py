@@ -6,6 +6,7 @@ left to the viewer's own zone and format; what is empty is left out.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from examples.handlers.teams.content import Content, Look, Rows, of_event
@@ -13,7 +14,7 @@ from examples.handlers.teams.untrusted import markdown, paragraphs, plain, right
 from examples.handlers.teams.words import Words, priority_name
 from worker import Event
 
-MAX_BYTES = 20_000  # Teams cuts off at about 28 KB with its own markup, one library measured 21 KB
+MAX_BYTES = 20_000  # of `size`; Teams refuses at about 28 KB with its own markup, one library measured 21 KB
 _TITLE, _DESCRIPTION, _LINE, _PRIORITY = 200, 6000, 100, 40  # characters
 _GLANCE = 500  # characters of a description that show at once; the rest is a click away
 _LINES = 25  # in a digest
@@ -34,11 +35,17 @@ _TONE_OF_TYPE = {
 
 
 def build(event: Event, look: Look) -> Card:
-    """The whole message for a Teams workflow, under `MAX_BYTES`: a longer description is cut."""
+    """The whole message for a Teams workflow, under `MAX_BYTES`: the description is cut, then rows are left out."""
     content = of_event(event, look)
-    length = _DESCRIPTION
-    while size(message := _message(event, content, look, length)) >= MAX_BYTES and length > 0:
-        length = length * 4 // 5
+    length = min(len(content.description), _DESCRIPTION)
+    while (excess := size(message := _message(event, content, look, length)) - MAX_BYTES) >= 0:
+        if length:
+            share = _measured(_json(_json(content.description[:length])))
+            length = max(length - excess * length // share - length // 20 - 1, length // 4)
+        elif content.rows:
+            content = replace(content, rows=content.rows[:-1])
+        else:
+            break
     return message
 
 
@@ -87,12 +94,26 @@ def _span(seconds: float) -> str:
 
 
 def size(message: Card) -> int:
-    return len(encode(message))
+    """Bytes as Teams counts them, which is at least as many as are sent.
+
+    Teams keeps a card as JSON text inside its message, so that quotes and backslashes are escaped twice, and counts
+    UTF-16 where we send UTF-8. Which of the two is longer depends on the script.
+    """
+    attachments = [{**attachment, "content": _json(attachment["content"])} for attachment in message["attachments"]]
+    return _measured(_json({**message, "attachments": attachments}))
+
+
+def _measured(text: str) -> int:
+    return max(len(text.encode("utf-8", "surrogatepass")), len(text.encode("utf-16-le", "surrogatepass")))
 
 
 def encode(message: Card) -> bytes:
     """The bytes that are sent: UTF-8 with accents as they are, because escapes would triple their size."""
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+    return _json(message).encode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _message(event: Event, content: Content, look: Look, description_length: int) -> Card:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from mimetypes import guess_type
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from examples.handlers.teams.untrusted import markdown, plain
 from examples.handlers.teams.words import Words
-from worker import Action, Attachment, Event, WorkOrder
+from worker import Action, Attachment, Event, Ref, WorkOrder
 
 MAX_FACTS = 6
 _VALUE, _URL = 160, 1000  # characters
@@ -104,12 +103,12 @@ def _work_order_rows(event: Event, work_order: WorkOrder, words: Words) -> Rows:
         "work_order.deleted": [("status", _text(work_order.status))],
         "work_order.assigned": [("due", _when(work_order.due_date))],
     }
-    names = [_name(assignee) for assignee in (work_order.assignees or ())[:_ASSIGNEES]]
+    names = [plain(_called(assignee) or "", _VALUE) for assignee in (work_order.assignees or ())[:_ASSIGNEES]]
     return _labelled(
         words,
         [
             *first.get(event.type, [("status", _text(work_order.status))]),
-            ("assignees", ", ".join(name for name in names if name) or None),
+            ("assignees", _text(", ".join(filter(None, names)))),
             ("by", _actor(event)),
             ("site", _name(work_order.site)),
             ("element", _name(work_order.element)),
@@ -170,8 +169,12 @@ def _text(value: object) -> str | None:
     return markdown(value, _VALUE) or None if isinstance(value, str) else None
 
 
-def _name(ref: Any) -> str | None:
-    return _text(ref.name or ref.title or ref.code or ref.id) if ref is not None else None
+def _name(ref: Ref | None) -> str | None:
+    return _text(_called(ref)) if ref is not None else None
+
+
+def _called(ref: Ref) -> str | None:
+    return ref.name or ref.title or ref.code or ref.id
 
 
 def _actor(event: Event) -> str | None:

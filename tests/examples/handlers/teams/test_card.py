@@ -176,6 +176,14 @@ def test_what_is_empty_is_left_out(event_of: Callable[..., Event], check: Check)
     assert content["actions"] == []
 
 
+def test_a_work_order_without_an_id_has_a_work_orders_card(event_of: Callable[..., Event]) -> None:
+    """The type says whose card it is, not the fields that happen to be there."""
+    event = event_of({"type": "work_order.completed", "data": {"title": "x", "code": "WO-1", "priority": "High"}})
+    content = _content(card.build(event, LOOK))
+    assert _facts(content) == {"Code": "WO-1"}
+    assert content["fallbackText"] == "Work Order completed: WO-1"
+
+
 def test_a_type_not_known_yet_has_a_card(event_of: Callable[..., Event]) -> None:
     """It says its own name."""
     content = _content(card.build(event_of({"type": "asset.moved", "id": 1}), LOOK))
@@ -250,6 +258,33 @@ def test_a_long_description_is_cut_with_an_ellipsis(sample: Callable[..., Event]
     message = card.build(sample(description=text), LOOK)
     assert card.size(message) < card.MAX_BYTES
     assert json.dumps(message, ensure_ascii=False).count("…") >= 1
+
+
+@pytest.mark.parametrize("text", ["\\" * 300, '\\"' * 150])
+@pytest.mark.parametrize("event_type", ["action.cant_do", "work_order.completed", "asset.moved"])
+def test_rows_that_do_not_fit_are_left_out(event_of: Callable[..., Event], event_type: str, text: str) -> None:
+    """Where every field is made of what is escaped twice, the rows that matter least go, and the title stays."""
+    filled: dict[str, Any] = dict.fromkeys(
+        ("title", "name", "code", "status", "priority", "resolution", "due_date"), text
+    )
+    filled |= {name: {"name": text} for name in ("site", "element", "assigned_to", "created_by", "work_order")}
+    filled |= {"assignees": [{"name": text}] * 9, "id": text, "attachments": [{"url": "https://x/y.png"}]}
+    kind = "work_order" if event_type.startswith("work_order") else "action"
+    message = card.build(event_of({"type": event_type, "actor": {"name": text}, kind: filled}), LOOK)
+    assert card.size(message) < card.MAX_BYTES
+    assert 2 <= len(_facts(message)) < MAX_FACTS
+
+
+@pytest.mark.parametrize("text", ['"' * 6000, "\\" * 6000, "漢" * 6000, "x" * 6000])
+def test_a_card_is_under_the_limit_as_teams_measures_it(sample: Callable[..., Event], text: str) -> None:
+    """Teams keeps the card as JSON text in its message and counts UTF-16: what is sent may be half of that."""
+    message = card.build(sample(description=text), LOOK)
+    (attachment,) = message["attachments"]
+    nested = {**attachment, "content": json.dumps(attachment["content"], ensure_ascii=False, separators=(",", ":"))}
+    kept = json.dumps({**message, "attachments": [nested]}, ensure_ascii=False, separators=(",", ":"))
+    assert len(kept.encode()) < card.MAX_BYTES
+    assert len(kept.encode("utf-16-le")) < card.MAX_BYTES
+    assert len(card.encode(message)) <= card.size(message)
 
 
 @pytest.mark.parametrize("text", [" " * 1000, "\n" * 1000, "\x9b" * 1000, "\u202e\n" * 1000])
