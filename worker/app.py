@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import httpx2
 import structlog
 from arq.connections import ArqRedis
 from arq.worker import Function, func
@@ -20,6 +19,7 @@ from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.jobs import FUNCTION
 from receiver.queue.keys import Keys
 from worker import burying, job, routes
+from worker.client import Client
 from worker.handling import Threads
 from worker.lease.claims import Claim, Claims
 from worker.lease.worker import LeasedWorker
@@ -55,7 +55,7 @@ def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: A
         policy=settings.policy(),
         handler_timeout=settings.handler_timeout,
         redis=redis,
-        http=httpx2.AsyncClient(timeout=10, follow_redirects=False),
+        http=Client(),
         rng=random.Random(),  # noqa: S311 - jitter is no secret
     )
 

@@ -18,10 +18,11 @@ class RetryLater(Exception):
     """Raised by a handler: run it again after `seconds`, for the `reason` given.
 
     It does not use up a try, because the target said when (a 429) or nothing was tried (a rate limit, an open circuit
-    breaker); the budget of age still ends it. Any other exception means again, with back-off.
+    breaker); the budget of age still ends it. Any other exception means again, with back-off. Without a reason the
+    handler only waits its turn: `show` counts no failure.
     """
 
-    def __init__(self, seconds: float, reason: str) -> None:
+    def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(reason)
         self.seconds = max(0.0, float(seconds))  # or a Decimal would be an error where the wait is decided
         self.reason = reason
@@ -52,8 +53,9 @@ class Context:
 
     `attempt` counts from 1. `idempotency_key` names this handler and this event and is the same on every try and
     replay: hand it on to whatever can use it. `received_at` is when the receiver accepted the delivery (aware, UTC).
-    `http` is one client shared by all handlers of the process, without a base URL; `redis` is the kit's connection,
-    and `prefix` begins every key that a handler keeps there.
+    `http` is one client shared by all handlers of the process, without a base URL: its errors hold no part of a URL but
+    the host, and it keeps no cookies. `redis` is the kit's connection, and `prefix` begins every key that a handler
+    keeps there.
     """
 
     delivery_id: str

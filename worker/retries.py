@@ -43,8 +43,9 @@ def decide(error: BaseException, tries: int, age: float, policy: Policy, rng: ra
     if isinstance(error, GiveUp):
         return Dead(reason)
     if (asked := _asked_for(error)) is not None:
+        reason = _text(error)[:300]  # without one it waits its turn, which is no failure
         if age + asked > policy.max_age:
-            return Dead(f"{reason}; older than its budget of {policy.max_age:g} s")
+            return Dead(f"{reason or 'it waited its turn'}; older than its budget of {policy.max_age:g} s")
         return Again(asked, tries, reason)
     if tries + 1 >= policy.max_tries:
         return Dead(f"{reason}; all {policy.max_tries} tries used up")
@@ -63,7 +64,10 @@ def _asked_for(error: BaseException) -> float | None:
 
 
 def describe(error: BaseException) -> str:
-    """One line for logs and dead letters, which UTF-8 can hold, without the parts of a URL that may be a credential."""
+    """One line for logs and dead letters, which UTF-8 can hold, without the parts of a URL that may be a credential.
+
+    What a handler says itself keeps a URL's path; a library's error does not, for the path may be a secret, too.
+    """
     name = type(error).__name__[:300]
     text = _text(error)
     if not text:
@@ -78,4 +82,7 @@ def _text(error: BaseException) -> str:
         return ""
     text = text.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair cannot be stored
     text = re.sub(r"\b(\w+://)[^\s/@]*@", r"\1…@", text)  # user:password@
-    return re.sub(r"\b(\w+://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1?…", text)  # a query may hold a signature, as Teams' does
+    text = re.sub(r"\b(\w+://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1?…", text)  # a query may hold a signature, as Teams' does
+    if isinstance(error, GiveUp | RetryLater | Skip):
+        return text
+    return re.sub(r"\b(\w+://[^\s/?#'\"]+|url: )/[^\s'\"]*", r"\1/…", text)  # `url: /path`, as requests has it

@@ -48,6 +48,8 @@ def after(error: BaseException, tries: int = 0, age: float = 0, policy: Policy =
         (RetryLater(30, "429"), 999, 0, Again, "429"),
         (RetryLater(30, "429"), 0, 980, Dead, "429; older than its budget of 1000 s"),
         (RetryLater(float("inf"), "never"), 0, 0, Dead, "older than its budget"),
+        (RetryLater(30), 4, 0, Again, ""),
+        (RetryLater(30), 0, 980, Dead, "it waited its turn; older than its budget of 1000 s"),
         (TimeoutError(), 0, 0, Again, "TimeoutError"),
         (KeyboardInterrupt(), 4, 0, Dead, "KeyboardInterrupt; all 5 tries used up"),
         (Wordless(), 0, 0, Dead, "Wordless"),
@@ -128,6 +130,26 @@ def test_a_credential_in_a_url_is_not_described(text: str, hidden: str) -> None:
     for error in (RuntimeError(text), GiveUp(text), RetryLater(1, text), Skip(text)):
         assert hidden not in describe(error)
         assert "502 from" in describe(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "described"),
+    [
+        (
+            "Client error '403 Forbidden' for url 'https://hooks.example.com/T0/s3cret'",
+            "OSError: Client error '403 Forbidden' for url 'https://hooks.example.com/…'",
+        ),
+        (
+            "HTTPSConnectionPool(host='h', port=443): Max retries exceeded with url: /s3cret/x (Caused by y)",
+            "OSError: HTTPSConnectionPool(host='h', port=443): Max retries exceeded with url: /… (Caused by y)",
+        ),
+        ("unable to open sqlite:////data/audit.db", "OSError: unable to open sqlite:////data/audit.db"),
+    ],
+)
+def test_a_path_in_a_librarys_error_is_not_described(text: str, described: str) -> None:
+    """A URL's path may be the secret; what a handler says on purpose is left as it is."""
+    assert describe(OSError(text)) == described
+    assert describe(GiveUp(text)) == text
 
 
 def test_a_description_is_one_line_and_short() -> None:

@@ -159,12 +159,12 @@ async def notify(event: Event, ctx: Context) -> None:
                 await _send(turn, outbox, settings, ctx)
             case Outcome(outcome):
                 mine = None  # the channel may take more, and those whose cards wait were told to come later
-            case Later(seconds, ahead):
+            case Later(seconds):
                 if mine is not None:
-                    raise RetryLater(seconds, f"the channel takes no card now; {ahead} are before this one")
+                    raise RetryLater(seconds)  # it waits its turn, which is no failure
                 break
     if mine is not None:
-        raise RetryLater(0.1, "this run has sent for long enough")
+        raise RetryLater(0.1)
     _conclude(outcome)
 
 

@@ -22,6 +22,7 @@ from receiver.environment import load
 from receiver.queue.connection import connect
 from receiver.settings import Settings
 from worker import Context, Event
+from worker.client import Client
 from worker.event import parse
 
 RECEIVED = datetime(2026, 11, 3, 9, 1, 13, tzinfo=UTC)
@@ -38,7 +39,8 @@ async def redis(valkey_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient() as client:
+    """The client that the worker hands to handlers."""
+    async with Client() as client:
         yield client
 
 

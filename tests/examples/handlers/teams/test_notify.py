@@ -44,8 +44,9 @@ async def test_retry_after_holds_the_whole_channel(
     """A workflow that says when is left alone until then, by every event."""
     channel.orders = sink.Orders(answers=deque([status]), retry_after="7")
     for key in ("k1", "k2"):
-        with pytest.raises(RetryLater, match="the channel takes no card now") as later:
+        with pytest.raises(RetryLater) as later:
             await teams.notify(sample(), context(key=key))
+        assert not later.value.reason  # a card that waits its turn has not failed
         assert later.value.seconds == pytest.approx(7, abs=0.5)
     assert len(channel.refused) == 1
 

@@ -136,7 +136,7 @@ async def test_what_a_killed_worker_was_sending_is_sent_by_another(site: Site) -
 
 
 async def test_a_card_whose_turn_never_comes_is_a_dead_letter(site: Site) -> None:
-    """MAX_AGE ends the wait; the reason says why, the signature is in no key, and a replay sends the card once."""
+    """MAX_AGE ends the wait, which was no failure; the signature is in no key, and a replay sends the card once."""
     site.channel.orders = sink.Orders(retry_after="60")
     site.channel.orders.answers.append(429)
     await site.accept(0)
@@ -144,7 +144,11 @@ async def test_a_card_whose_turn_never_comes_is_a_dead_letter(site: Site) -> Non
     operator = Operator(site.redis, KEYS)
     await _until(operator.count)
     [letter] = [letter async for letter in operator.letters(Filter())]
-    assert letter.reason == "the channel takes no card now; 0 are before this one; older than its budget of 30 s"
+    assert letter.reason == "it waited its turn; older than its budget of 30 s"
+    story = await operator.story(letter.delivery)
+    assert story is not None
+    assert [failure["then"] for failure in story["handlers"]["teams.notify"]["failures"]] == ["dead"]
+    assert "before this one" not in worker.output
     assert not [key async for key in site.redis.scan_iter() if b"SECRET" in (await site.redis.dump(key) or b"") + key]
     assert "SECRET" not in worker.output
     await site.redis.delete(f"{site.base}paused")
