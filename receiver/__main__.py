@@ -49,6 +49,7 @@ def serve() -> None:
     """Run the receiver (the default command)."""
     config = load(ReceiverSettings)
     logs.configure(config.log_format, config.log_level, "receiver")
+    os.umask(0o077)  # the spool and the files beside it hold payloads: they are this user's alone
     application = create_app(config)
     gc.freeze()  # what is here now stays: the collector need not look at it again,
     gc.set_threshold(50_000, 20, 20)  # nor so often at requests, which leave no cycles; a tenth of the time went there

@@ -183,6 +183,11 @@ def start(tmp_path: Path, forks: Forks) -> Iterator[Start]:
         process.stop()
 
 
+def open_to_others(folder: Path) -> list[str]:
+    """What in a folder another user of this machine could read or change, the folder itself included."""
+    return [f"{path} {path.stat().st_mode:o}" for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077]
+
+
 async def hash_of(redis: ArqRedis, key: str) -> dict[str, bytes]:
     """A hash, its fields by name."""
     fields: dict[bytes, bytes] = await redis.execute_command("HGETALL", key)

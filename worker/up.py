@@ -223,6 +223,7 @@ def _greet(running: Running) -> None:
 
 def main() -> None:
     """Run everything until SIGINT or SIGTERM."""
+    os.umask(0o077)  # deliveries and the token are this user's alone, whichever process writes them
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

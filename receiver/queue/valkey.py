@@ -73,7 +73,7 @@ def embedded_server(directory: Path, *options: str) -> Iterator[Server]:
     """
     binary, directory = server_binary(), directory.resolve()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (directory / "lock").open("w")
     except OSError as error:
         raise ServerError(f"{directory}: cannot be written ({error.strerror}); mend its permissions") from None
@@ -110,7 +110,7 @@ def _start(binary: str, directory: Path, path: Path, options: tuple[str, ...]) -
         *("--logfile", str(log), "--daemonize", "no"),
         *options,
     ]
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, **with_parent())  # noqa: S603 - our own command
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, umask=0o077, **with_parent())  # noqa: S603 - our own command
     deadline = time.monotonic() + 30  # a large append-only file takes its time
     while not _answers(path):
         if server.poll() is not None or time.monotonic() > deadline:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from receiver.content import Unreadable, read
-from tests.conftest import TOKEN, Process, Server, Start
+from tests.conftest import TOKEN, Process, Server, Start, open_to_others, wait_until
 from tests.receiver.conftest import StartReceiver, event, request
 
 SETTINGS = {"REDIS_URL": "redis://127.0.0.1:1", "WEBHOOK_TOKEN": TOKEN, "PORT": "0"}
@@ -75,6 +75,14 @@ def test_an_occupied_port_is_a_line(start: Start, tmp_path: Path) -> None:
         [line] = lines(start("-m", "receiver", **SETTINGS | {"PORT": str(port)}))
     assert line.startswith(f"PORT: cannot listen on 127.0.0.1:{port}")
     assert tmp_path.exists()
+
+
+def test_what_waits_on_disk_is_this_users_alone(start: Start, tmp_path: Path) -> None:
+    """The spool's folder and its files hold payloads: nobody else of the machine may read them."""
+    receiver = start("-m", "receiver", **SETTINGS, SPOOL_PATH=str(tmp_path / "made" / "spool.db"))
+    receiver.wait_for("receiver listening")
+    wait_until((tmp_path / "made" / "spool.db-wal").exists)
+    assert not open_to_others(tmp_path / "made")
 
 
 def test_an_unknown_host_is_a_line(start: Start) -> None:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests import parts
-from tests.conftest import Process, Start, wait_until
+from tests.conftest import Process, Start, open_to_others, wait_until
 
 AWAY = "http://127.0.0.1:9"
 
@@ -58,11 +58,15 @@ def ends(kit: Process, number: signal.Signals) -> None:
 
 
 def test_token_and_deliveries_survive_a_kill_of_everything(start: Start, tmp_path: Path, light: dict[str, str]) -> None:
-    """After kill -9 of `make run` nothing goes on running, and a restart has the same URL and knows its deliveries."""
+    """After kill -9 of `make run` nothing goes on running, and a restart has the same URL and knows its deliveries.
+
+    What it keeps is this user's alone: deliveries and the token.
+    """
     kit = start("-m", "worker.up", **light)
     url = started(kit)
     event = b'{"id": "evt_1", "type": "action.solved", "action": {"id": "a"}}'
     assert httpx2.post(url, content=event).status_code == 200
+    assert not open_to_others(tmp_path / ".data")
     pids = children(kit.pid)
     kit.signal(signal.SIGKILL)
     kit.wait()
