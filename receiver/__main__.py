@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ from receiver.doctor.finding import Finding
 from receiver.environment import SettingsError, load
 from receiver.port.protocol import GuardedProtocol
 from receiver.queue.connection import connect
-from receiver.settings import PayloadSettings, ReceiverSettings
+from receiver.settings import ReceiverSettings, SignatureSettings
 from receiver.spool import commands as spool_commands
 from receiver.visible import to_json, visible
 
@@ -98,7 +99,7 @@ def explain(
         body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}; expected a readable file, or - for standard input") from None
-    report = _explain(load(PayloadSettings), dict(map(_header, header or [])), body)
+    report = _explain(load(SignatureSettings), dict(map(_header, header or [])), body)
     if as_json:
         typer.echo(to_json(report))
     else:
@@ -148,7 +149,7 @@ async def _examine(config: ReceiverSettings) -> list[Finding]:
         await redis.aclose()
 
 
-def _explain(config: PayloadSettings, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+def _explain(config: SignatureSettings, headers: dict[str, str], body: bytes) -> dict[str, Any]:
     rule = config.idempotency_rule()
     delivery = rule.delivery(headers, body, time.time_ns() // 1000)
     return {
@@ -160,11 +161,11 @@ def _explain(config: PayloadSettings, headers: dict[str, str], body: bytes) -> d
         "known": delivery.event_type in events.BY_NAME,
         "subject": delivery.subject,
         "bytes": len(body),
-        "unreadable": _unreadable(headers, body, config.max_body_bytes),
+        "unreadable": _unreadable(rule.deciding(headers, body), body, config.max_body_bytes),
     }
 
 
-def _unreadable(headers: dict[str, str], body: bytes, limit: int) -> str | None:
+def _unreadable(headers: Mapping[str, str], body: bytes, limit: int) -> str | None:
     """Why this body is no event, in the words of the dead letter that it would become; None when it is one."""
     if len(body) > limit:
         return f"the body is larger than MAX_BODY_BYTES ({limit}): the receiver answers 413"

@@ -48,6 +48,14 @@ def read(headers: Mapping[str, str], body: bytes, limit: int) -> tuple[dict[str,
     return payload, text
 
 
+def packing(body: bytes) -> str:
+    """How a body's own first bytes say that it is packed: gzip, deflate (in the zlib format), or "" as JSON begins."""
+    if body.startswith(_GZIP_MAGIC):
+        return "gzip"
+    is_zlib = len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2], "big") % 31 == 0
+    return "deflate" if is_zlib else ""
+
+
 def size_bound(headers: Mapping[str, str], body: bytes, limit: int) -> int:
     """The most bytes that a body may have once unpacked, told without unpacking it."""
     if not _layers(headers.get("content-encoding", "")):
@@ -115,10 +123,8 @@ def _form(layer: str, packed: bytes) -> int:
     """What zlib is to expect. "deflate" means the zlib format (RFC 9110, 8.4.1.2), and some send raw deflate."""
     if layer not in {"gzip", "x-gzip", "deflate"}:
         raise Unreadable(f"the body is compressed with {layer[:20]!r}; expected gzip, deflate or none")
-    if packed.startswith(_GZIP_MAGIC):
-        return _GZIP
-    if packed[0] & 0x0F == zlib.DEFLATED and int.from_bytes(packed[:2], "big") % 31 == 0:
-        return _ZLIB
+    if begins := packing(packed):
+        return _GZIP if begins == "gzip" else _ZLIB
     if layer == "deflate":
         return _RAW
     raise Unreadable(f"the body says {layer} and is not")

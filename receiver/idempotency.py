@@ -18,6 +18,8 @@ KEPT_HEADERS = frozenset(
     {"content-type", "content-encoding", "user-agent", "idempotency-key", "webhook-id", "webhook-timestamp"}
 )
 KEPT_HEADER_PREFIXES = ("ce-",)
+SIGNED_HEADERS = ("webhook-id", "webhook-timestamp")
+"""What a Standard Webhooks signature covers besides the body."""
 # A proxy sets these anew on every attempt, so that no two attempts would ever share a key.
 CHANGING_HEADERS = frozenset({"x-request-id", "x-correlation-id", "traceparent", "tracestate", "date"})
 Find = Callable[[Mapping[str, str], Any], str | None]
@@ -40,17 +42,28 @@ class IdempotencyRule:
     | `body` | SHA-256 of the content (`Delivery.digest`) |
     | `body:meta.eventId` | any other field of the body, as a dotted path |
     | `header:x-event-id` | any other header |
+
+    With `signed` only what the signature covers counts: the body, `webhook-id`, `webhook-timestamp`. Otherwise a signed
+    message that is sent again with another header beside it would be another event.
     """
 
     def __init__(
-        self, words: Iterable[str], id_paths: Iterable[str], type_paths: Iterable[str], max_body_bytes: int = 1 << 20
+        self,
+        words: Iterable[str],
+        id_paths: Iterable[str],
+        type_paths: Iterable[str],
+        max_body_bytes: int = 1 << 20,
+        *,
+        signed: bool = False,
     ) -> None:
+        self.signed = signed
         self.id_paths, self.type_paths, self.max_body_bytes = tuple(id_paths), tuple(type_paths), max_body_bytes
         self.words = tuple(words)
         self._sources = [(word, self._find(word)) for word in self.words]
 
     def delivery(self, headers: Mapping[str, str], body: bytes, received_us: int) -> Delivery:
         """The value of one request; `headers` by lower-case name. Total: every body makes a delivery."""
+        headers = self.deciding(headers, body)
         payload, text = self._read(headers, body)
         digest = hashlib.sha256(text).digest()
         source, key = self._key(headers, payload) or (BODY, digest.hex())
@@ -67,9 +80,18 @@ class IdempotencyRule:
 
     def all_keys(self, headers: Mapping[str, str], body: bytes) -> list[tuple[str, str | None]]:
         """(source, key or None) for every configured source, for `explain`."""
+        headers = self.deciding(headers, body)
         payload, text = self._read(headers, body)
         found = [(word, find(headers, payload)) for word, find in self._sources if find]
         return [*found, (BODY, hashlib.sha256(text).hexdigest())]
+
+    def deciding(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+        """The headers that may decide what a request is; how a signed body is packed is told by itself."""
+        if not self.signed:
+            return headers
+        covered = {name: headers[name] for name in SIGNED_HEADERS if name in headers}
+        packing = content.packing(body)
+        return covered | {"content-encoding": packing} if packing else covered
 
     def _read(self, headers: Mapping[str, str], body: bytes) -> tuple[Any, bytes]:
         """The body's object and text; None and the body as it came where nothing can be read in it."""

@@ -22,7 +22,7 @@ from pydantic_settings import NoDecode
 
 from receiver import auth, events
 from receiver.environment import EnvSettings, Seconds, Words, Zone, comma_separated
-from receiver.idempotency import IdempotencyRule
+from receiver.idempotency import SIGNED_HEADERS, IdempotencyRule
 
 _PLACEHOLDERS = (
     "changeme",
@@ -111,9 +111,46 @@ class PayloadSettings(EnvSettings):
 
     def idempotency_rule(self) -> IdempotencyRule:
         """The idempotency rule that these settings describe."""
+        return self._rule(signed=False)
+
+    def _rule(self, *, signed: bool) -> IdempotencyRule:
         return IdempotencyRule(
-            self.idempotency_sources, self.event_id_paths, self.event_type_paths, self.max_body_bytes
+            self.idempotency_sources, self.event_id_paths, self.event_type_paths, self.max_body_bytes, signed=signed
         )
+
+
+class SignatureSettings(PayloadSettings):
+    """Whether deliveries must be signed, which decides how they are told apart, too."""
+
+    signing_secrets: Secrets = Field(
+        (),
+        description="whsec_… secrets; when set, every delivery must carry a Standard Webhooks signature, and headers "
+        "that it does not cover decide nothing",
+    )
+
+    @field_validator("signing_secrets")
+    @classmethod
+    def _check_secrets(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in secrets:
+            auth.secret_key(secret.get_secret_value())
+        return secrets
+
+    @model_validator(mode="after")
+    def _check_signed_sources(self) -> Self:
+        signed = {f"header:{name}" for name in SIGNED_HEADERS}
+        unsigned = [
+            word for word in self.idempotency_sources if word.startswith("header:") and word.lower() not in signed
+        ]
+        if self.signing_secrets and unsigned:
+            raise ValueError(
+                f"IDEMPOTENCY_SOURCES: {unsigned[0]!r} is not covered by the signature that SIGNING_SECRETS asks for; "
+                "expected webhook-id, event-id, body:<dotted.path> or body"
+            )
+        return self
+
+    def idempotency_rule(self) -> IdempotencyRule:
+        """The rule that these settings describe; of a signed delivery only what is signed counts."""
+        return self._rule(signed=bool(self.signing_secrets))
 
 
 class Settings(PayloadSettings):
@@ -145,16 +182,13 @@ class SpoolSettings(EnvSettings):
     )
 
 
-class ReceiverSettings(Settings, SpoolSettings):
+class ReceiverSettings(Settings, SignatureSettings, SpoolSettings):
     """The receiver's own."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 in a container")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
     webhook_token: Tokens = Field(
         description="the secret in the URL, at least 20 characters; several, separated by commas, while replacing one"
-    )
-    signing_secrets: Secrets = Field(
-        (), description="whsec_… secrets; when set, every delivery must carry a Standard Webhooks signature"
     )
     body_timeout: Seconds = Field(5.0, gt=0, le=9, description="how long a body may take to arrive")
     max_buffered_bytes: int = Field(
@@ -183,13 +217,6 @@ class ReceiverSettings(Settings, SpoolSettings):
     wait_replicas: int = Field(
         0, ge=0, le=10, description="replicas that must have a delivery, too; with fewer of them it waits in the spool"
     )
-
-    @field_validator("signing_secrets")
-    @classmethod
-    def _check_secrets(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for secret in secrets:
-            auth.secret_key(secret.get_secret_value())
-        return secrets
 
     @model_validator(mode="after")
     def _check_room(self) -> Self:

@@ -372,6 +372,34 @@ async def test_one_event_is_stored_once_however_it_is_packed(start_receiver: Sta
     assert (fields["k"], fields["t"], fields["u"]) == (b"e1", b"action.created", b"action:a1")
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [PLAIN, gzip.compress(PLAIN, mtime=0), zlib.compress(PLAIN), b"no event at all"],
+    ids=["plain", "gzip", "deflate", "no event"],
+)
+@pytest.mark.parametrize("sources", ["", "webhook-id,body", "cloudevents,idempotency-key,body"])
+async def test_a_signed_message_is_one_event_whatever_is_beside_it(
+    start_receiver: StartReceiver, redis: ArqRedis, sent: bytes, sources: str
+) -> None:
+    """Identity comes from what is signed: with other headers that are not, the same message is a duplicate."""
+    secret = "whsec_" + base64.b64encode(b"k" * 32).decode()
+    receiver = start_receiver(SIGNING_SECRETS=secret, IDEMPOTENCY_SOURCES=sources)
+    now = int(time.time())
+    signed = {
+        "webhook_id": "m1",
+        "webhook_timestamp": str(now),
+        "webhook_signature": auth.sign(secret, "m1", now, sent),
+    }
+    beside = [
+        *({}, {"content_encoding": "gzip"}, {"content_encoding": "deflate"}, {"content_encoding": "br"}),
+        {"ce_id": "c1", "ce_source": "/s"},
+        {"content_type": "application/cloudevents+json", "idempotency_key": "i1"},
+    ]
+    for headers in beside:
+        assert receiver.post(sent, **signed, **headers).status == 200
+    assert await hash_of(redis, KEYS.counts) == {"accepted": b"1", "duplicates": b"5"}
+
+
 def test_a_signature_is_of_the_bytes_as_they_came(start_receiver: StartReceiver) -> None:
     """What was packed is verified before it is unpacked: the same event, signed unpacked, is refused."""
     secret = "whsec_" + base64.b64encode(b"k" * 32).decode()

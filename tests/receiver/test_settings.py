@@ -99,6 +99,19 @@ def test_a_wrong_value_is_one_line(monkeypatch: pytest.MonkeyPatch, variable: st
     assert "\n" not in line
 
 
+def test_a_header_that_is_not_signed_is_no_source_where_signatures_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would decide nothing: the line says what can."""
+    monkeypatch.setenv("SIGNING_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    monkeypatch.setenv("IDEMPOTENCY_SOURCES", "header:Webhook-Id,body")
+    assert load(ReceiverSettings).idempotency_rule().signed
+    monkeypatch.setenv("IDEMPOTENCY_SOURCES", "header:x-event-id,body")
+    [line] = refused()
+    assert line.startswith("IDEMPOTENCY_SOURCES: 'header:x-event-id' is not covered by the signature")
+    assert "expected webhook-id" in line
+
+
 def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One start shows all mistakes, not the first one."""
     for variable in ("PORT", "LOG_LEVEL", "DEDUPE_WINDOW", "WEBHOOK_TOKEN", "REDIS_URL", "IDEMPOTENCY_SOURCES"):
