@@ -31,10 +31,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         path = next((named for source in self._named if (named := source.env_vars.get(variable.lower()))), None)
         if path is None or not is_secret(field):
             return None, field_name, False
-        try:
-            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
-            raise SecretFileError(variable.upper(), path, error) from None
+        return value_in(variable.upper(), path), field_name, False
 
 
 class SecretFileError(Exception):
@@ -43,6 +40,14 @@ class SecretFileError(Exception):
     def __init__(self, variable: str, path: str, error: OSError | UnicodeDecodeError) -> None:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         super().__init__(f"{variable}: {path!r} cannot be read ({why}); expected a file that holds the value alone")
+
+
+def value_in(variable: str, path: str) -> str:
+    """The text in the file that `variable` names. Raises `SecretFileError`."""
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecretFileError(variable, path, error) from None
 
 
 def is_secret(field: FieldInfo | None) -> bool:

@@ -31,11 +31,13 @@ from redis.exceptions import RedisError
 from receiver.environment import EnvSettings, SettingsError, load
 from receiver.queue.keys import Keys
 from receiver.queue.valkey import Server, ServerError, embedded_server, with_parent
+from receiver.secret_files import SecretFileError, value_in
 
 WRONG_SETTING = 2
 """The exit code for a setting that is wrong, or leads to what is not there (an audit database that is away)."""
 _SINK = "examples.sink"
 _SENDER = "examples.sender"
+_BROUGHT_SECRETS = ("REDIS_URL", "WEBHOOK_TOKEN", "TEAMS_WEBHOOK_URL", "AUDIT_DATABASE_URL")
 _STAND_INS = {
     "TEAMS_WEBHOOK_URL": "/workflows/stand-in/triggers/manual/paths/invoke?sig=stand-in",
     "EXTERNAL_URL": "",
@@ -124,6 +126,13 @@ def everything(data: Path, settings: Mapping[str, str], output: IO[bytes] | None
         running.start("worker")
         _wait_until_ready(running)
         yield running
+
+
+def _in_files(settings: Mapping[str, str]) -> dict[str, str]:
+    """Those secrets whose `NAME_FILE` is set: they are set as well, and need not be brought along."""
+    files = {name: settings.get(f"{name}_FILE") for name in _BROUGHT_SECRETS if name not in settings}
+    values = {name: value_in(f"{name}_FILE", path) for name, path in files.items() if path}
+    return {name: value for name, value in values.items() if value}
 
 
 def _wait_until_ready(running: Running) -> None:
@@ -230,10 +239,10 @@ def main() -> None:
     settings = {name: value for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
     code = 0
     try:
-        with everything(load(UpSettings).data_dir, settings) as running:
+        with everything(load(UpSettings).data_dir, settings | _in_files(settings)) as running:
             _greet(running)
             _supervise(running, stop)
-    except (SettingsError, ServerError) as error:
+    except (SettingsError, SecretFileError, ServerError) as error:
         typer.echo(str(error), err=True)
         code = WRONG_SETTING
     except OSError as error:

@@ -80,6 +80,24 @@ def test_token_and_deliveries_survive_a_kill_of_everything(start: Start, tmp_pat
     assert '"duplicates": 1' in told.output
 
 
+def test_a_secret_in_a_file_is_set(start: Start, tmp_path: Path, light: dict[str, str]) -> None:
+    """`NAME_FILE` is as good as `NAME`: nothing is brought along in its place; one that cannot be read is a line."""
+    token, teams = tmp_path / "token", tmp_path / "teams"
+    token.write_text("a-token-in-a-file-0123456789\n")
+    teams.write_text(f"{light.pop('TEAMS_WEBHOOK_URL')}\n")
+    kit = start("-m", "worker.up", **light, WEBHOOK_TOKEN_FILE=str(token), TEAMS_WEBHOOK_URL_FILE=str(teams))
+    url = started(kit)
+    assert url.endswith("/a-token-in-a-file-0123456789")
+    assert _status(url, b'{"id": "evt_1", "type": "action.solved"}') == 200
+    assert "a stand-in takes its place" not in kit.output
+    ends(kit, signal.SIGTERM)
+    wrong = start("-m", "worker.up", **light, WEBHOOK_TOKEN_FILE=str(tmp_path / "nowhere"))
+    assert wrong.wait() == 2
+    [line] = wrong.output.splitlines()[-1:]
+    assert line.startswith("WEBHOOK_TOKEN_FILE: ")
+    assert "Traceback" not in wrong.output
+
+
 def test_whatever_dies_is_started_again_until_ctrl_c_ends_everything(start: Start, light: dict[str, str]) -> None:
     """After a kill -9 of Valkey, receiver and worker deliveries go on; SIGINT leaves none of the processes."""
     kit = start("-m", "worker.up", PORT=light["PORT"], HANDLERS=light["HANDLERS"])
