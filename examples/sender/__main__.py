@@ -33,9 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return app(arguments, prog_name="python -m examples.sender", standalone_mode=False) or 0
     except Refusal as refusal:
-        terminal.complain(str(refusal))
+        terminal.complain(terminal.without_urls_secrets(str(refusal)))
     except typer.TyperException as mistake:
-        terminal.complain(mistake.format_message())
+        terminal.complain(terminal.without_urls_secrets(mistake.format_message()))
     except (KeyboardInterrupt, typer.Abort):
         return STOPPED
     return 2

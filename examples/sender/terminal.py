@@ -1,6 +1,7 @@
 """What the user sees: tables and progress on a terminal, plain columns in a pipe, one clear line for a mistake."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from receiver.visible import visible
 _LONGEST = 10_000  # characters of a cell, or of a line that is not all ours
 _STYLES = {"ok": "green", "passed": "green", "delivered": "green", "failed": "bold red", "warning": "yellow"}
 _UNITS = ((3600, "h"), (60, "min"))
+_URL = re.compile(r"\bhttps?:/+[^\s'\"<>]*[^\s'\"<>:;,.)]", re.IGNORECASE)
 _SECRET_LENGTH = 16  # a path segment this long is a token: reports are shared, so it is never shown whole
 
 
@@ -135,7 +137,18 @@ def span(seconds: float) -> str:
 
 def without_secrets(url: str) -> str:
     """The URL for a report: long path segments and the query are shortened, for they hold the receiver's token."""
-    parts = urlsplit(url)
-    path = "/".join(f"{step[:4]}…" if len(step) >= _SECRET_LENGTH else step for step in parts.path.split("/"))
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # not a URL after all, and it may hold the token nevertheless
+        return _shortened(url.partition("?")[0])
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, path, "…" if parts.query else "", ""))
+    return urlunsplit((parts.scheme, host, _shortened(parts.path), "…" if parts.query else "", ""))
+
+
+def without_urls_secrets(text: str) -> str:
+    """A line that may repeat what the user wrote, with every URL in it as `without_secrets` shows it."""
+    return _URL.sub(lambda found: without_secrets(found[0]), text)
+
+
+def _shortened(path: str) -> str:
+    return "/".join(f"{step[:4]}…" if len(step) >= _SECRET_LENGTH else step for step in path.split("/"))

@@ -14,10 +14,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from examples.sender.play.payloads import Samples
-from examples.sender.terminal import Refusal
+from examples.sender.terminal import Refusal, without_secrets
 from receiver import events
 
 _ENCODED = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")  # RFC 3986, 2.1 to 2.3
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _KEPT = ":/?#[]@!$&'()*+,;=%"
 
@@ -60,10 +61,12 @@ def endpoint(url: str) -> str:
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         usable = False
+    shown = without_secrets(url)
     if not usable:
-        raise Refusal(f"{url}: expected an http:// or https:// URL with a host")
+        raise Refusal(f"{shown}: expected an http:// or https:// URL with a host")
     if not _ENCODED.fullmatch(url):
-        raise Refusal(f"{url}: this URL is not percent-encoded; expected {encoded(url)}")
+        correct = without_secrets(encoded(url))
+        raise Refusal(f"{shown}: this URL is not percent-encoded; expected {correct}{_escapes(url)}")
     return url
 
 
@@ -76,6 +79,13 @@ def encoded(url: str) -> str:
         host = quote(parts.netloc, safe=_KEPT)
     rest = (quote(_STRAY_PERCENT.sub("%25", part), safe=_KEPT) for part in (parts.path, parts.query, parts.fragment))
     return urlunsplit((parts.scheme, host, *rest))
+
+
+def _escapes(url: str) -> str:
+    """What to write for each character behind the host that has to be encoded: the corrected form hides the token."""
+    rest = _ESCAPE.sub("", url.partition("://")[2].partition("/")[2])
+    wrong = dict.fromkeys(letter for letter in rest if not _ENCODED.fullmatch(letter))
+    return "".join(f", {quote(letter, safe='')} for {letter!r}" for letter in wrong)
 
 
 def _from_table(where: str, table: Any) -> Webhook:

@@ -221,6 +221,32 @@ async def test_authorities_that_cannot_be_read_are_wrong_usage(run: Run, command
     assert finished.err == "SSL_CERT_FILE=/nowhere: expected a file of certificates: No such file or directory\n"
 
 
+TOKEN_URL = "https://example.org/webhooks/glartek/s3cret-0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("all", TOKEN_URL),
+        ("send", TOKEN_URL, "--to", "http://127.0.0.1:9/"),
+        ("send", "action.created", "--to", f"{TOKEN_URL} é"),
+        ("send", "action.created", "--to", TOKEN_URL.removeprefix("https://")),
+        ("send", "action.created", "--to", TOKEN_URL.replace("//", "//[")),
+        ("lifecycle", "--webhook", TOKEN_URL),
+        ("lifecycle", "--webhook", f"{TOKEN_URL}?sig=x"),
+        ("scenario", TOKEN_URL, "--to", "http://127.0.0.1:9/"),
+        ("check", f"{TOKEN_URL} é"),
+    ],
+)
+async def test_a_refusal_never_shows_the_token(run: Run, arguments: tuple[str, ...]) -> None:
+    """Where a URL stands in the wrong place or cannot be used, the line that says so hides its token."""
+    finished = await run(*arguments)
+    assert finished.code == 2
+    assert "s3cret" not in finished.out + finished.err
+    assert "s3cr…" in finished.err or "where to?" in finished.err
+    assert finished.err.count("\n") == 1
+
+
 async def test_the_report_never_shows_the_token(run: Run) -> None:
     """A URL's token is shortened wherever the URL is shown, for reports are passed around."""
     token = "k3yThatNobodyMayReadAnywhere"
