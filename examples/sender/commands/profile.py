@@ -25,6 +25,7 @@ from examples.sender.profile.proposal import Proposal, propose
 from examples.sender.profile.script import Scene, Script, scenes
 from examples.sender.profile.sightings import sightings
 from examples.sender.terminal import Refusal
+from receiver.visible import visible
 
 # With a space, an accent and a slash, percent-encoded: whether a sender keeps them is one of the questions.
 _PATH = "/webhooks/caf%C3%A9%20a%2Fb"
@@ -154,7 +155,7 @@ def _chosen(known: dict[str, Scene], only: Sequence[str] | None) -> list[Scene]:
 
 def _print(found: Profile, proposal: Proposal) -> None:
     for doubt in found.doubts:
-        terminal.say(f"{doubt}\n")
+        terminal.say(f"{visible(doubt, len(doubt))}\n")
     if not found.events:
         return
     terminal.table(reports.REACTIONS, reports.reactions(found))
@@ -164,4 +165,4 @@ def _print(found: Profile, proposal: Proposal) -> None:
     terminal.say(f"and where the fields are, as payload.toml:\n\n{proposal.payload_toml}")
     for reason in [*proposal.reasons, *reports.never(proposal), proposal.replayed]:
         if reason:
-            terminal.say(f"- {reason}")
+            terminal.say(f"- {visible(reason, len(reason))}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from examples.sender.profile.sightings import Sighting, leaves
+from examples.sender.profile.sightings import Sighting, is_path, leaves
 from receiver import events
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -15,7 +15,8 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 def type_path(seen: Sequence[Sighting]) -> str | None:
     """The field that names one of Glartek's types most often, among those that every event has."""
     told = _told(seen)
-    fields = [name for name in told[0] if all(isinstance(fields.get(name), str) for fields in told)] if told else []
+    names = filter(is_path, told[0] if told else ())
+    fields = [name for name in names if all(isinstance(fields.get(name), str) for fields in told)]
     named = {name: sum(events.canonical(fields[name]) in events.BY_NAME for fields in told) for name in fields}
     found = [name for name in named if named[name]]
     return min(
@@ -33,7 +34,7 @@ def time_path(seen: Sequence[Sighting]) -> str | None:
     """The field that holds a time in every event, the same on every try of it."""
     told = _told(seen)
     found = [
-        name for name in (told[0] if told else ())
+        name for name in filter(is_path, told[0] if told else ())
         if all(_is_time(fields.get(name)) for fields in told) and not _changes(seen, name) and name.count(".") <= 1
     ]  # fmt: skip
     return min(

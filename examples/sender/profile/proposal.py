@@ -13,7 +13,7 @@ from examples.sender.http.arrivals import Arrival
 from examples.sender.payload_map import Subject, as_toml
 from examples.sender.profile.fields import event_type, time_path, type_path
 from examples.sender.profile.replay import Replay, replay
-from examples.sender.profile.sightings import PLUMBING, Sighting, leaves
+from examples.sender.profile.sightings import PLUMBING, Sighting, is_path, leaves
 from examples.sender.terminal import span
 from receiver import events
 from receiver.idempotency import BODY, CHANGING_HEADERS
@@ -98,7 +98,7 @@ def _kept_apart(seen: Sequence[Sighting], fields: Fields) -> list[str]:
     """The fields that hold an id: present always, constant within an event, different between events; best first."""
     every = [[fields(arrival) for arrival in sighting.arrivals] for sighting in seen]
     named = [name for name in every[0][0] if _ID_NAME.search(name) and not _NOT_AN_ID.search(name)]
-    names = [name for name in named if not _LIST_ITEM.search(name)]
+    names = [name for name in named if is_path(name) and not _LIST_ITEM.search(name)]
     return sorted(filter(lambda name: _is_key(name, every), names), key=_rank)
 
 
@@ -191,7 +191,9 @@ def _payload_toml(proposal: Proposal, seen: Sequence[Sighting]) -> str:
             ids = [
                 name
                 for name in fields
-                if name.startswith(f"{at}.") and _is_subject_id(name.removeprefix(f"{at}."), kind or "")
+                if is_path(name)
+                and name.startswith(f"{at}.")
+                and _is_subject_id(name.removeprefix(f"{at}."), kind or "")
             ]
             if ids and kind and kind not in subjects:
                 subjects[kind] = Subject([at], [min(ids, key=len).removeprefix(f"{at}.")])

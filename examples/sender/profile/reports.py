@@ -9,6 +9,7 @@ from examples.sender.profile.conclusions import Profile, Try
 from examples.sender.profile.proposal import Proposal
 from examples.sender.profile.reactions import Reaction
 from examples.sender.terminal import span
+from receiver.visible import visible
 
 _NOT_HTTP = " (is the URL percent-encoded?)"
 _SHOWN = 40  # events in the timeline
@@ -86,7 +87,7 @@ def html(profile: Profile, proposal: Proposal, settings: dict[str, Any]) -> str:
 
 
 def never(proposal: Proposal) -> list[str]:
-    what = ", ".join(proposal.never)
+    what = ", ".join(map(visible, proposal.never))
     return [f"never use as an id: {what}: new on every try, or shared by several events"] if what else []
 
 

@@ -66,6 +66,11 @@ def same_event(earlier: Arrival, later: Arrival) -> bool:
     return _retold(earlier, later)
 
 
+def is_path(name: str) -> bool:
+    """Whether a setting can name a field so: in one line, among others that commas separate, and without its ends."""
+    return name.isprintable() and "," not in name and all(step and step == step.strip() for step in name.split("."))
+
+
 def leaves(body: bytes) -> Mapping[str, Any]:
     """Every value of a JSON object by its dotted path, items of lists by number; nothing for any other body."""
     return _leaves(body)

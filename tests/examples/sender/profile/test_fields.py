@@ -35,6 +35,36 @@ def test_types_are_found_in_whichever_field_names_them() -> None:
     assert [told for told, _ in found.timeline] == ["work_order.created", "action.cant_do", "Action Reopened"]
 
 
+HOSTILE = "\nREDIS_URL=redis://evil.example"
+
+
+def test_no_name_of_a_field_is_a_setting_of_its_own() -> None:
+    """A name with a line end is neither proposed nor a line of the report, wherever the profile would tell it."""
+
+    def told(number: int) -> dict[str, Any]:
+        subject = {f"id{HOSTILE}": f"a{number}"}
+        at = f"2026-11-24T10:00:0{number}Z"
+        return {f"event_id{HOSTILE}": f"e{number}", f"type{HOSTILE}": "action.created", f"time{HOSTILE}": at,
+                "action": subject}  # fmt: skip
+
+    def lines(seen: list[Sighting]) -> list[str]:
+        proposal = propose(seen)
+        parts = [proposal.env(), proposal.payload_toml, *proposal.reasons, *reports.never(proposal)]
+        return "\n".join(parts).splitlines()
+
+    changing = Sighting([arrival(number, told(number)) for number in (1, 2)])
+    for seen in (events(told(1), told(2)), [changing]):
+        assert not [line for line in lines(seen) if line.startswith("REDIS_URL")]
+    assert "event_id\\nREDIS_URL" in "\n".join(lines([changing]))
+
+
+@pytest.mark.parametrize("name", [f"event_id{HOSTILE}", "a,event_id", " event_id", "a..event_id", "event_id\u202e"])
+def test_a_field_that_no_setting_can_name_is_not_proposed(name: str) -> None:
+    """The kit would look for another one; what can be named is proposed in its place."""
+    seen = events({name: "x1", "meta": {"id": "m1"}}, {name: "x2", "meta": {"id": "m2"}})
+    assert propose(seen).settings["EVENT_ID_PATHS"] == "meta.id"
+
+
 def test_a_sender_whose_types_are_all_new_has_them_told() -> None:
     """Where no field names a type of the catalog, the usual field is believed, and no path is proposed."""
     seen = events({"type": "wo.created.v2"}, {"type": "wo.done.v2"})
