@@ -16,6 +16,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "tests/end_to_end/test_hostile_text.py": (AUDIT_LOG, EXTERNAL_SYSTEM),
     "tests/examples/handlers/test_cost.py": HANDLERS,
     "tests/examples/handlers/test_routes.py": HANDLERS,
+    "tests/examples/handlers/test_secret_files.py": HANDLERS,
     "tests/examples/test_demo.py": (SENDER, *HANDLERS),
     "tests/faults": (AUDIT_LOG, EXTERNAL_SYSTEM),
 }
