@@ -13,7 +13,8 @@ from receiver.queue.batching import Batcher
 from receiver.settings import Settings
 from receiver.visible import to_json
 from worker.event import Event, Subject, parse
-from worker.handler import Context, GiveUp, Handler, RetryLater, Routes, Skip, ordered
+from worker.handler import Context, GiveUp, Handler, RetryLater, Routes, Skip
+from worker.order import in_order
 from worker.views import Action, Attachment, Ref, WorkOrder
 
 __all__ = [
@@ -36,8 +37,8 @@ __all__ = [
     "Words",
     "WorkOrder",
     "events",
+    "in_order",
     "load",
-    "ordered",
     "parse",
     "times",
     "to_json",

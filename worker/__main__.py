@@ -23,6 +23,7 @@ from worker import app as worker_app
 from worker import process, routes
 from worker.dead_letters import DeadLetter, Filter, Operator, PayloadElsewhere, find
 from worker.settings import WorkerSettings
+from worker.waiting import in_words
 
 T = TypeVar("T")
 PAYLOAD = 4000
@@ -79,6 +80,7 @@ def show(
     for handler, told in story["handlers"].items():
         failure = told["failures"][-1]["error"] if told["failures"] else ""
         state = f"skipped: {told['skipped']}" if told["state"] == "skipped" else told["state"]
+        state = in_words(told["waits"]) if told["waits"] else state
         table.add_row(*_cells(handler, state, told["attempts"], told["at"], failure))
     console.print(table)
 
@@ -290,6 +292,8 @@ async def _found(operator: Operator, name: str) -> dict[str, Any]:
 async def _replay_one(operator: Operator, delivery: str, handler: str, told: dict[str, Any], *, force: bool) -> str:
     if told["state"] in {"done", "skipped"} and not force:
         return f"{told['state']} already; --force runs it again"
+    if told["waits"]:
+        return in_words(told["waits"])
     if await operator.replay_handler(delivery, handler, told["state"], told["attempts"]):
         return "replayed"
     if told["state"] == "retry":

@@ -50,7 +50,7 @@ def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: A
     return job.Services(
         settings=settings,
         routes=table,
-        outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep(), table.ordered_names),
+        outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep(), table.orders),
         memory=Memory(settings.max_held_bytes, settings.max_jobs),
         policy=settings.policy(),
         handler_timeout=settings.handler_timeout,
@@ -82,7 +82,7 @@ def create_worker(
         bury=bury,
         watch=Watch,
         lease=settings.lease,
-        ordered=table.ordered,
+        lines=table.lines,
         ctx={"services": services},
         max_jobs=settings.max_jobs,
         job_timeout=settings.handler_timeout,

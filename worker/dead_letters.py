@@ -26,6 +26,7 @@ from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
 from worker.outcomes import PARSE, dead_letter_id, retry_job, states
+from worker.waiting import waits_for
 
 RECALLS = 3
 """How often a payload that is in a file is asked for, a second apart."""
@@ -213,6 +214,10 @@ class Operator:
             return None
         fields = {name.decode(): value for name, value in record.items()}
         reasons = [unpack(attempt) for attempt in attempts]
+        handlers = _handlers(fields, reasons)
+        for name, told in handlers.items():
+            in_line = (told["state"], told["attempts"]) == ("retry", 0)
+            told["waits"] = await waits_for(self._redis, self._keys, delivery_id, name) if in_line else None
         return {
             "delivery": delivery_id,
             "key": fields.get("k", b"").decode(),
@@ -225,7 +230,7 @@ class Operator:
             "open": remembered_ms == -1,
             "forgotten_in_s": None if remembered_ms < 0 else remembered_ms // 1000,
             "payload_kept": bool(kept),
-            "handlers": _handlers(fields, reasons),
+            "handlers": handlers,
         }
 
     async def _replay(self, delivery: Delivery, handler: str, attempt: int, state: str) -> bool:

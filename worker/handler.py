@@ -3,15 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, wraps
+from functools import cache
 
 import httpx2
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
 
 from worker.event import Event
-
-_ORDERED = "takes events of one subject in order"
 
 
 class RetryLater(Exception):
@@ -76,25 +74,3 @@ Routes = Mapping[str, Sequence[Handler]]
 def name_of(handler: Handler) -> str:
     """`teams.notify`: the last part of the handler's module and its own name, in outcomes, logs and commands."""
     return f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"
-
-
-@cache
-def ordered(handler: Handler) -> Handler:
-    """The handler, taking the events of one subject (Work Order or Action) one after the other.
-
-    In the order of acceptance, across all workers; one that fails and is tried again holds back its own subject only,
-    until it is done or a dead letter. A replay runs at once. The subject is what the receiver could read: an event
-    without an id of its subject is not held back.
-    """
-
-    @wraps(handler)
-    async def in_turn(event: Event, ctx: Context) -> None:
-        await handler(event, ctx)
-
-    vars(in_turn)[_ORDERED] = True
-    return in_turn
-
-
-def is_ordered(handler: Handler) -> bool:
-    """Whether `ordered` made this handler."""
-    return _ORDERED in vars(handler)

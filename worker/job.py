@@ -30,9 +30,6 @@ from worker.outcomes import PARSE, Outcomes, Transition, retry_job
 from worker.retries import Again, Policy, decide, describe
 from worker.routes import RouteTable
 
-PARKED = 60.0
-"""Seconds after which a delivery that waits for its turn looks for itself; normally it is called."""
-
 log = structlog.get_logger()
 
 
@@ -62,12 +59,16 @@ class Job(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One handler about to run: its `attempt` counts from 1, `tries` were used up since `since_ms`."""
+    """One handler about to run: its `attempt` counts from 1, `tries` were used up since `since_ms`.
+
+    `start` is the token of its turn, where it is in order.
+    """
 
     handler: Handler
     attempt: int
     tries: int
     since_ms: int
+    start: str = ""
 
 
 async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
@@ -104,11 +105,13 @@ async def retry(
         gone = dead(delivery, handler_name, attempt, reason)
         await services.outcomes.record(delivery, ctx["job_id"], [gone], routed=False)
         return
-    if not await services.outcomes.is_its_turn(delivery, handler_name):
-        raise Retry(PARKED)
+    turn = await services.outcomes.turn(delivery, handler_name)
+    if turn.wait:
+        raise Retry(turn.wait)
     async with services.memory.hold(memory_bound(delivery.headers, delivery.body, services.settings.max_body_bytes)):
         job = _read(ctx, delivery)
-        await run_all(job, [run_one(job, Run(handler, attempt, tries, since_ms or _now_ms()))], routes=False)
+        run = Run(handler, attempt, tries, since_ms or _now_ms(), turn.start)
+        await run_all(job, [run_one(job, run)], routes=False)
 
 
 def _read(ctx: dict[str, Any], delivery: Delivery) -> Job:
@@ -134,7 +137,9 @@ async def run_all(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, 
                 finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
             transitions = [task.result() for task in finished]
             await _record(job, transitions, routed=routes and not running)
-            outcomes |= {transition.handler: transition.state for transition in transitions} or {"no handler": "done"}
+            outcomes |= {one.handler: one.state if one.attempt else "waits" for one in transitions} or {
+                "no handler": "done"
+            }
     finally:
         await _cancel(job, running)
     log.info(
@@ -166,11 +171,12 @@ async def _cancel(job: Job, running: set[asyncio.Task[Transition]]) -> None:
 
 
 async def take_turn(job: Job, run: Run) -> Transition:
-    """Run a handler when it is its turn; an ordered one may have to wait in line, as a job of its own."""
+    """Run a handler when it is its turn; one in order may have to wait, as a job of its own."""
     name = name_of(run.handler)
-    if await job.services.outcomes.is_its_turn(job.delivery, name):
-        return await run_one(job, run)
-    return Transition(name, 0, "retry", "", retry_job(job.delivery, name, 1, 0, 0), PARKED)
+    turn = await job.services.outcomes.turn(job.delivery, name)
+    if turn.wait:
+        return Transition(name, 0, "retry", "", retry_job(job.delivery, name, 1, 0, 0), turn.wait)
+    return await run_one(job, run._replace(start=turn.start))
 
 
 async def run_one(job: Job, run: Run) -> Transition:
@@ -191,7 +197,7 @@ async def run_one(job: Job, run: Run) -> Transition:
         return _after(job, run, error)
     finally:
         handling.end(task)
-    return Transition(name, run.attempt, "done")
+    return Transition(name, run.attempt, "done", start=run.start)
 
 
 def _after(job: Job, run: Run, error: BaseException) -> Transition:
@@ -199,7 +205,7 @@ def _after(job: Job, run: Run, error: BaseException) -> Transition:
     if isinstance(error, Skip):
         reason = describe(error)
         log.info("skipped", delivery=delivery.id, handler=name, attempt=run.attempt, reason=reason)
-        return Transition(name, run.attempt, "skipped", reason)
+        return Transition(name, run.attempt, "skipped", reason, start=run.start)
     age = time.time() - run.since_ms / 1000
     decision = decide(error, run.tries, age, services.policy, services.rng)
     bound = log.bind(delivery=delivery.id, handler=name, attempt=run.attempt, reason=decision.reason)
@@ -207,13 +213,14 @@ def _after(job: Job, run: Run, error: BaseException) -> Transition:
         tell = bound.info if isinstance(error, RetryLater) else bound.warning  # it asked for that, nothing is wrong
         tell("handler will be run again", in_s=round(decision.wait, 1))
         again = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
-        return Transition(name, run.attempt, "retry", decision.reason, again, decision.wait)
+        leaves = services.outcomes.lets_pass(name, decision.tries)
+        return Transition(name, run.attempt, "retry", decision.reason, again, decision.wait, run.start, leaves)
     bound.error("dead letter")
-    return dead(delivery, name, run.attempt, decision.reason)
+    return dead(delivery, name, run.attempt, decision.reason, run.start)
 
 
-def dead(delivery: Delivery, handler: str, attempt: int, reason: str) -> Transition:
-    return Transition(handler, attempt, "dead", reason, retry_job(delivery, handler, attempt + 1, 0, 0))
+def dead(delivery: Delivery, handler: str, attempt: int, reason: str, start: str = "") -> Transition:
+    return Transition(handler, attempt, "dead", reason, retry_job(delivery, handler, attempt + 1, 0, 0), start=start)
 
 
 def _context(job: Job, handler: str, attempt: int) -> Context:

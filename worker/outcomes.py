@@ -5,8 +5,10 @@ reply was lost is simply sent again. Writes that happen together travel together
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import msgpack
@@ -21,6 +23,7 @@ from receiver.queue.jobs import job_key, pack_batch, pack_job
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script, Value
 from receiver.settings import Settings
+from worker.order import Order
 
 RETRY_FUNCTION = "retry"
 """The arq function that a handler's retry job names; its arguments are those of `retry_job`."""
@@ -33,7 +36,11 @@ _RECORD, _BURY, _TURN = (Script.load(name) for name in ("record.lua", "bury.lua"
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A handler's new state. `attempt` counts runs from 1; `job` is what a retry, or a replay, would run."""
+    """A handler's new state. `attempt` counts runs from 1; `job` is what a retry, or a replay, would run.
+
+    Of a handler in order: `start` is the token of its turn, and a retry that `leaves` lets the others pass. A retry
+    after attempt 0 waits for its turn.
+    """
 
     handler: str
     attempt: int
@@ -41,6 +48,15 @@ class Transition:
     error: str = ""
     job: bytes = b""
     wait: float = 0.0
+    start: str = ""
+    leaves: bool = False
+
+
+class Turn(NamedTuple):
+    """A handler may run now, unless there is a `wait` (in seconds). `start` is the token under which this is noted."""
+
+    wait: float = 0.0
+    start: str = ""
 
 
 class Keep(NamedTuple):
@@ -50,14 +66,22 @@ class Keep(NamedTuple):
     bytes: int
 
 
+_AT_ONCE = Turn()
+
+
 class Outcomes:
     """The records of deliveries, as workers write them."""
 
     def __init__(
-        self, redis: ArqRedis, keys: Keys, settings: Settings, keep: Keep, ordered: Collection[str] = ()
+        self,
+        redis: ArqRedis,
+        keys: Keys,
+        settings: Settings,
+        keep: Keep,
+        orders: Mapping[str, Order] = MappingProxyType({}),
     ) -> None:
         self._redis, self.keys, self._settings = redis, keys, settings
-        self._ordered = ordered
+        self._orders = orders
         self._keep_ms = round(keep.seconds * 1000) if keep.bytes else 0
         self._keep_bytes = keep.bytes
         self._batcher: Batcher[bytes, bool] = Batcher(self._send)
@@ -91,16 +115,30 @@ class Outcomes:
         """Let writes under way come to their end; what Redis does not take in time is repeated by the next worker."""
         await self._batcher.stop(0.5)
 
-    async def is_its_turn(self, delivery: Delivery, handler: str) -> bool:
-        """Whether a handler may have this delivery now; only an ordered one can say no."""
-        line = self._line(delivery, handler)
-        if line is None:
-            return True
-        arguments = [delivery.id, handler, self.keys.delivery("")]
-        return bool(await until_redis_answers(lambda: _TURN(self._redis, [line], arguments)))
+    async def turn(self, delivery: Delivery, handler: str) -> Turn:
+        """Whether a handler may have this delivery now; only one in order may have to wait."""
+        order = self._orders.get(handler)
+        if order is None:
+            return _AT_ONCE
+        token, keys = uuid.uuid4().hex, self.keys
+        line = self._line(delivery, handler) or keys.turn(handler, "")  # where nobody stands
+        letters_held = keys.dead_letter("") if order.holds else ""
+        arguments: list[Value] = [delivery.id, handler, token, keys.delivery(""), letters_held, *order.limits()]
+        where = [line, keys.pace(handler), keys.queue, keys.wake]
+        wait_ms = await until_redis_answers(lambda: _TURN(self._redis, where, arguments))
+        return Turn(wait_ms / 1000, token)
+
+    def lets_pass(self, handler: str, tries: int) -> bool:
+        """Whether an event at which a handler has failed so often does not hold up the others any more."""
+        order = self._orders.get(handler)
+        return order is not None and 0 < order.failures <= tries
 
     def _line(self, delivery: Delivery, handler: str) -> str | None:
-        return self.keys.turn(handler, delivery.subject) if handler in self._ordered and delivery.subject else None
+        """The line that a delivery stands in; None when it is not held back."""
+        order = self._orders.get(handler)
+        if order is not None and order.by == "handler":
+            return self.keys.turn(handler)
+        return self.keys.turn(handler, delivery.subject) if order is not None and delivery.subject else None
 
     async def recorded(self, delivery_id: str) -> Mapping[str, tuple[str, int]]:
         """(state, attempt) of each handler that has any, for a job that was started before."""
@@ -138,8 +176,26 @@ class Outcomes:
             dead_id = dead_letter_id(delivery.id, transition.handler)
             row["field"], row["job"] = letters.pack(transition.job)
             row |= {"dead_id": dead_id, "dead_key": self.keys.dead_letter(dead_id), "about": about(delivery)}
+        return row | self._in_order(delivery, transition) if self._orders else row
+
+    def _in_order(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:
+        """What a transition means for those who wait in line."""
+        if transition.handler == PARSE:  # it may stand in any of them, and will never come
+            lines = [(name, line) for name in self._orders if (line := self._line(delivery, name))]
+            return {"lines": [part for pair in lines for part in pair]} if lines else {}
+        order = self._orders.get(transition.handler)
+        if order is None:
+            return {}
+        row: dict[str, Any] = {}
         if line := self._line(delivery, transition.handler):
             row["line"] = line
+            row["holds"] = order.holds and transition.state == "dead"
+        if rate := order.limits():
+            row |= {"pace": self.keys.pace(transition.handler), "rate": rate}
+        if transition.start and rate and order.by == "handler":  # one at a time: only this one can have been slow
+            row["start"] = transition.start
+        if transition.leaves:
+            row["leaves"] = True
         return row
 
 

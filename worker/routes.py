@@ -11,13 +11,14 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from receiver import events
 from receiver.environment import SettingsError
-from worker.handler import Handler, Routes, is_ordered, name_of
+from worker.handler import Handler, Routes, name_of
+from worker.order import Order, order_of
 
 EVERY_EVENT = "*"
 
@@ -34,23 +35,28 @@ class RouteTable:
             other = by_name.setdefault(name_of(handler), handler)
             if other != handler:  # bound methods are equal, not the same
                 problems.append(
-                    f"HANDLERS: two handlers are named {name_of(handler)}; rename one, or use ordered() in every route"
+                    f"HANDLERS: two handlers are named {name_of(handler)}; rename one, or use in_order() in "
+                    "every route of it, with the same arguments"
                 )
+        for name, handler in by_name.items():
+            problems += [f"HANDLERS: in_order({name}): {line}" for line in _order_problems(handler)]
         if problems:
             raise SettingsError(*dict.fromkeys(problems))
         self.by_name: Mapping[str, Handler] = by_name
         self._routes = routes
-        names = {
-            key: [name_of(handler) for handler in handlers if is_ordered(handler)] for key, handlers in routes.items()
+        self.orders: Mapping[str, Order] = {
+            name: order for name, handler in by_name.items() if (order := order_of(handler))
         }
-        self.ordered: Mapping[str, list[str]] = {
-            key: ordered_names for key, ordered_names in names.items() if ordered_names
-        }
+        """What `in_order` was given, by handler."""
 
     @property
-    def ordered_names(self) -> frozenset[str]:
-        """The handlers that take events in order."""
-        return frozenset(name for names in self.ordered.values() for name in names)
+    def lines(self) -> Mapping[str, Mapping[str, str]]:
+        """For each event type the handlers in order, and what each has a line for: subject or handler."""
+        names = {key: [name_of(handler) for handler in handlers] for key, handlers in self._routes.items()}
+        lines = {
+            key: {name: self.orders[name].by for name in found if name in self.orders} for key, found in names.items()
+        }
+        return {key: handlers for key, handlers in lines.items() if handlers}
 
     def handlers(self, event_type: str) -> list[Handler]:
         """The handlers of a type and of every event, each once, in the table's order."""
@@ -121,9 +127,14 @@ def _problems(key: Any, handlers: Any) -> list[str]:
     ]
 
 
+def _order_problems(handler: Handler) -> Iterable[str]:
+    order = order_of(handler)
+    return order.problems() if order else ()
+
+
 def _is_coroutine_function(handler: Any) -> bool:
-    """Whether it is one and has a name; for what `ordered` made, whether what it was made from is."""
-    if inspect.isfunction(handler) and is_ordered(handler):
+    """Whether it is one and has a name; for what `in_order` made, whether what it was made from is."""
+    if inspect.isfunction(handler) and order_of(handler):
         handler = inspect.unwrap(handler)
     return inspect.iscoroutinefunction(handler) and hasattr(handler, "__name__")
 

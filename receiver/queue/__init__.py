@@ -18,7 +18,9 @@ outcome is written by `record`. It expires once nothing of it is open.
 | a delivery's handler | is where | gets there by |
 |---|---|---|
 | is to be run | its record has no field of its name | `accept`, which writes record and job |
-| waits for another try | `retry <attempt>` in the record, and a job | `record`, `replay` |
+| waits for its turn | `retry 0` in the record, its place in a line, and a job | `claim` (place), `record` (job) |
+| is called | the same, its job due | `record`, `turn`, `drop` |
+| waits for another try | `retry <attempt>` in the record, and a job; still in its line | `record`, `replay` |
 | done, skipped | in the record | `record` |
 | dead | in the record, and a dead letter in `<p>dead` | `record`; `bury` where the job is not the kit's |
 | dropped | gone from `<p>dead` | `drop` |

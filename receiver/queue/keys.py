@@ -30,7 +30,9 @@ understand it. Scripts touch several keys at once, so Redis Cluster is not suppo
 | `<p>wake` | list | wakes a waiting worker at once; one entry a batch, at most 32 | until popped |
 | `<p>worker:<id>` | string | what a running worker says of itself, for `doctor` | 15 s, renewed every 5 |
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done`, `skipped` or `dead` | for ever |
-| `<p>turn:<handler>:<subject>` | zset | the line of deliveries at an `ordered` handler | until done or dead |
+| `<p>turn:<handler>:<subject>` | zset | deliveries in line at a handler, by place in the queue | until they leave it |
+| `<p>turn:<handler>` | zset | the same, where one line is for all of the handler's events | until they leave it |
+| `<p>pace:<handler>` | zset | last starts by time (ms), and promised ones, of a handler with a rate | its longest time |
 | `arq:job:<job>` | string | the job: msgpack, no pickle | no expiry: arq's 24 h would lose a queue over a weekend |
 | `arq:in-progress:<job>` | string | the token of the claim that runs the job | no expiry: the lease ends it |
 | `arq:retry:<job>` | string | how often the job was started | while the job exists |
@@ -74,12 +76,16 @@ class Keys:
         """The id of the job that follows a handler's attempt; it has the prefix, because arq's keys of a job have none.
 
         Two systems on one Redis, each with a webhook of the same Glartek, get the same event: without the prefix the
-        job of one would be ended, payload and all, by the worker of the other. record.lua makes these ids, too.
+        job of one would be ended, payload and all, by the worker of the other. prelude.lua makes these ids, too.
         """
         return f"{delivery_id}:{handler}:{attempt}:{self.prefix}"
 
-    def turn(self, handler: str, subject: str) -> str:
-        return f"{self.prefix}turn:{handler}:{subject}"
+    def turn(self, handler: str, subject: str | None = None) -> str:
+        """The line of one subject at a handler, or the one line of all its events."""
+        return f"{self.prefix}turn:{handler}" if subject is None else f"{self.prefix}turn:{handler}:{subject}"
+
+    def pace(self, handler: str) -> str:
+        return f"{self.prefix}pace:{handler}"
 
     def worker(self, worker_id: str) -> str:
         return f"{self.prefix}worker:{worker_id}"

@@ -26,7 +26,7 @@ from tests.worker.conftest import body_of, delivery_of, until
 KEYS = Keys("glartek:")
 HANDLERS = """
 from pathlib import Path
-from worker import GiveUp, RetryLater, ordered
+from worker import GiveUp, RetryLater, in_order
 
 async def act(event, ctx):
     wish = event.payload.get("wish")
@@ -37,10 +37,10 @@ async def act(event, ctx):
     if wish == "fails" and ctx.attempt < 3:
         raise OSError("away")
 
-async def in_order(event, ctx):
+async def one_by_one(event, ctx):
     pass
 
-ROUTES = {"*": [act, ordered(in_order)]}
+ROUTES = {"*": [act, in_order(one_by_one)]}
 """
 LARGE = 300_000
 

@@ -17,7 +17,8 @@ from typing import Self
 from examples.handlers import audit_log, external_system
 from tests.faults import effects
 from worker.event import Event
-from worker.handler import Context, GiveUp, Routes, Skip, ordered
+from worker.handler import Context, GiveUp, Routes, Skip
+from worker.order import in_order
 
 NAMES = ("handlers.notify", "handlers.append", "handlers.update")
 
@@ -89,6 +90,6 @@ def configure() -> None:
     external_system.configure()
 
 
-ROUTES: Routes = {"*": [ordered(notify), append, update]}
+ROUTES: Routes = {"*": [in_order(notify), append, update]}
 
 _journal = cache(effects.journal)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.environment import SettingsError
-from worker import Context, Event, ordered
+from worker import Context, Event, in_order
 from worker.handler import name_of
 from worker.routes import RouteTable, load
 
@@ -65,9 +65,9 @@ def test_what_is_no_coroutine_function_is_refused(handler: object) -> None:
     assert "async def handler(event, ctx)" in line
 
 
-def test_ordered_makes_no_handler_of_what_is_none() -> None:
-    """A function that forgot its `async` is refused inside of `ordered` too."""
-    [line] = refused({"*": [ordered(forgot_async)]})
+def test_in_order_makes_no_handler_of_what_is_none() -> None:
+    """A function that forgot its `async` is refused inside of `in_order` too."""
+    [line] = refused({"*": [in_order(forgot_async)]})
     assert "async def handler(event, ctx)" in line
 
 

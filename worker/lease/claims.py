@@ -56,18 +56,28 @@ class Ending:
 
 
 class Claims:
-    """What one worker process does with the queue. `lease` in seconds; `ordered`: handlers in order, by event type."""
+    """What one worker process does with the queue. `lease` in seconds.
+
+    `next_due`: in how many seconds another job is due, as the last `take` saw it; None when it saw none.
+    `lines` names for each event type the handlers in order, and what each has a line for: subject or handler.
+    """
 
     def __init__(
-        self, redis: ArqRedis, keys: Keys, queue: str, lease: float, ordered: Mapping[str, Sequence[str]] | None = None
+        self,
+        redis: ArqRedis,
+        keys: Keys,
+        queue: str,
+        lease: float,
+        lines: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._redis, self._queue, self._keys = redis, queue, keys
         self._lease_ms = round(lease * 1000)
         self._stall_ms = self._lease_ms * 2 // 5
-        self._ordered = json.dumps(ordered) if ordered else ""
+        self._lines = json.dumps(lines) if lines else ""
         self._claimed = keys.claimed(uuid.uuid4().hex)
         self._token = uuid.uuid4().hex
         self._place = 0  # in the old queue
+        self.next_due: float | None = None
         self._ending: Batcher[tuple[Claim, Ending], bool] = Batcher(self._send_endings)
 
     async def take(self, want: int, *, alone: bool, room: int | None = None) -> list[Claim]:
@@ -75,15 +85,16 @@ class Claims:
 
         Should the answer be lost, the next call repeats it.
         """
-        flat = await _CLAIM(
+        next_due, *flat = await _CLAIM(
             self._redis,
             keys=[self._queue, self._keys.leases, self._keys.lease_clock, self._keys.crashes, self._claimed],
             args=[
                 *(want, CLAIM_BYTES if room is None else room, self._lease_ms, self._stall_ms, self._token, int(alone)),
-                *(IN_PROGRESS, RETRY, JOB, self._keys.prefix, self._ordered),
+                *(IN_PROGRESS, RETRY, JOB, self._keys.prefix, self._lines),
             ],
         )
         token, self._token = self._token, uuid.uuid4().hex
+        self.next_due = None if next_due < 0 else next_due / 1000
         return [
             Claim(job_id.decode(), token, float(score), tries, crashes, bool(fresh), data)
             for job_id, score, tries, crashes, fresh, data in zip(*[iter(flat)] * 6, strict=True)

@@ -38,8 +38,8 @@ from receiver.queue.keys import Keys
 from worker.lease.calls import Bury, Calls, StillRunning, call_hook
 from worker.lease.claims import CLAIM_BYTES, Claim, Claims, Ending
 
-POLL = 0.5
-"""Seconds between looks at the queue when nothing wakes the worker: how late a deferred job may start."""
+POLL, SHORTEST_POLL = 0.5, 0.01
+"""Seconds between looks at the queue when nothing wakes the worker, and at least between two because a job is due."""
 UNSUPPORTED = frozenset(
     {"cron_jobs", "allow_abort_jobs", "retry_jobs", "max_burst_jobs", "poll_delay", "queue_read_limit"}
 )
@@ -59,8 +59,8 @@ class LoopWatch(Protocol):
 
 class LeasedWorker(Worker):
     """See the module. Takes arq's own arguments, and `connect` (a client for each use), `keys`, `bury`, `watch` (makes
-    a `LoopWatch` of a loop and a job's time-out), `lease` (s) and `ordered` (handlers that take one subject's events in
-    order, by event type).
+    a `LoopWatch` of a loop and a job's time-out), `lease` (s) and `lines` (for each event type the handlers that take
+    events in order, and what each has a line for).
 
     Whoever made it may set `room`, which says how many bytes of jobs may be claimed now, and `stop_asked`, which a
     signal's handler calls before anything else.
@@ -78,7 +78,7 @@ class LeasedWorker(Worker):
         bury: Bury,
         watch: Callable[[asyncio.AbstractEventLoop, float], LoopWatch],
         lease: float = 5.0,
-        ordered: Mapping[str, Sequence[str]] | None = None,
+        lines: Mapping[str, Mapping[str, str]] | None = None,
         **options: Any,
     ) -> None:
         if refused := UNSUPPORTED & options.keys():
@@ -89,7 +89,7 @@ class LeasedWorker(Worker):
         self.pool.job_serializer, self.pool.job_deserializer = self.job_serializer, self.job_deserializer
         self.pool.default_queue_name = self.queue_name
         self._connect, self._keys, self._lease = connect, keys, lease
-        self._claims = Claims(self.pool, keys, self.queue_name, lease, ordered)
+        self._claims = Claims(self.pool, keys, self.queue_name, lease, lines)
         self._calls = Calls(self, bury)
         self._held: dict[str, Claim] = {}
         self._ending: set[str] = set()
@@ -179,7 +179,9 @@ class LeasedWorker(Worker):
             if self._is_with_a_suspect():
                 await asyncio.sleep(0.05)  # the next one may start when this one ends: nobody would wake us for it
             elif len(claims) < free and sum(len(claim.data or b"") for claim in claims) < room:
-                await self.pool.execute_command("BLPOP", self._keys.wake, POLL)
+                next_due = self._claims.next_due
+                wait = POLL if next_due is None else min(max(next_due, SHORTEST_POLL), POLL)
+                await self.pool.execute_command("BLPOP", self._keys.wake, wait)
         except REDIS_ERRORS as error:
             outage.trouble(self, error)
             await asyncio.sleep(0.2)

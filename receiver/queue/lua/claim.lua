@@ -3,7 +3,7 @@
 -- be drained, hence allow-oom.
 --
 -- Claims take jobs in the order of acceptance, so this is also where a delivery gets its place in the line of every
--- ordered handler that it goes to.
+-- handler in order that it goes to.
 --
 -- A job leaves the queue last, once it is among the leases: a command that the server refuses in the middle strands
 -- none.
@@ -13,21 +13,21 @@
 --
 -- KEYS: queue, leases, lease clock, crashes, claimed (the token of the worker's last claim)
 -- ARGV: want, bytes after which no more is taken, lease (ms), stall (ms), token, alone (1: a job under suspicion may be
---       taken), prefixes of in-progress, retry and job keys, prefix of the kit's keys, JSON of the ordered handlers by
---       event type ('' if none)
--- Returns a flat list: id, score, tries, crashes, fresh (1: never started before), data (false when it is gone) for
--- each job.
+--       taken), prefixes of in-progress, retry and job keys, prefix of the kit's keys, JSON of the handlers in order by
+--       event type: each with what it has a line for, subject or handler ('' if there are none)
+-- Returns a flat list: the ms until another job is due (-1 where there is none, or more may be due already), then id,
+-- score, tries, crashes, fresh (1: never started before), data (false when it is gone) for each job.
 
 local queue, leases, clock, crashes, last_claim = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local want, room, lease, stall = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local token, alone, in_progress, retry, job, prefix = unpack(ARGV, 5, 10)
-local ordered = ARGV[11] ~= '' and cjson.decode(ARGV[11])
+local lines = ARGV[11] ~= '' and cjson.decode(ARGV[11])
 
 local now = now_ms()
 local reads = lease_clock(clock, now, stall)
 
 -- The retry key holds the starts that counted before this one; it is there, if only as a 0, once a job was started.
-local claimed, leased, count = {}, {}, 0
+local claimed, leased, count = {-1}, {}, 0
 local function hand_out(id, score, lost, may_be_fresh)
   local about = redis.call('MGET', job .. id, retry .. id)
   local n = #claimed
@@ -56,12 +56,13 @@ local function stand_in_line(id, score)
   if not delivery then return end
   local record = prefix .. 'delivery:' .. delivery
   local about = redis.call('HMGET', record, 't', 'u')
-  if not about[2] or about[2] == '' then return end
-  for _, handlers in ipairs({ordered[about[1]] or {}, ordered['*'] or {}}) do
-    for _, handler in ipairs(handlers) do
-      local outcome = redis.call('HGET', record, handler)
-      if not outcome or string.sub(outcome, 1, 6) == 'retry ' then
-        redis.call('ZADD', prefix .. 'turn:' .. handler .. ':' .. about[2], 'NX', score, delivery)
+  local subject = about[2]
+  if not subject then return end -- it was routed
+  for _, handlers in ipairs({lines[about[1]] or {}, lines['*'] or {}}) do
+    for handler, by in pairs(handlers) do
+      if (by == 'handler' or subject ~= '') and not redis.call('HGET', record, handler) then
+        local line = prefix .. 'turn:' .. handler .. (by == 'subject' and ':' .. subject or '')
+        redis.call('ZADD', line, 'NX', score, delivery)
       end
     end
   end
@@ -91,7 +92,7 @@ while has_room() do
     if not has_room() then break end
     if redis.call('SET', in_progress .. due[i], token, 'NX') then
       taken[#taken + 1] = due[i]
-      if ordered then stand_in_line(due[i], due[i + 1]) end
+      if lines then stand_in_line(due[i], due[i + 1]) end
       hand_out(due[i], due[i + 1], 0, true)
     else
       skipped = skipped + 1
@@ -104,4 +105,9 @@ if count > 0 then
   redis.call('SET', last_claim, token, 'EX', 3600)
 end
 if #taken > 0 then redis.call('ZREM', queue, unpack(taken)) end
+if has_room() then
+  local next_due = redis.call('ZRANGEBYSCORE', queue, '(' .. string.format('%.17g', until_now), '+inf', 'WITHSCORES',
+    'LIMIT', 0, 1)[2]
+  if next_due then claimed[1] = math.ceil(next_due - until_now) end
+end
 return claimed

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Takes a dead letter away and, where a job is given, queues that in its place. Where the payload is in a file, that is
--- no longer needed.
+-- no longer needed. A line that it held goes on.
 --
 -- KEYS: dead, dead letter, queue, wake
 -- ARGV: dead letter id, prefix of unneeded files, then, or nothing, job id, job key, job
@@ -11,10 +11,13 @@ local id, unneeded, job_id, job_key, job = unpack(ARGV)
 
 if redis.call('ZREM', dead, id) == 0 then return 0 end
 release_file(letter, unneeded)
+local line, delivery, handler = unpack(redis.call('HMGET', letter, 'line', 'delivery', 'handler'))
 redis.call('DEL', letter)
+local now = now_ms()
+if line then leave(queue, wake, line, delivery, handler, now, now) end
 if job_id then
   redis.call('SET', job_key, job)
-  redis.call('ZADD', queue, now_ms(), job_id)
+  redis.call('ZADD', queue, now, job_id)
   redis.call('RPUSH', wake, 1)
 end
 return 1

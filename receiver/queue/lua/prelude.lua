@@ -20,3 +20,36 @@ local function release_file(letter, unneeded)
   if folder then redis.call('SADD', unneeded .. folder, file) end
 end
 
+-- The first of a line of deliveries at a handler; nil when nobody stands in it.
+local function first_in(line) return redis.call('ZRANGE', line, 0, 0)[1] end
+
+-- When the next start at a handler may be (ms; 0: at any time): for each limit of `rate` (a count and its ms, in turn)
+-- the start that is `count` before it is more than these ms old. `pace` has starts by time, promised ones among them;
+-- `latest` leaves out those that are later. Behind a promise there is a twentieth of the time to spare: starts are a
+-- little late, and those behind would come too early.
+local function next_start(pace, rate, latest, now)
+  local at = 0
+  for i = 1, #rate, 2 do
+    local found = redis.call('ZRANGE', pace, latest, '-inf', 'BYSCORE', 'REV', 'LIMIT', rate[i] - 1, 1, 'WITHSCORES')
+    if found[2] then
+      local nth, span = tonumber(found[2]), rate[i + 1]
+      at = math.max(at, nth + span + 1 + (nth > now and math.floor(span / 20) or 0))
+    end
+  end
+  return at
+end
+
+-- A delivery that was parked because it waited in line is due at `at` (ms), unless it is earlier anyway. One that is not
+-- parked will look for itself. A worker is woken in any case: it may not look before the job is due.
+local function call(queue, wake, delivery, handler, at, now)
+  local prefix = string.sub(queue, 1, -#'queue' - 1) -- the queue's name is the prefix and this word
+  local job = delivery .. ':' .. handler .. ':0:' .. prefix
+  if redis.call('ZADD', queue, 'XX', 'LT', 'CH', math.max(at, now), job) == 1 then redis.call('RPUSH', wake, 1) end
+end
+
+-- A delivery leaves its line, and the next is called.
+local function leave(queue, wake, line, delivery, handler, at, now)
+  redis.call('ZREM', line, delivery)
+  local first = first_in(line)
+  if first then call(queue, wake, first, handler, at, now) end
+end

@@ -7,8 +7,11 @@
 -- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions,
 --          bytes of its job, its entry in the list of kept payloads}; a transition is {handler, attempt, state}, with
 --          {error} (why) for all but done, with {job, job_id, job_key, wait_ms} for a retry, with {field, job, dead_id,
---          dead_key, about} for a dead letter, and with {line} for an ordered handler; a retry after attempt 0 is a
---          delivery that waits for its turn
+--          dead_key, about} for a dead letter. That of a handler in order has {line} where the delivery stands in one,
+--          {pace, rate} where there is a rate, {start} (the token of a start that counts from the end of its run),
+--          {leaves} when a retry lets the others pass, and {holds} when a dead letter does not. A retry after attempt
+--          0 is a delivery that waits for its turn. Where it could not be read, {lines} are those that it may stand
+--          in: handler and line, in turn
 -- ARGV[3]: bytes of finished deliveries' payloads that are kept at most
 -- Returns 1 for each record that is closed, else 0.
 
@@ -17,6 +20,7 @@ local now = now_ms()
 -- Claims take what was accepted as due, even when the clock went back since: a wait begins there.
 local due = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
 
+local SOON = 500 -- ms; a worker may not look for so long by itself
 local SUCCEEDED = {done = true, skipped = true}
 
 -- Whether what is recorded already covers a transition: a later attempt, or the same one unless it succeeded only now.
@@ -28,29 +32,24 @@ local function is_old(recorded, transition)
   return not SUCCEEDED[transition.state] or SUCCEEDED[state] == true
 end
 
+local function may_start(transition)
+  return transition.rate and next_start(transition.pace, transition.rate, '+inf', now) or 0
+end
+
 local function enqueue(delivery, transition)
   local wait = transition.wait_ms
-  if transition.line and transition.attempt == 0 and redis.call('ZRANGE', transition.line, 0, 0)[1] == delivery then
-    wait = 0 -- its turn came while it was being parked
+  if transition.line and transition.attempt == 0 and first_in(transition.line) == delivery then
+    wait = math.min(wait, math.max(0, may_start(transition) - now)) -- its turn came while it was being parked
   end
   redis.call('SET', transition.job_key, transition.job)
   redis.call('ZADD', queue, string.format('%.17g', due + wait), transition.job_id)
-  if wait == 0 then redis.call('RPUSH', wake, 1) end
-end
-
--- The next in line may go: if its job was parked it is due now, else it will look for itself.
-local function leave_line(delivery, transition)
-  redis.call('ZREM', transition.line, delivery)
-  local following = redis.call('ZRANGE', transition.line, 0, 0)[1]
-  local parked = (following or '') .. ':' .. transition.handler .. ':0:' .. prefix
-  if following and redis.call('ZADD', queue, 'XX', 'CH', now, parked) == 1 then
-    redis.call('RPUSH', wake, 1)
-  end
+  if wait < SOON then redis.call('RPUSH', wake, 1) end
 end
 
 local function bury(transition)
   redis.call('HSET', transition.dead_key, 'kind', 'dead', transition.field, transition.job,
     'reason', transition.error or '', 'handler', transition.handler, 'tries', transition.attempt, 'at', now, unpack(transition.about))
+  if transition.holds then redis.call('HSET', transition.dead_key, 'line', transition.line) end
   redis.call('ZADD', dead, now, transition.dead_id)
 end
 
@@ -73,6 +72,16 @@ local function remember_reason(delivery, transition)
   redis.call('LTRIM', attempts, -100, -1)
 end
 
+-- Where one runs at a time, its start counts from the end of the run: that is when the target may have seen it.
+local function end_turn(delivery, transition)
+  local handler, state, line = transition.handler, transition.state, transition.line
+  if transition.start then redis.call('ZADD', transition.pace, 'XX', now, transition.start) end
+  local stays = state == 'retry' and not transition.leaves or state == 'dead' and transition.holds
+  if line and not stays then leave(queue, wake, line, delivery, handler, may_start(transition), now) end
+  local lines = transition.lines or {}
+  for i = 1, #lines, 2 do leave(queue, wake, lines[i + 1], delivery, lines[i], now, now) end
+end
+
 local function apply(delivery, transition, recorded, changes, accepted)
   local handler, state = transition.handler, transition.state
   local old = recorded[handler]
@@ -90,8 +99,8 @@ local function apply(delivery, transition, recorded, changes, accepted)
   else
     count(handler .. ' ' .. state, 1)
     if state == 'dead' then bury(transition) end
-    if transition.line then leave_line(delivery, transition) end
   end
+  end_turn(delivery, transition)
 end
 
 local function is_open(recorded)
