@@ -175,7 +175,9 @@ async def take_turn(job: Job, run: Run) -> Transition:
     name = name_of(run.handler)
     turn = await job.services.outcomes.turn(job.delivery, name)
     if turn.wait:
-        return Transition(name, 0, "retry", "", retry_job(job.delivery, name, 1, 0, 0), turn.wait)
+        # Its age counts from here: else a line before a target that is gone would have MAX_AGE for one after the other.
+        parked = retry_job(job.delivery, name, 1, 0, run.since_ms)
+        return Transition(name, 0, "retry", "", parked, turn.wait)
     return await run_one(job, run._replace(start=turn.start))
 
 

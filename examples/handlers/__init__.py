@@ -5,10 +5,11 @@ beside it; a handler that is not in the table needs no settings.
 """
 
 from examples.handlers import audit_log, external_system, teams
-from worker import Routes
+from worker import Routes, in_order
 
 ROUTES: Routes = {
-    "action.created": [teams.notify],
-    "work_order.completed": [external_system.update],
+    # One line for the channel, in which all workers together post no faster than Teams takes cards.
+    "action.created": [in_order(teams.notify, by="handler", rate="4/1s, 60/30s")],
+    "work_order.completed": [in_order(external_system.update)],  # one line for each Work Order
     "*": [audit_log.append],  # every event, types not known yet included
 }

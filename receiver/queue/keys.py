@@ -32,7 +32,7 @@ understand it. Scripts touch several keys at once, so Redis Cluster is not suppo
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done`, `skipped` or `dead` | for ever |
 | `<p>turn:<handler>:<subject>` | zset | deliveries in line at a handler, by place in the queue | until they leave it |
 | `<p>turn:<handler>` | zset | the same, where one line is for all of the handler's events | until they leave it |
-| `<p>pace:<handler>` | zset | last starts by time (ms), and promised ones, of a handler with a rate | its longest time |
+| `<p>pace:<handler>` | zset | last and promised starts of a handler with a rate, by time (ms) | its longest time |
 | `arq:job:<job>` | string | the job: msgpack, no pickle | no expiry: arq's 24 h would lose a queue over a weekend |
 | `arq:in-progress:<job>` | string | the token of the claim that runs the job | no expiry: the lease ends it |
 | `arq:retry:<job>` | string | how often the job was started | while the job exists |

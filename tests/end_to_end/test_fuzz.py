@@ -68,8 +68,8 @@ def running(start: Start, url: str, folder: Path) -> Iterator[Kit]:
     receiver = listening(start("-m", "receiver", **common, WEBHOOK_TOKEN=TOKEN, PORT="0", MAX_BUFFERED_BYTES="1048576"))
     worker = start(
         "-m", "worker", **common, HANDLERS="h:ROUTES", MAX_TRIES="2", RETRY_BASE="10ms", LOG_LEVEL="warning",
-        TEAMS_WEBHOOK_URL=f"{base}/workflows/fuzz/triggers/manual/paths/invoke?sig=fuzz", TEAMS_RATES="1000000/1s",
-        TEAMS_SETTLE="0", TEAMS_ACTION_URL="https://glartek.example.com/{id}", EXTERNAL_URL=base,
+        TEAMS_WEBHOOK_URL=f"{base}/workflows/fuzz/triggers/manual/paths/invoke?sig=fuzz",
+        TEAMS_ACTION_URL="https://glartek.example.com/{id}", EXTERNAL_URL=base,
         AUDIT_DATABASE_URL="sqlite:///audit.db",
     )  # fmt: skip
     with Redis.from_url(url) as redis:

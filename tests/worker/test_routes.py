@@ -67,7 +67,7 @@ def test_what_is_no_coroutine_function_is_refused(handler: object) -> None:
 
 def test_in_order_makes_no_handler_of_what_is_none() -> None:
     """A function that forgot its `async` is refused inside of `in_order` too."""
-    [line] = refused({"*": [in_order(forgot_async)]})
+    [line] = refused({"*": [in_order(forgot_async)]})  # type: ignore[arg-type]
     assert "async def handler(event, ctx)" in line
 
 

@@ -1,6 +1,9 @@
 """A finished Work Order updates the external system (an ERP, a maintenance system): once, and never backwards.
 
-    event ─▶ request (pure) ─▶ lock ─▶ breaker ─▶ order ─▶ the target's own calls ─▶ done, or skipped: older than …
+    event ─▶ request (pure) ─▶ breaker ─▶ order ─▶ the target's own calls ─▶ done, or skipped: older than …
+
+Route it as `in_order(external_system.update)`: one event of a Work Order after the other, each once the one before it
+has ended, so that a request that the target may still be busy with is not overtaken.
 
 `EXTERNAL_TARGET` names the module that says what is sent where; `targets/` has three to start from, and
 `python -m examples.handlers.external_system preview SAMPLE` shows the exact requests before anything is sent.
@@ -11,9 +14,9 @@ from functools import lru_cache
 
 import httpx2
 
-from examples.handlers.external_system import lock, order, request
+from examples.handlers.external_system import order, request
 from examples.handlers.external_system.breaker import Breaker
-from examples.handlers.external_system.session import Anew, Link, Session, TargetUnavailable, Unanswered
+from examples.handlers.external_system.session import Anew, Link, Session, TargetUnavailable
 from examples.handlers.external_system.settings import ExternalSettings, prepare
 from worker import Context, Event, load
 
@@ -42,14 +45,13 @@ async def update(event: Event, ctx: Context) -> None:
     subject, work_order, body = request.build(event, link.target)
     keys = f"{ctx.prefix}external:{link.target.name}"
     breaker = Breaker(ctx.redis, f"{keys}:breaker", link.settings)
-    async with lock.held(ctx, f"{keys}:{subject}", 4 * link.settings.external_timeout, left_after=Unanswered):
-        for reading in range(_READINGS):
-            cookies = link.idle.pop() if link.idle and reading == 0 else httpx2.Cookies()
-            session = Session(link, ctx.http, ctx.idempotency_key, cookies)
-            with suppress(Anew):
-                async with breaker.passed(), order.kept(event, ctx, f"{keys}:{subject}:sent"):
-                    await link.target.update(work_order, body, session)
-                link.idle.append(cookies)
-                ctx.log.info("external system: updated", work_order=subject)
-                return
+    for reading in range(_READINGS):
+        cookies = link.idle.pop() if link.idle and reading == 0 else httpx2.Cookies()
+        session = Session(link, ctx.http, ctx.idempotency_key, cookies)
+        with suppress(Anew):
+            async with breaker.passed(), order.kept(event, ctx, f"{keys}:{subject}:sent"):
+                await link.target.update(work_order, body, session)
+            link.idle.append(cookies)
+            ctx.log.info("external system: updated", work_order=subject)
+            return
     raise TargetUnavailable(f"the record or the session changed {_READINGS} times while it was updated")

@@ -26,10 +26,6 @@ class TargetUnavailable(Exception):
     """The target could not be reached or failed for now: the worker tries again with its own back-off."""
 
 
-class Unanswered(TargetUnavailable):
-    """The request went out and no answer came: the target may have applied it, or be about to."""
-
-
 class Busy(TargetUnavailable):
     """The target is well, but this record is not to be had just now."""
 
@@ -171,4 +167,4 @@ def _unreached(error: httpx2.HTTPError, request: httpx2.Request) -> TargetUnavai
         return TargetUnavailable(f"the token endpoint could not be reached: {type(error).__name__}")
     if request.method == "GET" or isinstance(error, _NOT_SENT):
         return TargetUnavailable(f"the external system could not be reached: {type(error).__name__}")
-    return Unanswered(f"the external system did not answer: {type(error).__name__}")
+    return TargetUnavailable(f"the external system did not answer: {type(error).__name__}")

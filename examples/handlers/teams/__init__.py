@@ -1,47 +1,41 @@
 """Every Action created becomes a card in a Teams channel; any other type does too, a route is all it takes.
 
-    event ─▶ card (pure) ─▶ outbox: order, rate ─▶ POST to the channel's workflow ─▶ accepted, later, or given up
+    event ─▶ card (pure) ─▶ POST to the channel's workflow ─▶ accepted, later, or given up
+
+Route it as `in_order(teams.notify, by="handler", rate="4/1s, 60/30s")`: all workers together are one line for the
+channel, which takes no more cards than that.
 
 In Teams: the channel's menu, Workflows, "Send webhook alerts to a channel"; its URL is TEAMS_WEBHOOK_URL. That URL is
 a credential (its `sig`), so it is never logged and never part of an error.
 """
 
 import asyncio
-import hashlib
-import time
 from functools import cached_property, lru_cache
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import httpx2
 import structlog
-from pydantic import AfterValidator, Field, SecretStr, TypeAdapter
+from pydantic import AfterValidator, Field, SecretStr
 
 from examples.handlers import retry_after
 from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
-from examples.handlers.teams.outbox import FAILED, SENT, Later, Outbox, Outcome, Pace, Turn, Waiting
 from examples.handlers.teams.words import LANGUAGES
-from worker import Context, EnvSettings, Event, GiveUp, RetryLater, Seconds, Words, load
+from worker import Context, EnvSettings, Event, GiveUp, RetryLater, Seconds, load
 
 _WORKFLOW_HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".logic.azure.us", ".api.powerplatform.us")
 _RETIRED_HOSTS = (".webhook.office.com", ".outlook.office.com", ".outlook.office365.com")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _TRANSIENT = {408, 425}
-_STRETCH = 2.0  # seconds after which a run takes no further card, within the grace of a worker that stops
-_MARGIN = 2.0  # seconds beyond the workflow's answer that a turn is held
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_UNREACHED = "the Teams workflow could not be reached: "
+_BELIEVED = 5  # attempts of a card at which a failure's `Retry-After` is followed
+_LONGEST_PAUSE = 60.0  # seconds
 
 
 class TeamsUnavailable(Exception):
-    """The workflow could not be reached or failed for now; `seconds` is how long it asks to be left alone."""
-
-    def __init__(self, reason: str, seconds: float = 0.0) -> None:
-        super().__init__(reason)
-        self.seconds = seconds
-
-
-class TeamsBusy(TeamsUnavailable):
-    """The workflow takes no more cards for now, whichever they are."""
+    """The workflow did not answer or failed for now: the worker tries again with its own back-off."""
 
 
 def _workflow_url(value: SecretStr) -> SecretStr:
@@ -59,19 +53,6 @@ def _workflow_url(value: SecretStr) -> SecretStr:
         )
     if not host or not (url.scheme == "https" or (url.scheme == "http" and host in _LOOPBACK)):
         raise ValueError("expected the https:// URL of a Teams workflow (http only for 127.0.0.1)")
-    return value
-
-
-def _rate(text: str) -> tuple[int, float]:
-    count, _, seconds = text.partition("/")
-    if not count.strip().isdecimal() or int(count) < 1 or not seconds.strip()[:1].isdigit():
-        raise ValueError("expected limits such as 4/1s,60/30s: so many cards in so long")
-    return int(count), float(TypeAdapter(Seconds).validate_python(seconds))
-
-
-def _rates(value: tuple[str, ...]) -> tuple[str, ...]:
-    if not value or any(seconds <= 0 for _, seconds in map(_rate, value)):
-        raise ValueError("expected limits such as 4/1s,60/30s: so many cards in so long")
     return value
 
 
@@ -96,35 +77,10 @@ class TeamsSettings(EnvSettings):
     )
     teams_photos: bool = Field(True, description="whether a card shows the first photo, which Teams then fetches")
     teams_timeout: Seconds = Field(10.0, gt=0, le=15, description="longest wait for the workflow's answer")
-    teams_rates: Annotated[Words, AfterValidator(_rates)] = Field(
-        ("4/1s", "60/30s"), description="most cards in a time, for all workers together; every limit holds"
-    )
-    teams_settle: Seconds = Field(
-        0.25, le=10, description="how long a card waits for an earlier one that another worker may just be handling"
-    )
-    teams_digest_above: int = Field(
-        0, ge=0, description="cards in a window after which the rest of it becomes one card that lists them; 0 is never"
-    )
-    teams_digest_window: Seconds = Field(60.0, ge=1, description="that window")
 
     @cached_property
     def look(self) -> Look:
         return Look(LANGUAGES[self.teams_language], self.teams_action_url, self.teams_work_order_url, self.teams_photos)
-
-    @cached_property
-    def pace(self) -> Pace:
-        return Pace(
-            limits=[_rate(text) for text in self.teams_rates],
-            settle=self.teams_settle,
-            digest_above=self.teams_digest_above,
-            digest_window=self.teams_digest_window,
-            lease=self.teams_timeout + _MARGIN,
-        )
-
-    @cached_property
-    def channel(self) -> str:
-        """A name for the channel's keys in Redis that does not give its URL away."""
-        return hashlib.sha256(self.teams_webhook_url.get_secret_value().encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)
@@ -142,94 +98,53 @@ def configure() -> None:
 
 
 async def notify(event: Event, ctx: Context) -> None:
-    """Post the event's card to the channel, in order of acceptance and within the channel's rate.
+    """Post the event's card to the channel.
 
     A time-out is ambiguous: the workflow may have taken the card, and the retry then posts it twice. A card twice is
     better than no card.
     """
     settings = _settings()
-    outbox = Outbox(ctx.redis, f"{ctx.prefix}teams:{settings.channel}:", settings.pace)
-    entry = {"message": card.build(event, settings.look), "line": card.line(event, settings.look)}
-    until = time.monotonic() + _STRETCH
-    mine: Waiting | None = Waiting(ctx.idempotency_key, ctx.received_at, ctx.attempt, entry)
-    outcome = ""
-    while time.monotonic() < until:
-        match await outbox.take(mine):
-            case Turn() as turn:
-                await _send(turn, outbox, settings, ctx)
-            case Outcome(outcome):
-                mine = None  # the channel may take more, and those whose cards wait were told to come later
-            case Later(seconds):
-                if mine is not None:
-                    raise RetryLater(seconds)  # it waits its turn, which is no failure
-                break
-    if mine is not None:
-        raise RetryLater(0.1)
-    _conclude(outcome)
+    response = await _post(card.encode(card.build(event, settings.look)), ctx, settings)
+    _judge(response, ctx.attempt)
+    ctx.log.info("teams: workflow accepted a card", status=response.status_code)  # 202: a flow was queued
 
 
-def _conclude(outcome: str) -> None:
-    if outcome == FAILED:
-        raise TeamsUnavailable("the Teams workflow could not be reached or failed, several times in a row")
-    if outcome != SENT:
-        raise GiveUp(outcome)
-
-
-async def _send(turn: Turn, outbox: Outbox, settings: TeamsSettings, ctx: Context) -> None:
-    """Send the card at the head, whoever's it is; what became of it is for its own handler to find."""
-    try:
-        response = await _post(_body(turn, settings), ctx.http, settings)
-        _judge(response)
-    except TeamsBusy as busy:
-        ctx.log.info("teams: workflow busy", seconds=busy.seconds, reason=str(busy))
-        await outbox.busy(turn, busy.seconds)
-    except TeamsUnavailable as error:
-        ctx.log.warning("teams: workflow unavailable", reason=str(error))
-        await outbox.failed(turn, error.seconds)
-    except GiveUp as refusal:
-        await outbox.refused(turn, refusal.reason)
-    except BaseException:  # cancelled, or a card that this version cannot send: no other has to wait for it
-        await outbox.failed(turn, 0)
-        raise
-    else:
-        ctx.log.info("teams: workflow accepted a card", status=response.status_code, events=len(turn.keys))
-        await outbox.sent(turn)  # accepted is not posted yet: 202 means that a flow was queued
-
-
-def _body(turn: Turn, settings: TeamsSettings) -> bytes:
-    if len(turn.entries) == 1:
-        return card.encode(turn.entries[0]["message"])
-    lines = [entry["line"] for entry in turn.entries]
-    return card.encode(card.digest(lines, settings.look, settings.teams_digest_window))
-
-
-async def _post(body: bytes, http: httpx2.AsyncClient, settings: TeamsSettings) -> httpx2.Response:
+async def _post(body: bytes, ctx: Context, settings: TeamsSettings) -> httpx2.Response:
+    """The workflow's answer. An error's text may hold the URL, so only its name is kept."""
     try:
         async with asyncio.timeout(settings.teams_timeout):  # httpx2's own is for each step: the sum must end, too
-            return await http.post(
+            return await ctx.http.post(
                 settings.teams_webhook_url.get_secret_value(),
                 content=body,
                 headers={"content-type": "application/json"},
                 timeout=httpx2.Timeout(settings.teams_timeout, connect=min(5.0, settings.teams_timeout)),
                 follow_redirects=False,
             )
-    except (httpx2.HTTPError, TimeoutError) as error:  # its text may hold the URL, so only its name is kept
-        raise TeamsUnavailable(f"the Teams workflow could not be reached: {type(error).__name__}") from None
+    except _NOT_SENT as error:  # no fault of this card's: it keeps its place
+        raise RetryLater(_pause(ctx.attempt), _UNREACHED + type(error).__name__) from None
+    except (httpx2.HTTPError, TimeoutError) as error:
+        raise TeamsUnavailable(_UNREACHED + type(error).__name__) from None
 
 
-def _judge(response: httpx2.Response) -> None:
-    """Nothing for any 2xx; otherwise the exception that says what became of the card."""
+def _judge(response: httpx2.Response, attempt: int) -> None:
+    """Nothing for any 2xx; otherwise the exception that says what becomes of the card."""
     status = response.status_code
     if response.is_success:
         return
-    reason, wait = f"the Teams workflow answered {status}", retry_after.seconds(response) or 0.0
+    reason, wait = f"the Teams workflow answered {status}", retry_after.seconds(response)
     if status == httpx2.codes.TOO_MANY_REQUESTS:
-        raise TeamsBusy(reason, wait)
-    if status in _TRANSIENT or status >= httpx2.codes.INTERNAL_SERVER_ERROR:
-        raise TeamsUnavailable(reason, wait)
+        raise RetryLater(wait or _pause(attempt), reason)
+    if status in _TRANSIENT or response.is_server_error:
+        # Whoever says when is believed; but it may be this card that fails, which then lets the others pass.
+        raise RetryLater(wait, reason) if wait and attempt <= _BELIEVED else TeamsUnavailable(reason)
     advice = {
         401: "; in the workflow's trigger, 'Who can trigger the flow' must be 'Anyone'",
         403: "; in the workflow's trigger, 'Who can trigger the flow' must be 'Anyone'",
         404: "; the workflow was deleted or turned off: make it again and set TEAMS_WEBHOOK_URL",
     }.get(status, "")
     raise GiveUp(f"the Teams workflow refused the card with {status}{advice}")
+
+
+def _pause(attempt: int) -> float:
+    """Seconds until the next attempt, where the workflow did not say."""
+    return min(2.0**attempt, _LONGEST_PAUSE)

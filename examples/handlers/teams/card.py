@@ -5,7 +5,7 @@ left to the viewer's own zone and format; what is empty is left out.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,8 @@ from examples.handlers.teams.words import Words, priority_name
 from worker import Event
 
 MAX_BYTES = 20_000  # of `size`; Teams refuses at about 28 KB with its own markup, one library measured 21 KB
-_TITLE, _DESCRIPTION, _LINE, _PRIORITY = 200, 6000, 100, 40  # characters
+_TITLE, _DESCRIPTION, _PRIORITY = 200, 6000, 40  # characters
 _GLANCE = 500  # characters of a description that show at once; the rest is a click away
-_LINES = 25  # in a digest
 
 Card = dict[str, Any]
 
@@ -47,50 +46,6 @@ def build(event: Event, look: Look) -> Card:
         else:
             break
     return message
-
-
-def line(event: Event, look: Look) -> dict[str, str]:
-    """The event in one line of a digest: what happened, to what, how urgent, and where to read on."""
-    content = of_event(event, look)
-    return {
-        "text": plain(f"{look.words.heading(event.type)}: {content.title}", _LINE),
-        "priority": _priority_words(plain(content.priority, _PRIORITY), look.words) if content.priority else "",
-        "tone": _tone(event, content.priority),
-        "url": content.url or "",
-    }
-
-
-def digest(lines: Sequence[Mapping[str, str]], look: Look, seconds: float) -> Card:
-    """One card, under `MAX_BYTES`, that lists events which came faster than a channel is read; the last are counted."""
-    shown = _LINES
-    while size(message := _digest(lines, look.words, seconds, shown)) >= MAX_BYTES:
-        shown -= 1
-    return message
-
-
-def _digest(lines: Sequence[Mapping[str, str]], words: Words, seconds: float, shown: int) -> Card:
-    title = words.digest.format(len(lines), _span(seconds))
-    rest = [words.and_more.format(len(lines) - shown)] if len(lines) > shown else []
-    body: list[Card] = [
-        {"type": "TextBlock", "text": markdown(title, _TITLE), "style": "heading", "size": "Large", "wrap": True},
-        *({"type": "RichTextBlock", "spacing": "Small", "inlines": _inlines(line)} for line in lines[:shown]),
-        *({"type": "TextBlock", "text": text, "isSubtle": True, "wrap": True} for text in rest),
-    ]
-    return envelope(_card(words, title, body, []))
-
-
-def _inlines(line: Mapping[str, str]) -> list[Card]:
-    text: Card = {"type": "TextRun", "text": line["text"]}
-    if line["url"]:
-        text["selectAction"] = {"type": "Action.OpenUrl", "url": line["url"]}
-    if not line["priority"]:
-        return [text]
-    colour = {"color": "attention"} if line["tone"] == "attention" else {}
-    return [{"type": "TextRun", "text": f"{line['priority']} · ", "weight": "Bolder", **colour}, text]
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds / 60:g} min" if seconds % 60 == 0 else f"{seconds:g} s"
 
 
 def size(message: Card) -> int:

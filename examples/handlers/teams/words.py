@@ -20,8 +20,6 @@ class Words:
     full_text: str
     tasks_done: str
     photo: str
-    digest: str
-    and_more: str
 
     def heading(self, event_type: str) -> str:
         """The type in words; a type not known yet says its own name."""
@@ -67,8 +65,6 @@ ENGLISH = Words(
     full_text="Full text",
     tasks_done="{done} of {all} done",
     photo="Photo",
-    digest="{} more events in {}",
-    and_more="and {} more",
 )
 
 PORTUGUESE = Words(
@@ -110,8 +106,6 @@ PORTUGUESE = Words(
     full_text="Texto completo",
     tasks_done="{done} de {all} feitas",
     photo="Fotografia",
-    digest="Mais {} eventos em {}",
-    and_more="e mais {}",
 )
 
 LANGUAGES: Mapping[str, Words] = {"pt": PORTUGUESE, "en": ENGLISH}

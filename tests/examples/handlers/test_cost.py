@@ -23,7 +23,6 @@ from worker.views import LONGEST_LIST
 LOOK = Look(PORTUGUESE, "https://app.example.com/{id}", "https://app.example.com/{id}")
 HANDLERS: dict[str, Callable[[Event], object]] = {
     "card": lambda event: card.build(event, LOOK),
-    "line": lambda event: card.line(event, LOOK),
     "record": lambda event: record.of_event(event, "key", RECEIVED),
     "request": lambda event: request.build(event, TARGET),
 }

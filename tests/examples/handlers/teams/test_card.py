@@ -338,33 +338,3 @@ def test_every_card_is_valid_and_under_the_limit(
     assert card.size(message) < card.MAX_BYTES
     content = _content(message)
     check(content)
-
-
-def test_a_digest_lists_events_as_they_are(sample: Callable[..., Event]) -> None:
-    """Priority, what happened, and a link to read on; nothing is escaped where nothing is read as Markdown."""
-    lines = [card.line(sample(priority="P*1", title="a*b"), LOOK), card.line(sample("work_order.overdue"), LOOK)]
-    first, second = (block["inlines"] for block in _content(card.digest(lines, LOOK, 60))["body"][1:])
-    assert [run["text"] for run in first] == ["P*1 priority · ", "New Action: a*b"]
-    assert [run["text"] for run in second] == ["Work Order overdue: not started: Inspeção mensal do compressor C-12"]
-    assert second[0]["selectAction"]["url"] == "https://app.example.com/work-orders/wo_5d2c81"
-
-
-def test_a_long_digest_counts_the_last(sample: Callable[..., Event]) -> None:
-    """Twenty-five lines are read, a thousand are not."""
-    body = _content(card.digest([card.line(sample(), LOOK)] * 30, LOOK, 60))["body"]
-    assert body[0]["text"] == "30 more events in 1 min"
-    assert [block["type"] for block in body[1:]] == ["RichTextBlock"] * 25 + ["TextBlock"]
-    assert body[-1]["text"] == "and 5 more"
-
-
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=25, deadline=None)
-@given(title=_TEXT, priority=_TEXT, count=st.integers(2, 1000))
-def test_every_digest_is_valid_and_under_the_limit(
-    event_of: Callable[..., Event], check: Check, title: str, priority: str, count: int
-) -> None:
-    """However many events it stands for."""
-    event = event_of({"type": "action.created", "action": {"id": "😀" * 300, "title": title, "priority": priority}})
-    message = card.digest([card.line(event, LOOK)] * count, LOOK, 60)
-    assert card.size(message) < card.MAX_BYTES
-    content = _content(message)
-    check(content)

@@ -66,12 +66,10 @@ def seen(sample: Callable[..., Event]) -> dict[str, list[Seen]]:
     typed_everywhere = [
         sample(title=typed, site={"name": typed}, description=typed, priority=typed, attachments=[]) for typed in SHOWN
     ]
-    lines = [card.line(sample(title=typed), look) for typed in SHOWN]
     groups = {
         "untrusted": [_content(card.build(event, look)) for event in typed_everywhere],
         "wall": [_content(card.build(sample(description=" ".join(SHOWN) * 3, attachments=[]), look))],
         "samples": [render.sample(name, language) for name in events.BY_NAME for language in ("pt", "en")],
-        "digest": [_content(card.digest(lines, look, 60))],
     }
     try:
         drawn = iter(render.see([one for group in groups.values() for one in group]))
@@ -109,15 +107,6 @@ def test_every_sample_card_is_drawn_without_complaint(seen: dict[str, list[Seen]
         assert one.problems == []
         assert not [text for text in one.texts if "{{" in text]
         assert any("2026 " in text for text in one.texts) or name in {"work_order.deleted", "work_order.updated"}
-
-
-def test_a_digest_is_drawn_without_complaint(seen: dict[str, list[Seen]]) -> None:
-    """Hostile titles are text there too."""
-    [one] = seen["digest"]
-    assert one.problems == []
-    assert set(one.tags) <= ONLY_LAYOUT
-    texts = [text.replace("\u2060", "").removeprefix("High priority · New Action: ") for text in one.texts[1:]]
-    assert texts == list(SHOWN.values())
 
 
 @pytest.mark.usefixtures("seen")
