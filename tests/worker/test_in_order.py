@@ -19,7 +19,7 @@ from receiver.delivery import Delivery
 from receiver.environment import SettingsError
 from receiver.idempotency import IdempotencyRule
 from receiver.intake import accept_directly
-from receiver.queue.keys import Keys
+from receiver.queue.keys import RETRY, Keys
 from receiver.queue.scripts import Script
 from tests.conftest import Start, wait_until
 from tests.worker.conftest import Bench, delivery_of, make_handler, until, wire
@@ -320,6 +320,7 @@ async def test_a_delivery_that_was_given_back_gets_no_new_place(bench: Bench, ru
     """One that let the others pass, while another handler of its was not done yet, would hold them up again."""
     first = await send(bench, 1)
     await bench.redis.execute_command("HSET", KEYS.delivery(first.id), "test_in_order.act", "retry 3 12")
+    await bench.redis.set(f"{RETRY}{first.job_id}", 0)  # it was started before
     await send(bench, 2)
     async with bench.working({"*": [in_order(runs.act, by="handler")]}):
         await until(lambda: has(runs, [2]), 5)
@@ -343,8 +344,8 @@ async def test_a_call_that_was_missed_is_made_by_the_next_who_looks(bench: Bench
 async def test_what_fails_after_it_waited_in_line_for_too_long_is_dead(bench: Bench, runs: Runs) -> None:
     """Its age counts from when it was parked: before a target that is gone not one after the other has MAX_AGE."""
     await send(bench, 1, "later")
-    second = await send(bench, 2, "fails")
-    async with bench.working({"*": [in_order(runs.act, by="handler")]}, max_age=0.31):
+    second = await send(bench, 2, "later")  # asks for 0.3 s once 0.3 s have passed
+    async with bench.working({"*": [in_order(runs.act, by="handler")]}, max_age=0.55):
         await bench.closed(second)
     assert (await bench.states(second)) == {"test_in_order.act": "dead"}
     assert runs.numbers == [1]
@@ -400,7 +401,7 @@ async def test_a_reply_that_was_lost_takes_no_second_start(bench: Bench, tmp_pat
 
 def assert_within(times: Sequence[float], count: int, span: float) -> None:
     for first, last in zip(times, times[count:], strict=False):
-        assert last - first >= span * 0.98, (first, last)  # these clocks are read after the start
+        assert last - first > span, (first, last)
 
 
 async def test_a_line_keeps_the_pace_and_nobody_looks_in_vain(bench: Bench, runs: Runs) -> None:
@@ -413,7 +414,6 @@ async def test_a_line_keeps_the_pace_and_nobody_looks_in_vain(bench: Bench, runs
         assert worker.jobs_retried <= 10
     assert_within(runs.times, 5, 0.1)
     assert_within(runs.times, 40, 1.0)
-    assert runs.times[-1] - runs.times[0] < 2.5
     assert 0 < await bench.redis.pttl(KEYS.pace("test_in_order.act")) <= 2000
 
 
@@ -421,12 +421,14 @@ async def test_many_lines_share_one_pace(bench: Bench, runs: Runs) -> None:
     """Firsts of many lines that wait for the rate come one by one, not all at once whenever one may start."""
     for number in range(100):
         await send(bench, number, subject=f"a{number}")
-    async with bench.working({"*": [in_order(runs.act, rate="20/200ms")]}) as worker:
+    rate = "20/200ms, 1000/1h"  # with the second one Redis keeps all starts
+    async with bench.working({"*": [in_order(runs.act, rate=rate)]}) as worker:
         await until(lambda: is_idle(bench), 20)
         assert worker.jobs_retried < 100
     assert sorted(runs.numbers) == list(range(100))
-    assert_within(runs.times, 20, 0.2)
-    assert runs.times[-1] - runs.times[0] < 3
+    starts = [at for _, at in await bench.redis.zrange(KEYS.pace("test_in_order.act"), 0, -1, withscores=True)]
+    assert len(starts) == 100
+    assert_within(starts, 20, 200)
 
 
 async def test_a_handler_without_order_asks_nothing(bench: Bench) -> None:
