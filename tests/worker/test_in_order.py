@@ -334,8 +334,8 @@ async def test_a_call_that_was_missed_is_made_by_the_next_who_looks(bench: Bench
     async with bench.working({"*": [handler]}):
         await until(lambda: is_parked(bench, third))
     await bench.redis.zrem(KEYS.turn(name), first.id)  # without a call
-    await bench.redis.zrem(KEYS.queue, f"{first.id}:{name}:1")
-    await bench.redis.zadd(KEYS.queue, {f"{third.id}:{name}:0": 1})
+    await bench.redis.zrem(KEYS.queue, KEYS.retry_job_id(first.id, name, 1))
+    await bench.redis.zadd(KEYS.queue, {KEYS.retry_job_id(third.id, name, 0): 1})
     async with bench.working({"*": [handler]}):
         await bench.closed(second, third)
     assert runs.numbers == [2, 3]
