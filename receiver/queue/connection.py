@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from receiver.queue.permissions import refusal
@@ -37,9 +37,10 @@ because that is what uvloop raises when a connection was lost while it was being
 def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
     """A client for one process; it connects when first used.
 
-    `timeout` in seconds bounds every reply, so that a connection that went silent is noticed. A command whose reply
-    was lost is sent again up to `retries` times: every script of the kit gives the same answer twice. A server that
-    has become read-only is left for whatever the address leads to now: a demoted master keeps its connections.
+    `timeout` in seconds bounds the silence of a connection. It does not bound a large message: behind a slow link that
+    would be sent, given up and sent again for ever. A command whose reply was lost is sent again up to `retries` times:
+    every script of the kit gives the same answer twice. A server that has become read-only is left for whatever the
+    address leads to now: a demoted master keeps its connections.
 
     No `health_check_interval`: where a connection is accepted and dropped at once (a load balancer or Docker's proxy
     before a Redis that is down), redis-py 5.3 checks the health of the connection that it is just opening, which opens
@@ -60,16 +61,35 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
         client = ArqRedis(ConnectionPool.from_url(url, **options))
     client.auto_close_connection_pool = True  # nobody else has this pool
     pool = client.connection_pool
-    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    pool.connection_class = type("Connection", (_Patient, pool.connection_class), {})
     return client
 
 
-class _Cancellable(AbstractConnection):
-    """A connection whose calls can be cancelled at any moment.
+LARGE = 64 << 10
+"""Bytes that any link takes within any time-out."""
 
-    redis-py sends with asyncio.wait_for, which before Python 3.12 swallows a cancellation that arrives together with
-    its result: a handler would run on past its time-out, a worker past its stop. It also costs a task for each call.
+
+class _Patient(AbstractConnection):
+    """A connection that gives up when no byte moves for `socket_timeout`, and whose calls can be cancelled.
+
+    redis-py has a message take no longer than that, whatever its size. It sends with asyncio.wait_for, which before
+    Python 3.12 swallows a cancellation that arrives together with its result: a handler would run on past its time-out,
+    a worker past its stop. That costs a task for each call, too.
     """
+
+    _received = 0  # bytes
+    _is_large = False  # the last command: it may be on its way for longer than the time-out
+
+    async def on_connect(self) -> None:
+        reader = cast(asyncio.StreamReader, self._reader)
+        feed = reader.feed_data
+
+        def counted(data: Any) -> None:
+            self._received += len(data)
+            feed(data)
+
+        vars(reader)["feed_data"] = counted  # asyncio has no other place for it
+        await super().on_connect()
 
     async def can_read_destructive(self) -> bool:
         """Whether it was closed meanwhile, which the pool asks before each use; redis-py waits for that, cancelled."""
@@ -80,13 +100,64 @@ class _Cancellable(AbstractConnection):
 
         A batch of 4 MiB that was given up would else go on through a slow link, ahead of what is sent next.
         """
-        if nowait and self._writer is not None and not self._writer.is_closing():
-            options = self._writer.get_extra_info("socket")
-            with suppress(OSError):  # not every system tells how much that is
-                if int.from_bytes(fcntl.ioctl(options.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder):
-                    options.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    self._writer.transport.abort()
+        if nowait and self._writer is not None and not self._writer.is_closing() and self._unsent():
+            with suppress(OSError):  # closed meanwhile
+                options = self._writer.get_extra_info("socket")
+                options.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self._writer.transport.abort()
         await super().disconnect(nowait)
+
+    def _unsent(self) -> int:
+        """Bytes that the system has not sent yet; 0 where it does not tell."""
+        with suppress(OSError):
+            descriptor = cast(asyncio.StreamWriter, self._writer).get_extra_info("socket").fileno()
+            return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return 0
+
+    async def read_response(
+        self,
+        disable_decoding: bool = False,  # noqa: FBT001, FBT002 - as redis-py has it
+        timeout: float | None = None,  # noqa: ASYNC109 - the same
+        *,
+        disconnect_on_error: bool = True,
+        push_request: bool | None = False,
+    ) -> Any:
+        """As redis-py's, which can go on where it ran out of time: it does while bytes move in either direction."""
+        left: int | None = None
+        try:
+            while True:
+                received = self._received
+                try:
+                    return await super().read_response(
+                        disable_decoding, timeout, disconnect_on_error=False, push_request=push_request
+                    )
+                except RedisTimeoutError:
+                    before, left = left, self._unsent()
+                    has_sent = self._is_large if before is None else left < before
+                    if self._received == received and not has_sent:
+                        raise
+        except ResponseError:  # an answer like any other
+            raise
+        except BaseException:
+            if disconnect_on_error:
+                await self.disconnect(nowait=True)
+            raise
+
+    async def _send_packed_command(self, command: Any) -> None:
+        writer = cast(asyncio.StreamWriter, self._writer)
+        self._is_large = sum(map(len, command)) > LARGE
+        writer.writelines(command)
+        left = sys.maxsize
+        while True:
+            try:
+                async with asyncio.timeout(self.socket_timeout):
+                    await writer.drain()
+            except TimeoutError:
+                before, left = left, writer.transport.get_write_buffer_size()
+                if left >= before:
+                    raise
+            else:
+                return
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
         if not self.is_connected:
@@ -94,8 +165,7 @@ class _Cancellable(AbstractConnection):
         elif check_health:
             await self.check_health()
         try:
-            async with asyncio.timeout(self.socket_timeout):
-                await self._send_packed_command(command)
+            await self._send_packed_command(command)
         except OSError as error:  # a time-out, too
             await self.disconnect(nowait=True)
             raise RedisConnectionError(f"{type(error).__name__} while writing: {error}") from error

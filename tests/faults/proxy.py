@@ -16,7 +16,7 @@ class Proxy:
 
     `loss` is the share of messages at which a connection is dropped: half of them on their way to Valkey, which never
     sees the command, and half on their way back, after Valkey has executed it. `rate` is what all connections together
-    may send to Valkey, in bytes a second; None is as fast as it goes.
+    may send to Valkey, in bytes a second, `reply_rate` what it may answer; None is as fast as it goes.
     """
 
     def __init__(self, port: int, target: int, seed: int) -> None:
@@ -24,8 +24,9 @@ class Proxy:
         self._rng = random.Random(f"{seed} proxy")
         self.loss = QUIET
         self.rate: float | None = None
+        self.reply_rate: float | None = None
         self.dropped = 0
-        self._link = asyncio.Lock()  # connections take turns on it, a chunk each
+        self._links = asyncio.Lock(), asyncio.Lock()  # there and back; connections take turns, a chunk each
         self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -55,8 +56,8 @@ class Proxy:
     async def _pass_on(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         valkey, to_valkey = await asyncio.open_connection("127.0.0.1", self._target)
         pumps = [
-            asyncio.create_task(self._pump(client, to_valkey, is_slow=True)),
-            asyncio.create_task(self._pump(valkey, to_client, is_slow=False)),
+            asyncio.create_task(self._pump(client, to_valkey, is_reply=False)),
+            asyncio.create_task(self._pump(valkey, to_client, is_reply=True)),
         ]
         try:
             await asyncio.wait(pumps, return_when="FIRST_COMPLETED")
@@ -66,13 +67,13 @@ class Proxy:
             await asyncio.gather(*pumps, return_exceptions=True)
             to_valkey.transport.abort()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_slow: bool) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_reply: bool) -> None:
         while data := await source.read(CHUNK):
             if self._rng.random() < self.loss:
                 self.dropped += 1
                 return
-            if is_slow and self.rate:
-                async with self._link:
-                    await asyncio.sleep(len(data) / self.rate)
+            if rate := self.reply_rate if is_reply else self.rate:
+                async with self._links[is_reply]:
+                    await asyncio.sleep(len(data) / rate)
             sink.write(data)
             await sink.drain()

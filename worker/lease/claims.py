@@ -4,6 +4,7 @@ Each of the three is one script that gives the same answer when it is asked agai
 """
 
 import json
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from receiver.queue.scripts import Script
 CLAIM_BYTES = 4 << 20
 """No more jobs are claimed at once when those so far are this big: the reply has to arrive within its time-out."""
 
+FIRST_BYTES = 1 << 20
+"""What the first claim of a worker takes: then as many as arrive within a quarter of the lease."""
 PAGE = 2000
 """Jobs of another system's queue that one call looks at: about a millisecond of Redis."""
 _CLAIM, _RENEW, _FINISH, _ADOPT = (Script.load(name) for name in ("claim.lua", "renew.lua", "finish.lua", "adopt.lua"))
@@ -78,6 +81,8 @@ class Claims:
         self._token = uuid.uuid4().hex
         self._place = 0  # in the old queue
         self.next_due: float | None = None
+        self.most = min(FIRST_BYTES, CLAIM_BYTES)
+        """Bytes to claim at once: behind a slow link a lease would end before the reply is there."""
         self._ending: Batcher[tuple[Claim, Ending], bool] = Batcher(self._send_endings)
 
     async def take(self, want: int, *, alone: bool, room: int | None = None) -> list[Claim]:
@@ -85,6 +90,7 @@ class Claims:
 
         Should the answer be lost, the next call repeats it.
         """
+        began = time.monotonic()
         next_due, *flat = await _CLAIM(
             self._redis,
             keys=[self._queue, self._keys.leases, self._keys.lease_clock, self._keys.crashes, self._claimed],
@@ -93,6 +99,8 @@ class Claims:
                 *(IN_PROGRESS, RETRY, JOB, self._keys.prefix, self._lines),
             ],
         )
+        is_late = time.monotonic() - began > self._lease_ms / 4000
+        self.most = max(1, self.most // 2) if is_late else min(CLAIM_BYTES, self.most * 2)
         token, self._token = self._token, uuid.uuid4().hex
         self.next_due = None if next_due < 0 else next_due / 1000
         return [

@@ -167,7 +167,7 @@ class LeasedWorker(Worker):
 
     async def _round(self) -> None:
         try:
-            free, room = self.max_jobs - len(self.tasks), min(self.room(), CLAIM_BYTES)
+            free, room = self.max_jobs - len(self.tasks), min(self.room(), self._claims.most)
             if not self.allow_pick_jobs or free == 0 or room <= 0:
                 await self._until_a_slot_is_free()
                 return

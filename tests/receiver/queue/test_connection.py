@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from receiver.queue import connection
 from receiver.queue.connection import REDIS_ERRORS, Outage, connect, until_redis_answers
 from receiver.queue.valkey import ServerError, embedded, embedded_server
+from tests.faults.proxy import Proxy
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,27 @@ async def test_a_server_that_no_longer_reads_is_noticed(tmp_path: Path) -> None:
             server.process.send_signal(signal.SIGCONT)
         assert not await redis.exists("large")
         await redis.aclose()
+
+
+async def test_a_slow_link_is_no_silence(tmp_path: Path) -> None:
+    """A large message may take longer than the time-out, there and back; a server that is frozen is noticed."""
+    large = os.urandom(2 << 20)
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        port, target = one.getsockname()[1], other.getsockname()[1]
+    with embedded_server(tmp_path, "--port", str(target)) as server:
+        async with Proxy(port, target, seed=1) as link:
+            link.loss, link.rate, link.reply_rate = 0.0, 8e5, 8e5
+            redis = connect(f"redis://127.0.0.1:{port}", timeout=1.0, retries=0)
+            await redis.set("large", large)
+            assert await redis.get("large") == large
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                async with asyncio.timeout(5):
+                    with pytest.raises(REDIS_ERRORS):
+                        await redis.get("large")
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+            await redis.aclose()
 
 
 async def test_the_embedded_server_keeps_its_data_over_kill_9(tmp_path: Path) -> None:
@@ -162,7 +184,7 @@ def test_what_was_given_up_does_not_fill_the_link(run: Callable[..., int]) -> No
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
             listener.bind(("127.0.0.1", 0))
             listener.listen()
-            redis = connect(f"redis://127.0.0.1:{listener.getsockname()[1]}", timeout=0.3, retries=0)
+            redis = connect(f"redis://127.0.0.1:{listener.getsockname()[1]}", timeout=0.5, retries=0)
             setting = asyncio.ensure_future(redis.set("large", bytes(size)))
             client = await asyncio.to_thread(greeted, listener)
             await asyncio.wait([setting])

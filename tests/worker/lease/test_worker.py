@@ -35,7 +35,7 @@ from tests.worker.conftest import (
     wire,
 )
 from worker.lease.calls import MAX_CRASHES
-from worker.lease.claims import Claim, Claims, Ending
+from worker.lease.claims import FIRST_BYTES, Claim, Claims, Ending
 from worker.lease.worker import LeasedWorker
 
 HANDLERS = """
@@ -580,8 +580,8 @@ async def _is_blocked(redis: ArqRedis) -> bool:
     return bool((await redis.info("clients"))["blocked_clients"])
 
 
-def claims_of(redis: ArqRedis) -> Claims:
-    return Claims(redis, KEYS, KEYS.queue, 5.0)
+def claims_of(redis: ArqRedis, lease: float = 5.0) -> Claims:
+    return Claims(redis, KEYS, KEYS.queue, lease)
 
 
 @pytest.fixture
@@ -678,6 +678,15 @@ async def bulky(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     for number in range(5):
         await put(bench.redis, f"j{number}", pack_job("run", [b"x" * 700], 1))
     return bench
+
+
+async def test_a_claim_takes_as_much_as_the_link_brings_in_time(bench: Bench) -> None:
+    """Less after a reply that took more than a quarter of the lease, more after one that did not."""
+    claims, slow = claims_of(bench.redis, lease=5.0), claims_of(bench.redis, lease=0.0)
+    for _ in range(9):
+        await claims.take(1, alone=True)
+        await slow.take(1, alone=True)
+    assert (slow.most, claims.most) == (FIRST_BYTES >> 9, worker.lease.claims.CLAIM_BYTES)
 
 
 async def test_a_claim_is_bounded_in_bytes(bulky: Bench) -> None:
