@@ -72,7 +72,7 @@ def create_worker(
 
     async def on_shutdown(_: dict[Any, Any]) -> None:
         await services.outcomes.stop()
-        await services.http.aclose()
+        await services.http.end()
         await services.redis.aclose()
 
     worker = LeasedWorker(

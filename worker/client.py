@@ -1,11 +1,12 @@
-"""The HTTP client that all handlers share: its errors name host and status and no more, and it keeps no cookies.
+"""The HTTP client that all handlers share: its errors name host and status and no more, it keeps no cookies, and no
+handler closes it for the others.
 
 A URL may hold a secret anywhere: Teams' in the query, a pager's in the path. httpx2 writes the whole URL into the error
 of `raise_for_status()`, and from there it would go into the log, `show` and dead letters.
 """
 
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
@@ -19,6 +20,19 @@ class Client(httpx2.AsyncClient):
     def __init__(self, **options: Any) -> None:
         nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # one handler's session is no other's
         super().__init__(**{"timeout": 10, "follow_redirects": False, "cookies": nothing, **options})
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stay open: `async with ctx.http` in one handler would end every other one's requests, until a restart."""
+
+    async def aclose(self) -> None:
+        """Stay open, too."""
+
+    async def end(self) -> None:
+        """Close it, when the worker ends."""
+        await super().aclose()
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """As httpx2's, through which every request goes. Raises its errors, without their text and cause."""

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-import httpx2
 import structlog
 from arq.connections import ArqRedis
 from arq.worker import Retry
@@ -22,6 +21,7 @@ from receiver.content import Unreadable, memory_bound
 from receiver.delivery import Delivery
 from receiver.settings import Settings
 from worker import handling
+from worker.client import Client
 from worker.event import Event, parse
 from worker.handler import Context, Handler, RetryLater, Skip, name_of
 from worker.lease.calls import StillRunning
@@ -44,7 +44,7 @@ class Services:
     policy: Policy
     handler_timeout: float
     redis: ArqRedis
-    http: httpx2.AsyncClient
+    http: Client
     rng: random.Random
 
 

@@ -43,8 +43,9 @@ async def pager() -> AsyncIterator[Pager]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    async with Client(trust_env=False) as client:
-        yield client
+    client = Client(trust_env=False)
+    yield client
+    await client.end()
 
 
 @pytest.mark.parametrize("status", ["302 Found\r\nLocation: https://x/" + SECRET, "404 " + SECRET, "503 Away"])
@@ -111,6 +112,17 @@ async def test_no_cookie_is_kept(client: Client, pager: Pager) -> None:
     await client.get(url, headers={"cookie": "mine=1"})
     assert answer.cookies["session"] == "1"
     assert [b"cookie" in head.lower() for head in pager.heads] == [False, False, True]
+
+
+async def test_no_handler_closes_it_for_the_others(client: Client, pager: Pager) -> None:
+    """`async with ctx.http` is what one writes by habit; the worker closes it when it ends."""
+    async with client:
+        pass
+    async with client:
+        await client.aclose()
+    assert (await client.get(f"http://{pager.host}/")).is_success
+    await client.end()
+    assert client.is_closed
 
 
 async def test_no_secret_of_a_url_is_told_of_a_handlers_failure(bench: Bench, pager: Pager) -> None:

@@ -40,8 +40,9 @@ async def redis(valkey_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
     """The client that the worker hands to handlers."""
-    async with Client() as client:
-        yield client
+    client = Client()
+    yield client
+    await client.end()
 
 
 @pytest.fixture
