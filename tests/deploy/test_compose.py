@@ -28,17 +28,16 @@ def secret_settings(*classes: type[EnvSettings]) -> set[str]:
     }
 
 
-OF_DELETED_HANDLERS = {
-    variable.removesuffix("_FILE")
-    for variable in SERVICES["worker"]["environment"]
-    if any(variable.startswith(f"{name.upper()}_") for name in ("teams", "audit", "external"))
-    and not any(variable.lower().startswith(name.partition("_")[0]) for name in parts.handler_settings())
-}
-"""What compose still hands to handlers that are not here any more."""
 SHARED = secret_settings(Settings)
+DELETED = tuple(f"{Path(part).name.partition('_')[0].upper()}_" for part in parts.HANDLERS if not parts.is_here(part))
 SECRETS = {
     "receiver": secret_settings(ReceiverSettings),
-    "worker": secret_settings(WorkerSettings, *parts.handler_settings().values()),
+    "worker": secret_settings(WorkerSettings, *parts.handler_settings().values())
+    | {  # what the files of deploy/ go on handing to handlers that were deleted
+        variable.removesuffix("_FILE")
+        for variable in SERVICES["worker"]["environment"]
+        if variable.startswith(DELETED) and variable.endswith("_FILE")
+    },
 }
 
 
@@ -82,7 +81,7 @@ def test_each_process_is_given_its_own_secrets_as_files(name: str) -> None:
     files = {
         variable.removesuffix("_FILE"): file for variable, file in environment.items() if variable.endswith("_FILE")
     }
-    assert set(files) - OF_DELETED_HANDLERS == own
+    assert set(files) == own
     assert {Path(file).name for file in files.values()} == set(service["secrets"])
     assert all(Path(file).name == variable.lower() for variable, file in files.items())
     others = set().union(*SECRETS.values()) - own
