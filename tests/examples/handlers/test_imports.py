@@ -8,8 +8,6 @@ import pytest
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "examples" / "handlers"
-WITH_THE_KITS_ORDER = {"teams/outbox.py", "external_system/lock.py"}
-"""They keep an order of their own in Redis, with scripts: the kit's own takes their place."""
 
 
 def is_command(tree: ast.Module, path: Path) -> bool:
@@ -22,8 +20,7 @@ def is_command(tree: ast.Module, path: Path) -> bool:
 def handlers() -> list[str]:
     """The modules of the handlers, without their commands."""
     paths = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.rglob("*.py"))}
-    names = [str(path.relative_to(FOLDER)) for path, tree in paths.items() if not is_command(tree, path)]
-    return [name for name in names if name not in WITH_THE_KITS_ORDER]
+    return [str(path.relative_to(FOLDER)) for path, tree in paths.items() if not is_command(tree, path)]
 
 
 @pytest.mark.parametrize("module", handlers())
