@@ -1,8 +1,8 @@
-"""The guard of the public port: what a stranger may take of this process before the token has been checked, and after.
+"""The guard of the public port: limits on connections, memory and time, which also hold for requests without a token.
 
-    connection ─▶ connections.py     how many, for how long: the idle ones are closed first
-    its bytes  ─▶ protocol.py        uvicorn's HTTP protocol, with a budget and a deadline for every head
-    its body   ─▶ bodies.py          memory for the bodies of all requests, and a deadline for each
+    connection ─▶ connections.py     how many connections, and how long one may be idle
+    its bytes  ─▶ protocol.py        uvicorn's HTTP protocol, with a size limit and a deadline for every head
+    its body   ─▶ bodies.py          a memory limit for the bodies of all requests, and a deadline for each
 
-It knows HTTP, and nothing of deliveries, Redis or settings.
+It depends on HTTP only: not on deliveries, Redis or settings.
 """

@@ -1,8 +1,8 @@
-"""Memory for the bodies of all requests, and a deadline for each.
+"""A memory limit for the bodies of all requests, and a deadline for each.
 
-What counts is what has arrived, not what was announced. Where memory runs out, the largest of the bodies that are
-still arriving is refused, of equals the one that has taken longest. A share is kept for small bodies, so that a few
-large deliveries never keep the many small ones out.
+Only bytes that have arrived count, not the announced length. When the limit is reached, the largest body that is still
+arriving is refused; between bodies of equal size, the oldest. A share is reserved for small bodies, so that a few large
+deliveries cannot block many small ones.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from typing import Self
 from starlette.exceptions import HTTPException
 
 SMALL = 64 * 1024
-"""Bytes up to which a body is small."""
+"""Largest size of a small body, in bytes."""
 KEPT_FOR_SMALL = 1 / 8
 """The share of the memory that only small bodies may use."""
 
 
 class Bodies:
-    """The bodies of one process: at most `most` bytes in all, each whole within `seconds`. `run` has to be running."""
+    """The bodies of one process: at most `most` bytes in total, each complete within `seconds`. Needs `run` to run."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self.most, self.seconds = most, seconds
@@ -30,7 +30,7 @@ class Bodies:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
-        """Refuse with 408 what takes too long; looks four times a second, because a timer for each would cost more."""
+        """Refuse late bodies with 408. Checks four times a second, because a timer for each body would cost more."""
         self.loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(0.25)
@@ -39,13 +39,13 @@ class Bodies:
                 body.refuse(408)
 
     def make_room(self) -> None:
-        """Refuse the largest of those that are arriving."""
+        """Refuse the largest body that is still arriving."""
         largest = max(self.arriving, key=lambda body: body.size)
         largest.refuse(503)
 
 
 class Body:
-    """One body while it is received and stored: `with Body(bodies) as body`, `add` for each piece, then `whole`."""
+    """One body, from its first byte until it is stored: `with Body(bodies) as body`, `add` each piece, then `whole`."""
 
     __slots__ = ("_bodies", "_pieces", "_refusal", "_task", "size")
 
@@ -54,7 +54,7 @@ class Body:
         self._pieces: list[bytes] = []
         self._refusal = 0
         self.size = 0
-        task = asyncio.current_task(bodies.loop)  # given the loop, it does not ask the system for the process id
+        task = asyncio.current_task(bodies.loop)  # passing the loop avoids a getpid() per call before Python 3.12
         assert task is not None  # noqa: S101 - an ASGI application runs in a task
         self._task = task
 
@@ -63,25 +63,25 @@ class Body:
         return self
 
     def add(self, piece: bytes) -> None:
-        """A piece arrived. Raises HTTPException 503 when it does not fit."""
+        """Add a piece that arrived. Raises HTTPException 503 when there is no memory for it."""
         bodies, size = self._bodies, len(piece)
         self._pieces.append(piece)
         self.size += size
         bodies.held += size
         if self.size > SMALL:
             bodies.held_large += size if self.size - size > SMALL else self.size
-            while bodies.held_large > max(bodies.most_large, self.size):  # one alone may take all
+            while bodies.held_large > max(bodies.most_large, self.size):  # a single large body may use all memory
                 bodies.make_room()
         while bodies.held > bodies.most:
             bodies.make_room()
 
     def whole(self) -> bytes:
-        """All of it. From here on it cannot be refused: it counts until it is stored."""
+        """The complete body. After this call it cannot be refused; its memory is counted until the block ends."""
         self._bodies.arriving.pop(self, None)
         return b"".join(self._pieces) if len(self._pieces) != 1 else self._pieces[0]
 
     def refuse(self, status: int) -> None:
-        """End its request with this answer, whether it is waiting for more or has just received too much."""
+        """End the request with this status: by an exception in its own task, by cancelling it from another one."""
         self._let_go()
         self._refusal = status
         if self._task is asyncio.current_task(self._bodies.loop):
@@ -89,11 +89,11 @@ class Body:
         self._task.cancel()
 
     def _refused(self) -> HTTPException:
-        """Made when it is raised: kept here, it would keep what its traceback refers to in memory, and that is us."""
+        """Made only when raised: its traceback refers to this body, so that storing it would be a reference cycle."""
         return HTTPException(self._refusal, headers={"retry-after": "1"} if self._refusal == 503 else None)  # noqa: PLR2004
 
     def _let_go(self) -> None:
-        """Free its memory at once: the request that is refused still waits for its sender to stop sending."""
+        """Free the memory now: a refused request lives on until its sender stops sending."""
         self._pieces.clear()
         self._bodies.arriving.pop(self, None)
         self._bodies.held -= self.size

@@ -1,8 +1,8 @@
-"""How many connections may be open, and how long one may do nothing.
+"""Limits on open connections, and on how long one may be idle.
 
-A bound must not turn a good sender away for the sake of connections that do nothing. So a new connection is taken as
-long as there is another to close in its place: first those that owe something (the rest of a head, the reading of an
-answer), the oldest first, then those kept alive between two requests.
+Idle connections must not keep a good sender out. At the limit, a new connection is accepted if another one can be
+closed: first those whose client is late (it has to send the rest of a head or to read an answer), the oldest first,
+then those kept alive between two requests.
 """
 
 import asyncio
@@ -17,23 +17,23 @@ from typing import Protocol
 import structlog
 
 MOST_HELD = 16 * 1024 * 1024
-"""Bytes that all connections may hold for requests that are not being served yet: half heads, pipelined requests."""
+"""Bytes that all connections may hold for requests not yet served: incomplete heads and pipelined requests."""
 WARN_EVERY = 60.0
-"""Seconds between two warnings that a bound was reached."""
+"""Seconds between two warnings that a limit was reached."""
 
 RESERVED = 64
-"""Descriptors for everything that is not a connection of a sender: Redis, the spool, the log, the event loop."""
+"""File descriptors reserved for Redis, the spool, the log and the event loop."""
 
 log = structlog.get_logger()
 
 
 def affordable(most: int) -> int:
-    """`most` connections, or as many as this process may have open files for, once its limit is raised.
+    """`most`, or fewer if the system's limit on open files, raised as far as allowed, does not suffice.
 
-    A quarter of the files stays free: closing the oldest connection takes effect a moment after the new one is taken.
+    A quarter of the files stays free, because the closed connection's file is freed after the new one is accepted.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # some systems refuse a hard limit that they name themselves
+    with contextlib.suppress(OSError, ValueError):  # some systems refuse their own hard limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     if soft == resource.RLIM_INFINITY or (possible := (soft - RESERVED) * 3 // 4) >= most:
@@ -43,22 +43,22 @@ def affordable(most: int) -> int:
 
 
 class Connection(Protocol):
-    """What is asked of a connection."""
+    """What `Connections` needs of a connection."""
 
     client: tuple[str, int] | None
 
     def expire(self) -> None:
-        """Its time is up: close it, with an answer where one is due."""
+        """Close the connection after its deadline; answer 408 if a head is incomplete."""
 
     def drop(self) -> None:
-        """Close it now: its place is needed."""
+        """Close the connection now, to make room for another."""
 
 
 class Connections:
-    """The open connections of one process. Times in seconds; a `per_address` of 0 is no bound.
+    """The open connections of one process. Times in seconds; `per_address` 0 means no limit. Needs `run` to run.
 
-    `run` has to be running. A connection that is neither in `owing` nor in `idle` is being served; both hold the time
-    (`time.monotonic()`, as the event loop's) since which a connection is there, the longest first.
+    `owing` has the connections whose client is late, `idle` those between two requests, each with its start
+    (`time.monotonic()`, the clock of the event loop too), the oldest first. All others are being served.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Connections:
         self._refused, self._warned = 0, float("-inf")
 
     def admit(self, connection: Connection) -> bool:
-        """Count a new connection, in place of another where there are too many; False when all are being served."""
+        """Count a new connection, and close another one at the limit. False if all others are being served."""
         address = _address(connection)
         same = self._by_address.get(address, {})
         if self._per_address and len(same) >= self._per_address and not self._make_room(self._resting(same)):
@@ -89,15 +89,15 @@ class Connections:
         return True
 
     def owes(self, connection: Connection) -> None:
-        """It has to send the rest of its head, or to read its answers."""
+        """The client has to send the rest of a head, or to read its answers."""
         self.owing.setdefault(connection, time.monotonic())
 
     def owes_nothing(self, connection: Connection) -> None:
-        """It has done what it owed: it is being served."""
+        """The head is complete or the answers were read: the connection is being served."""
         self.owing.pop(connection, None)
 
     def holds(self, connection: Connection, size: int) -> None:
-        """It takes `size` bytes of memory before it is served. Where that is too much, those that hold most go."""
+        """Note that it holds `size` bytes for unserved requests. Over the limit, close those that hold the most."""
         self._held += size - self._holding.pop(connection, 0)
         if size:
             self._holding[connection] = size
@@ -105,7 +105,7 @@ class Connections:
             self._make_room([max(self._holding, key=self._holding.__getitem__)])
 
     def forget(self, connection: Connection) -> None:
-        """It is closed, or being closed."""
+        """Stop counting a connection that is closed or being closed."""
         address = _address(connection)
         same = self._by_address.get(address, {})
         if connection in same:
@@ -118,7 +118,7 @@ class Connections:
         self._held -= self._holding.pop(connection, 0)
 
     async def run(self) -> None:
-        """Close what did nothing for too long; looks four times a second."""
+        """Close connections that are idle for too long; checks four times a second."""
         while True:
             await asyncio.sleep(0.25)
             now = time.monotonic()
@@ -130,7 +130,7 @@ class Connections:
         return (connection for connection in connections if connection in self.owing or connection in self.idle)
 
     def _make_room(self, candidates: Iterable[Connection]) -> bool:
-        """Close the first of the candidates; False when there is none."""
+        """Close the first candidate; False if there is none."""
         victim = next(iter(candidates), None)
         if victim is not None:
             self.forget(victim)
@@ -147,7 +147,7 @@ class Connections:
 
 
 def _address(connection: Connection) -> str:
-    """Whom it counts for: an IPv4 address, or the /64 network of an IPv6 address, all of which one host may use."""
+    """The client's IPv4 address, or the /64 network of its IPv6 address, because one host may use all of a /64."""
     host = connection.client[0] if connection.client else ""
     if ":" not in host:
         return host

@@ -1,21 +1,22 @@
-"""uvicorn's HTTP protocol for a port that strangers reach.
+"""uvicorn's HTTP protocol, hardened for a public port.
 
-What uvicorn 0.54 with httptools does, and what is done here:
+What uvicorn 0.54 with httptools does, and what this class does instead:
 
-- It collects a head of any size, each piece by copying all before it. Here a head, the trailers and the extensions of
-  a chunk have a budget, counted before they are parsed: 431 beyond it.
-- Half a head, or an answer that is not read, holds its connection for ever. Here each has a deadline (`Connections`).
-- It reads on while requests wait for those before them. Here nothing behind a request that waits is parsed.
-- A request that asks for an upgrade loses its body and all that follows (Kludex/uvicorn#2722). Here the upgrade is
-  ignored (RFC 9110, 7.8).
-- Trailers become headers if they arrive together with the head. Here they are ignored (RFC 9110, 6.5.1).
-- A transfer coding other than chunked is 400. Here it is 501 (RFC 9112, 6.1).
-- What cannot be parsed is answered ahead of the requests before it, and these never. Here in order.
-- A request that is answered before its body has come is cut off, so that its sender may not see the answer. Here the
-  rest is thrown away for a while (RFC 9112, 9.6), on a connection that yields to any other.
+- uvicorn buffers a head of any size, and copies the whole buffer for each piece. Here heads, trailers and chunk
+  extensions have a size limit, checked before they are parsed; the answer is 431.
+- An incomplete head or an unread answer keeps its connection open for ever. Here both have a deadline (`Connections`).
+- uvicorn reads and parses further requests while earlier ones wait. Here reading stops behind a waiting request.
+- A request with `Upgrade` loses its body and everything after it (Kludex/uvicorn#2722). Here the upgrade is ignored
+  (RFC 9110, 7.8).
+- Trailers that arrive together with the head become headers. Here they are ignored (RFC 9110, 6.5.1).
+- A transfer coding other than chunked is answered 400. Here it is 501 (RFC 9112, 6.1).
+- A request that cannot be parsed is answered before earlier requests, which get no answer. Here answers keep the order.
+- After an answer that precedes the end of the body, the connection is closed at once, and the sender may miss the
+  answer. Here the rest of the body is read and discarded for a limited time (RFC 9112, 9.6).
 
-Names of `HttpToolsProtocol` this leans on, held by the tests of this package: `parser` and its callbacks, `headers`,
-`url`, `scope`, `cycle`, `pipeline`, `flow`, `server_state`, `app_state`, `_should_upgrade`, `_start_asgi_task`.
+The tests of this package hold the names of `HttpToolsProtocol` that this class uses: `parser` and its callbacks,
+`headers`, `url`, `scope`, `cycle`, `pipeline`, `flow`, `server_state`, `app_state`, `_should_upgrade`,
+`_start_asgi_task`.
 """
 
 from collections.abc import Callable
@@ -29,9 +30,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from receiver.port.connections import Connections
 
 DISCARD = 2 * 1024 * 1024
-"""Bytes thrown away on a connection that ends while its sender is still sending."""
+"""Bytes discarded after the final answer while the sender is still sending; beyond that the connection is aborted."""
 PIPELINED = 4096
-"""Bytes that a request takes while it waits for those before it on its connection."""
+"""Estimated bytes of memory for a pipelined request that waits for earlier ones."""
 
 CLOSING = b"content-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -39,7 +40,7 @@ log = structlog.get_logger()
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. The lifespan's state holds `connections`, which says how much a head may take."""
+    """One connection. `connections`, in the state of the lifespan, has the limits."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -61,7 +62,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._connections.forget(self)
         self._let_go()
         super().connection_lost(exc)
-        del self.transport.close  # it refers to this connection, too
+        del self.transport.close  # breaks a reference cycle with this connection
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -73,7 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._connections.owes_nothing(self)
 
     def expire(self) -> None:
-        """Its time is up: 408 where half a head has arrived, else no word."""
+        """Close the connection after its deadline; answer 408 if a head is incomplete."""
         if self._is_in_head() and self._refusal is None:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
         if self.flow.write_paused:  # closing would wait for the answers to be read
@@ -81,24 +82,24 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.close_now()  # type: ignore[attr-defined]
 
     def drop(self) -> None:
-        """Close it now: its place is needed."""
+        """Close the connection now, to make room for another."""
         self.transport.abort()
         self._let_go()
 
     def _close(self) -> None:
-        """Close it, now or, where the sender is still sending, once it has had the time to see the answer."""
+        """Close now; if the sender is still sending, only half-close, so that it can read the answer."""
         if self._refusal is None and (self.cycle is None or not self.cycle.more_body):
             self.transport.close_now()  # type: ignore[attr-defined]
         elif not self._ends:
             self._ends = True
             if self.cycle is not None:
                 self.cycle.body.clear()
-            self.flow.resume_reading()  # what is thrown away must not stay in the kernel: closing would reset
+            self.flow.resume_reading()  # unread bytes in the kernel would turn the close into a reset
             self.transport.write_eof()
             self._connections.owes(self)
 
     def _let_go(self) -> None:
-        """Free what waits to be served: it refers to this connection, and would live until the next collection."""
+        """Drop the waiting requests: they refer to this connection, a cycle that only the collector would free."""
         self.pipeline.clear()
         self._unparsed = b""
 
@@ -119,7 +120,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._note_state()
 
     def _feed_in_pieces(self, data: bytes) -> None:
-        """Parse no more at once than may still come before the head ends, and nothing behind a request that waits."""
+        """Parse at most the rest of the head's limit at a time, and stop behind a request that has to wait."""
         rest = memoryview(data)
         while rest and self._refusal is None and not self.pipeline:
             piece, rest = rest[: self._room], rest[self._room :]
@@ -132,18 +133,18 @@ class GuardedProtocol(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
-            is_coding = "nvalid `Transfer-Encoding`" in str(error)  # the parser tells them apart by these words alone
+            is_coding = "nvalid `Transfer-Encoding`" in str(error)  # only the text tells this error from others
             self._refuse(HTTPStatus.NOT_IMPLEMENTED if is_coding else HTTPStatus.BAD_REQUEST)
             return
         if self.cycle is not cycle or (cycle is not None and len(cycle.body) > body):
             self._room = self._budget
-        else:  # neither did a head end, nor did a piece of a body arrive
+        else:  # no head was completed, and no part of a body arrived
             self._room -= len(data)
             if self._room <= 0:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def _parse(self, data: bytes | memoryview) -> None:
-        """Parse; behind a head that asks for an upgrade the parser ends: give the head without that to a new one."""
+        """Parse. The parser stops at an upgrade request: then pass the head without `Upgrade` to a new parser."""
         while self._refusal is None:
             try:
                 self.parser.feed_data(data)
@@ -166,12 +167,12 @@ class GuardedProtocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def _should_upgrade(self) -> bool:
-        """Whether somebody else takes the upgrade: uvicorn asks where a request does, and then lets it be."""
+        """Always True: then uvicorn does not handle the upgrade itself, and `_parse` can ignore it."""
         return True
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self.headers = []  # what follows are trailers: the request's own list is complete
+        self.headers = []  # the parser appends trailers to `self.headers`: keep them out of the request's list
 
     # ── its state ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -179,7 +180,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
 
     def _note_state(self) -> None:
-        """Tell the bounds what this connection does, and what it holds until it is served."""
+        """Report this connection's state, and the bytes that it holds for unserved requests, to `Connections`."""
         if self._is_in_head():
             self._connections.idle.pop(self, None)
             self._connections.owes(self)
@@ -197,7 +198,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._connections.holds(self, held)
 
     def on_response_complete(self) -> None:
-        """As in uvicorn, with the bounds' one clock in place of a timer for each answer, and refusals in order."""
+        """As uvicorn's, but `Connections` times idle connections, and refusals are sent in the order of requests."""
         self.server_state.total_requests += 1
         if self._ends or self.transport.is_closing():
             return
@@ -217,7 +218,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # ── refusals ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Parse no more; the answer follows those to the requests before."""
+        """Stop parsing; send this answer after those to earlier requests."""
         self._refusal = status
         being_served = self.cycle is not None and not self.cycle.response_complete
         if not self.pipeline and not (being_served and not self.cycle.more_body):
@@ -225,7 +226,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _answer_refusal(self, status: HTTPStatus) -> None:
         cycle = self.cycle
-        if cycle is not None and cycle.more_body and not self._is_in_head():  # the request whose body broke off
+        if cycle is not None and cycle.more_body and not self._is_in_head():  # its body is invalid: end that request
             cycle.disconnected = True
             cycle.message_event.set()
         else:
@@ -236,7 +237,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 class _Transport:
-    """A transport that leaves the closing to its protocol; what is called for each answer is the transport's own."""
+    """A transport whose `close` is the protocol's. `write` and `is_closing` are bound directly, which is faster."""
 
     def __init__(self, transport: Any, close: Callable[[], None]) -> None:
         self._transport = transport
