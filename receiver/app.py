@@ -18,7 +18,7 @@ from receiver.queue.keys import Keys
 from receiver.refusals import OnlyFor, not_found
 from receiver.settings import ReceiverSettings
 from receiver.spool import Spool, SpoolError
-from receiver.spool.drain import ALONE_SECONDS
+from receiver.spool.drain import ROW_TIMEOUT
 from receiver.upkeep import Upkeep
 
 PATH = "/webhooks/glartek/{token}"
@@ -47,7 +47,7 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
     @asynccontextmanager
     async def lifespan(_: Router) -> AsyncIterator[State]:
         redis = connect(settings.redis_url.get_secret_value(), timeout=0.5, retries=1)
-        draining = connect(settings.redis_url.get_secret_value(), timeout=ALONE_SECONDS, retries=0)
+        draining = connect(settings.redis_url.get_secret_value(), timeout=ROW_TIMEOUT, retries=0)
         intake = Intake(redis, draining, Keys(settings.key_prefix), spool, settings.wait_replicas)
         patient = connect(settings.redis_url.get_secret_value(), timeout=5, retries=1)
         upkeep = Upkeep(patient, Keys(settings.key_prefix), settings.spool_path, replicas=settings.wait_replicas > 0)

@@ -101,7 +101,7 @@ class Watch:
 
     async def _bring_back_left(self) -> None:
         left = [] if self._spool.trouble else self._spool.left_files()
-        if not (left and self._spool.take_turn()):
+        if not (left and self._spool.take_lease()):
             return
         try:
             report = await recover.bring_back(left[0], self._spool)
@@ -109,12 +109,12 @@ class Watch:
         except sqlite3.Error:
             damage.rename(left[0], "damaged")
         finally:
-            self._spool.end_turn()
+            self._spool.release_lease()
 
     async def _empty_spool(self) -> None:
         stored = 0
         try:
-            while self.is_well and not self._spool.is_empty() and self._spool.take_turn():
+            while self.is_well and not self._spool.is_empty() and self._spool.take_lease():
                 count = await self._drain.step()
                 if count is None:
                     break
@@ -122,7 +122,7 @@ class Watch:
         except REDIS_ERRORS as error:
             self.note_trouble(error)
         finally:
-            self._spool.end_turn()  # another receiver may reach Redis where this one cannot
+            self._spool.release_lease()  # another receiver may reach Redis where this one cannot
             if stored:
                 log.info("spool drained", deliveries=stored)
 

@@ -1,20 +1,20 @@
-"""Deliveries that wait on this host's disk while Redis cannot take them, and their one way out.
+"""A spool on this host's disk for deliveries that Redis cannot store at the moment.
 
     intake ──▶ Spool ──▶ Drain ──▶ Redis
-                 │         └─▶ set aside: kept in the file, tried again by itself
+                 │         └─▶ set aside: kept in the file and retried automatically
                  └─▶ a damaged file: moved away and kept ──▶ recover
 
 | module | what it does |
 |---|---|
-| `tables` | what waits and what was set aside: all SQL |
+| `tables` | the tables of waiting deliveries and of those set aside: all SQL |
 | `file` | one SQLite file for all receivers of a host, which may be replaced at any moment |
-| `line` | lets receivers write one after the other |
-| `reserve` | keeps the space that emptying a spool takes on a disk that it has filled |
-| `wal` | reads SQLite's own log past damage |
-| `damage` | knows a damaged file from a full disk, moves it away and keeps it |
-| `turn` | lets one receiver drain at a time, and waits for none that is frozen |
-| `drain` | takes what waits to Redis in order, in batches that fit through the link, around what cannot go |
-| `recover` | reads what can be read of a damaged file |
+| `lock` | a lock that serialises writers |
+| `reserve` | reserved disk space, needed to empty a spool that has filled its disk |
+| `wal` | reads SQLite's write-ahead log past damage |
+| `damage` | distinguishes a damaged file from a full disk, moves it away and keeps it |
+| `lease` | a lease, so that one receiver drains at a time; it expires if that receiver is frozen |
+| `drain` | sends waiting deliveries to Redis in order, in batches that suit the link, and sets failing ones aside |
+| `recover` | reads the readable rows of a damaged file |
 | `commands` | `python -m receiver spool` |
 """
 
@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from receiver.spool import damage
-from receiver.spool.tables import PATIENCE, QUICKLY, Entry, Row, Tables
-from receiver.spool.turn import Turn
+from receiver.spool.lease import DrainLease
+from receiver.spool.tables import SHORT_TIMEOUT, WRITE_TIMEOUT, Entry, Row, Tables
 
 __all__ = ["Entry", "Row", "Spool", "SpoolError"]
 
@@ -39,106 +39,108 @@ T = TypeVar("T")
 
 
 class SpoolError(Exception):
-    """The spool could not store or read: one line that says why (a full disk, missing permissions, a lock)."""
+    """The spool cannot be read or written; the message says why in one line (full disk, permissions, a lock)."""
 
 
 class Spool:
-    """The spool as one receiver uses it; the file is opened anew by itself when it was damaged or removed.
+    """The spool as one receiver uses it; a damaged or removed file is replaced automatically.
 
-    The figures are for `/healthz` and the log, and `look` brings them up to date: `depth` (how many wait), `oldest`
-    (Unix time; None when none waits or version 0.1 wrote it), `aside` (how many were set aside), `damaged` (names of
-    the files that are kept) and `trouble` (why the spool cannot be used at the moment, "" when it can).
+    `look` updates the figures for `/healthz` and the log: `depth` (waiting deliveries), `oldest` (Unix time; None if
+    none waits or version 0.1 wrote it), `aside` (deliveries set aside), `damaged` (names of kept damaged files) and
+    `trouble` (why the spool cannot be used at the moment; "" if it can).
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file. Raises `SpoolError` when that cannot be done, but not for a disk that is full.
+        """Open or create the file. Raises `SpoolError`, except for a full disk.
 
-        Then Redis alone stores until there is room: a receiver that did not start would store nothing at all.
+        With a full disk Redis alone stores until there is room: a receiver that does not start would store nothing.
         """
         self.path = path
         self.depth, self.aside = 0, 0
         self.oldest: float | None = None
         self.damaged: list[str] = []
         self.trouble = ""
-        self._log = os.open(os.devnull, os.O_RDONLY)  # until there is one
+        self._log = os.open(os.devnull, os.O_RDONLY)  # replaced by `_follow_log`
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")  # SQLite blocks: never on the event loop
         try:
             self._tables = Tables(path)
             self._look_first()
-            self._turn = Turn(self._tables.file.path)
+            self._lease = DrainLease(self._tables.file.path)
         except (sqlite3.Error, OSError) as error:
             raise SpoolError(f"{path}: {error}") from None
 
     def is_empty(self) -> bool:
-        """Whether nothing waits, by whichever receiver: nothing did, and SQLite's log is empty still. Takes 0.3 µs."""
+        """Whether no receiver's delivery waits: none did at the last look, and SQLite's log is still empty. 0.3 µs."""
         return not self.depth and os.lseek(self._log, 0, os.SEEK_END) == 0
 
     async def write(self, entries: Sequence[Entry]) -> None:
-        """Store all entries or none; they are on the disk when this returns. Raises `SpoolError`."""
+        """Store all entries or none; they are on disk when this returns. Raises `SpoolError`."""
         await self._in_thread(lambda: self._write(entries))
 
     async def waiting(self, subjects: Iterable[str]) -> set[str]:
-        """Those of the subjects of which something waits; "" never does. Raises `SpoolError`."""
+        """The subjects that have waiting deliveries; never "". Raises `SpoolError`."""
         return await self._call(self._tables.waiting, subjects)
 
-    def take_turn(self) -> bool:
-        """Whether this receiver may drain now; to be asked before each `read`, and ended with `end_turn`."""
-        return self._turn.take()
+    def take_lease(self) -> bool:
+        """Whether this receiver may drain now. Call it before each `read`, and `release_lease` at the end."""
+        return self._lease.take()
 
-    def end_turn(self) -> None:
-        self._turn.end()
+    def release_lease(self) -> None:
+        self._lease.release()
 
     async def read(self, limit: int, max_bytes: int) -> list[Row]:
-        """The oldest rows: at most `limit`, and no more than `max_bytes` unless the first alone is.
+        """The oldest rows: at most `limit`, and at most `max_bytes` unless the first row alone is larger.
 
         Raises `SpoolError`.
         """
         return await self._call(self._tables.read, limit, max_bytes)
 
     async def forget(self, last: Row) -> None:
-        """Remove everything that was read up to and including this row.
+        """Remove all rows up to and including this one.
 
-        It is not read again even when the file cannot be written now; `look` removes it as soon as it can be.
+        They are not read again even if the file cannot be written now; `look` removes them later.
         """
         with suppress(SpoolError):
             await self._call(self._tables.forget, last)
 
     async def set_aside(self, row: Row, reason: str) -> None:
-        """Take a row out of the way of those behind it, or note why it failed once more. Raises `SpoolError`."""
+        """Move a row to the rows set aside, or note its new reason if it is there. Raises `SpoolError`."""
         await self._call(self._tables.set_aside, row, reason)
 
     async def take_aside(self, before: float, number: int | None = None) -> Row | None:
-        """What was set aside and tried the longest ago, if before this Unix time; with a `number`, that row alone.
+        """The row set aside whose last try is the oldest and before this Unix time; only row `number` if given.
 
-        It counts as tried once more. Raises `SpoolError`.
+        Counts one more try. Raises `SpoolError`.
         """
         return await self._call(self._tables.take_aside, before, number)
 
     async def forget_aside(self, row: Row) -> None:
-        """Remove what was set aside. Raises `SpoolError`."""
+        """Remove a row that was set aside. Raises `SpoolError`."""
         await self._call(self._tables.forget_aside, row)
 
     async def look(self) -> None:
-        """Bring the figures up to date, show that this receiver lives, give back space that is not needed.
+        """Update the figures, renew the drain lease and free unused disk space.
 
-        To be called a few times a second. Raises `SpoolError` while the spool cannot be used.
+        Call it a few times a second. Raises `SpoolError` while the spool cannot be used.
         """
-        self._turn.show_life()
+        self._lease.renew()
         await self._in_thread(self._look)
 
     def left_files(self) -> list[Path]:
-        """Files that were left to a frozen receiver: `recover.bring_back` brings back what they hold."""
+        """Files left to a frozen receiver; `recover.bring_back` writes their rows into the spool again."""
         return damage.kept_files(self._tables.file.path, "left")
 
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._tables.file.close)
         self._thread.shutdown()
-        self._turn.close()
+        self._lease.close()
         os.close(self._log)
 
     def _write(self, entries: Sequence[Entry]) -> None:
-        # senders must not wait in line for what has just failed
-        self._tables.file.run_even_if_locked(self._tables.write, entries, QUICKLY if self.trouble else PATIENCE)
+        # after a failure, wait only briefly: the sender is waiting too
+        self._tables.file.run_even_if_locked(
+            self._tables.write, entries, SHORT_TIMEOUT if self.trouble else WRITE_TIMEOUT
+        )
         if not self.depth:
             self.oldest = time.time()
         self.depth += len(entries)
@@ -166,7 +168,7 @@ class Spool:
         self._follow_log()
 
     def _follow_log(self) -> None:
-        """Have the log of the file open, which is there once the file was read; SQLite locks nothing in it."""
+        """Keep SQLite's log open for `is_empty`. It exists once the file was read, and SQLite locks nothing in it."""
         before, path = self._log, f"{self._tables.file.path}-wal"
         if not os.path.samestat(os.fstat(before), os.stat(path)):  # noqa: PTH116
             self._log = os.open(path, os.O_RDONLY)
@@ -178,11 +180,11 @@ class Spool:
         return await self._in_thread(lambda: self._tables.file.run(method, *arguments, **more))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        def told() -> T:
+        def translated() -> T:
             try:
                 return call()
             except (sqlite3.Error, OSError) as error:
                 self.trouble = str(error)
                 raise SpoolError(f"{self.path}: {error}") from None
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, told)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, translated)

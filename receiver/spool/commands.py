@@ -1,4 +1,4 @@
-"""`python -m receiver spool`: what waits on this host's disk, what could not go, and what was damaged."""
+"""`python -m receiver spool`: deliveries that wait on this host's disk, those set aside, and damaged files."""
 
 import asyncio
 import sqlite3
@@ -20,21 +20,23 @@ from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.settings import ReceiverSettings, SpoolSettings
 from receiver.spool import Spool, SpoolError, recover
-from receiver.spool.drain import ALONE_SECONDS
+from receiver.spool.drain import ROW_TIMEOUT
 from receiver.spool.overview import Overview, overview
 from receiver.visible import to_json, visible
 
 T = TypeVar("T")
-app = typer.Typer(help="What waits on this host's disk, what could not go, and what was damaged.", no_args_is_help=True)
+app = typer.Typer(
+    help="Deliveries that wait on this host's disk, those set aside, and damaged files.", no_args_is_help=True
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Numbers = Annotated[list[int], typer.Argument(help="Numbers of deliveries set aside, as `list` shows them.")]
-SECONDS = 2 * ALONE_SECONDS
-"""How long one delivery may take here: somebody watches."""
+RETRY_TIMEOUT = 2 * ROW_TIMEOUT
+"""Seconds for one delivery: more than the drain allows, because an operator asked for it."""
 
 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """Show what waits, what was set aside because Redis could not store it, and damaged files that are kept."""
+    """Show waiting deliveries, those set aside because Redis could not store them, and damaged files."""
     config = _settings()
     found = overview(config.spool_path)
     if as_json:
@@ -63,7 +65,7 @@ def retry(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Try again what was set aside, each with a minute of time. Exit code 1 when one could not be stored."""
+    """Retry deliveries that were set aside, up to a minute each. Exit code 1 if one could not be stored."""
     config = load(ReceiverSettings)
     wanted = numbers or [one.number for one in overview(config.spool_path).aside]
     results = asyncio.run(_retry(config, wanted, is_quiet=as_json))
@@ -78,7 +80,7 @@ def retry(
 
 @app.command()
 def drop(numbers: Numbers) -> None:
-    """Delete deliveries that were set aside: nothing will handle them."""
+    """Delete deliveries that were set aside. They will not be handled."""
 
     async def work(spool: Spool) -> None:
         for number in numbers:
@@ -97,7 +99,7 @@ def recover_(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Bring back into the spool what can be read of a damaged file. Exit code 1 when some rows could not be."""
+    """Write the readable rows of a damaged file into the spool. Exit code 1 if some rows cannot be read."""
     path = _settings().spool_path
     if not file.is_file() or file.resolve() == path.resolve():
         raise SettingsError(f"{file}: expected a damaged spool file; `python -m receiver spool list` shows those kept")
@@ -129,14 +131,14 @@ def _recover(file: Path, spool: Spool, *, is_quiet: bool) -> Awaitable[recover.R
 
 
 async def _retry(config: ReceiverSettings, numbers: list[int], *, is_quiet: bool) -> dict[int, str]:
-    redis = connect(config.redis_url.get_secret_value(), timeout=SECONDS, retries=0)
+    redis = connect(config.redis_url.get_secret_value(), timeout=RETRY_TIMEOUT, retries=0)
 
     async def work(spool: Spool) -> dict[int, str]:
         drain = Intake(redis, redis, Keys(config.key_prefix), spool, config.wait_replicas).drain
         results = {}
         for number in track(numbers, "retrying", console=Console(stderr=True), disable=is_quiet or not numbers):
             row = await spool.take_aside(time.time(), number)
-            results[number] = await drain.try_again(row, SECONDS) if row else "is not set aside (any more)"
+            results[number] = await drain.try_again(row, RETRY_TIMEOUT) if row else "is not set aside (any more)"
         return results
 
     try:

@@ -1,10 +1,10 @@
-"""Which errors mean that a spool file is damaged, and where a file goes that cannot be used: out of the way, and kept.
+"""Which errors mean that a spool file is damaged, and how an unusable file is moved away and kept.
 
 A spool is up to three files: `spool.db`, SQLite's log `spool.db-wal` and its index `spool.db-shm`. They are moved
-together, the first one first: by it other receivers notice that the file they have open is not the spool any more.
+together, `spool.db` first: its new identity tells other receivers to open the new file.
 
-- `spool.db.damaged-<time>` holds what an operator has to recover,
-- `spool.db.left-<time>` was left to a receiver that was frozen while it wrote; what it holds comes back by itself,
+- `spool.db.damaged-<time>` has rows that an operator has to recover,
+- `spool.db.left-<time>` was left to a receiver that was frozen while it wrote; its rows are recovered automatically,
 - `spool.db.recovered-<time>` was one of these and can be deleted.
 """
 
@@ -25,26 +25,26 @@ _SIGNS = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_IOERR_READ,  # a bad sector
-    sqlite3.SQLITE_IOERR_SHORT_READ,  # a file that was cut
+    sqlite3.SQLITE_IOERR_SHORT_READ,  # a truncated file
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error of SQLite says that what is in the file is wrong: a full disk or a lock does not."""
+    """Whether an SQLite error means that the file's content is wrong; a full disk or a lock does not."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code in _SIGNS or code & 0xFF in _SIGNS)
 
 
 def is_lack_of_room(error: Exception) -> bool:
-    """Whether an error says that the disk is full."""
+    """Whether an error means that the disk is full."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code in _NO_ROOM or getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
 
 
 def move_aside(spool: Path, kind: Kind = "damaged") -> Path:
-    """Move a file out of the way; where it is kept. The caller is first in the line of those who write."""
+    """Move a file away and return its new path. The caller holds the write lock."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     kept = _unused(spool.with_name(f"{spool.name}.{kind}-{stamp}"))
     spool.rename(kept)
@@ -53,9 +53,9 @@ def move_aside(spool: Path, kind: Kind = "damaged") -> Path:
 
 
 def finish_move(spool: Path) -> None:
-    """Finish the move that a killed receiver began; remove what is left of a spool that somebody removed.
+    """Finish a move that a killed receiver began; remove log and index of a spool whose file was removed.
 
-    SQLite would take the log of the file that was there for the log of the one that is begun now.
+    SQLite would otherwise apply the old log to the new file.
     """
     if spool.exists():
         return
@@ -67,7 +67,7 @@ def finish_move(spool: Path) -> None:
 
 
 def kept_files(spool: Path, kind: Kind) -> list[Path]:
-    """Files of a kind that are kept, the oldest first."""
+    """The kept files of a kind, the oldest first."""
     start = f"{spool.name}.{kind}-"
     with suppress(OSError):
         return sorted(
@@ -77,13 +77,13 @@ def kept_files(spool: Path, kind: Kind) -> list[Path]:
 
 
 def is_kept(spool: Path, file: Identity | None) -> bool:
-    """Whether a file that was the spool's is one of those that are kept."""
+    """Whether the file that was the spool is one of the kept files."""
     kinds: tuple[Kind, ...] = ("damaged", "left", "recovered")
     return any(identity(kept) == file for kind in kinds for kept in kept_files(spool, kind))
 
 
 def rename(kept: Path, kind: Kind) -> Path:
-    """Make a file that is kept one of another kind; its new name."""
+    """Rename a kept file to another kind and return its new path."""
     name = _unused(kept.with_name(re.sub(r"\.(damaged|left)-", f".{kind}-", kept.name)))
     for end in ("", *ENDS):
         with suppress(FileNotFoundError):
@@ -104,7 +104,7 @@ def _move_rest(spool: Path, kept: Path) -> None:
     for end in ENDS:
         with suppress(FileNotFoundError):
             _beside(spool, end).rename(_beside(kept, end))
-    _beside(kept, "-wal").touch()  # its move is finished, see `finish_move`
+    _beside(kept, "-wal").touch()  # marks the move as finished, see `finish_move`
 
 
 def _beside(path: Path, end: str) -> Path:
@@ -112,7 +112,7 @@ def _beside(path: Path, end: str) -> Path:
 
 
 def identity(path: Path) -> Identity | None:
-    """Device and inode of what is at a path now."""
+    """Device and inode of the file at a path; None if there is none."""
     with suppress(FileNotFoundError, NotADirectoryError):
         found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat
         return found.st_dev, found.st_ino

@@ -1,8 +1,8 @@
-"""The one way out of the spool: to Redis, in order, in batches that fit through the link, around what cannot go.
+"""Empties the spool into Redis, in order and in batches, and sets rows aside that Redis cannot store.
 
-A batch that fails is halved. A row that fails alone although Redis stores what others send is set aside: it stays in
-the spool's file and is tried again each minute, and those behind it go on. A row of a subject that follows one set
-aside does not wait for it: what cannot go may never go.
+A batch that fails is halved. A row that fails alone while Redis accepts other writes is set aside: it stays in the
+spool's file and is retried each minute, and the rows behind it go on. Later rows of the same subject do not wait for
+it, because it may never be stored.
 """
 
 import time
@@ -14,78 +14,78 @@ from redis.exceptions import NoPermissionError
 
 from receiver.spool import Row, Spool
 
-COUNT = 256
-BYTES = 4 * 1024 * 1024
-BATCH_SECONDS = 8.0
-"""A batch may take this long, unlike a sender's delivery: nobody waits for it, and links may be slow."""
-ALONE_SECONDS = 30.0
-"""A row that took longer alone may take this long: 1 MiB at 35 KB/s."""
-TRIES = 5
-"""Failures in a row, other than that time-out, after which a row alone is set aside: connections do break."""
-AGAIN = 60.0
-"""Seconds between two tries of what was set aside."""
-DAMAGED = "damaged on the disk: it is not what was written"
+BATCH_ROWS = 256
+BATCH_BYTES = 4 * 1024 * 1024
+BATCH_TIMEOUT = 8.0
+"""Seconds for a batch: more than for a request, because no sender waits and the link may be slow."""
+ROW_TIMEOUT = 30.0
+"""Seconds for a single row that has failed before: 1 MiB at 35 KB/s."""
+MAX_FAILURES = 5
+"""Consecutive failures, other than a second time-out, after which a single row is set aside: connections may break."""
+RETRY_INTERVAL = 60.0
+"""Seconds between two tries of a row that was set aside."""
+DAMAGED_REASON = "damaged on the disk: it is not what was written"
 
 log = structlog.get_logger()
 
 
 class Drain:
-    """Empties a spool with `store(items, seconds)`, which is idempotent, and raises when it could not store all.
+    """Empties a spool with `store(items, seconds)`, which is idempotent and raises if it could not store all items.
 
-    To store no item at all shows whether Redis can be written: it takes the same way as any.
+    Storing no items tests whether Redis can be written: it runs the same code.
     """
 
     def __init__(self, spool: Spool, store: Callable[[Sequence[bytes], float], Awaitable[object]]) -> None:
         self._spool, self._store = spool, store
-        self._count = COUNT
-        self._failures = 0  # in a row, of the oldest row alone
+        self._count = BATCH_ROWS
+        self._failures = 0  # consecutive, of the oldest row alone
         self._retry_at = 0.0
 
     async def step(self) -> int | None:
-        """How many of the oldest rows were stored; None when nothing waits.
+        """Store the oldest rows and return how many; None if none waits.
 
-        Raises `SpoolError`, and what `store` does when the trouble is Redis's.
+        Raises `SpoolError`, and what `store` raises if Redis is the cause.
         """
-        rows = await self._spool.read(self._count, BYTES)
+        rows = await self._spool.read(self._count, BATCH_BYTES)
         if not rows:
             return None
         for row in rows:
             if not (row.is_whole and delivery_of(row.item)):
-                await self._set_aside(row, DAMAGED)
+                await self._set_aside(row, DAMAGED_REASON)
                 return 0
         began = time.monotonic()
         try:
-            await self._store([row.item for row in rows], ALONE_SECONDS if self._failures else BATCH_SECONDS)
-        except Exception as error:  # noqa: BLE001 - a row's own fault can be anything
-            await self._make_way(rows, error)
+            await self._store([row.item for row in rows], ROW_TIMEOUT if self._failures else BATCH_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 - a row's content may cause any error
+            await self._isolate(rows, error)
             return 0
         self._failures = 0
-        if time.monotonic() - began < BATCH_SECONDS / 4:
-            self._count = min(COUNT, self._count * 2)
+        if time.monotonic() - began < BATCH_TIMEOUT / 4:
+            self._count = min(BATCH_ROWS, self._count * 2)
         await self._spool.forget(rows[-1])
         return len(rows)
 
     async def retry(self) -> None:
-        """Try again what was set aside, each row once a minute, while nothing else waits. Raises as `step` does.
+        """Retry each row that was set aside once a minute, while no other row waits. Raises as `step` does.
 
-        After one that took its time no other is tried for a minute, for the sake of those that need the link.
+        After a slow one pause for a minute, because other deliveries need the link.
         """
         while not self._spool.depth and time.monotonic() >= self._retry_at:
-            row = await self._spool.take_aside(time.time() - AGAIN)
+            row = await self._spool.take_aside(time.time() - RETRY_INTERVAL)
             if row is None:
                 return
             began = time.monotonic()
-            if not await self.try_again(row, ALONE_SECONDS):
+            if not await self.try_again(row, ROW_TIMEOUT):
                 log.info("stored what had been set aside", delivery=delivery_of(row.item))
                 continue
-            if time.monotonic() - began > BATCH_SECONDS:
-                self._retry_at = time.monotonic() + AGAIN
-            await self._store([], BATCH_SECONDS)
+            if time.monotonic() - began > BATCH_TIMEOUT:
+                self._retry_at = time.monotonic() + RETRY_INTERVAL
+            await self._store([], BATCH_TIMEOUT)
 
     async def try_again(self, row: Row, seconds: float) -> str:
-        """Store a row that was set aside; why it could not be, "" when it is stored. Raises `SpoolError`."""
+        """Store a row that was set aside; return why that failed, "" if it is stored. Raises `SpoolError`."""
         if not (row.is_whole and delivery_of(row.item)):
-            return DAMAGED
+            return DAMAGED_REASON
         try:
             await self._store([row.item], seconds)
         except Exception as error:  # noqa: BLE001 - as above
@@ -95,19 +95,19 @@ class Drain:
         await self._spool.forget_aside(row)
         return ""
 
-    async def _make_way(self, rows: Sequence[Row], error: Exception) -> None:
-        """Halve the batch, or set the row aside that failed alone; raise if the trouble is Redis's."""
+    async def _isolate(self, rows: Sequence[Row], error: Exception) -> None:
+        """Halve the batch, or set a row aside that failed alone; raise if Redis is the cause."""
         self._count = max(1, len(rows) // 2)
-        await self._store([], BATCH_SECONDS)
-        if isinstance(error, NoPermissionError):  # all rows would fail, and storing nothing needs less
+        await self._store([], BATCH_TIMEOUT)
+        if isinstance(error, NoPermissionError):  # every row would fail; the probe above needs fewer permissions
             raise error
         if len(rows) > 1:
             return
-        had_its_time = isinstance(error, TimeoutError) and self._failures
+        timed_out = isinstance(error, TimeoutError) and self._failures
         self._failures += 1
-        if had_its_time or self._failures == TRIES:
+        if timed_out or self._failures == MAX_FAILURES:
             self._failures = 0
-            await self._set_aside(rows[0], _reason(error, ALONE_SECONDS))
+            await self._set_aside(rows[0], _reason(error, ROW_TIMEOUT))
 
     async def _set_aside(self, row: Row, reason: str) -> None:
         await self._spool.set_aside(row, reason)
@@ -118,7 +118,7 @@ class Drain:
 
 
 def delivery_of(item: bytes) -> str:
-    """The id of the delivery in an item (`pack_delivery` packs it: the third part is the id of its job), "" if none."""
+    """The delivery's id in an item ("" if none): the item's third part, see `pack_delivery`, is the job's id."""
     try:
         job_id: bytes = msgpack.unpackb(item, raw=True)[2]
         return job_id.decode().partition(":")[0]

@@ -1,7 +1,7 @@
 """An SQLite file that the receivers of one host share.
 
-The file may be replaced at any moment: moved away because it is damaged, or removed by an operator. So every call is
-made on the file that is at the path before and after it; what was written into another one is written again.
+The file may be replaced at any moment: moved away because it is damaged, or removed by an operator. So each call checks
+that the same file is at the path before and after it; otherwise it is repeated on the new file.
 """
 
 import sqlite3
@@ -14,39 +14,39 @@ from typing import Concatenate, ParamSpec, TypeVar
 import structlog
 
 from receiver.spool import damage, wal
-from receiver.spool.line import Line, is_taken, wait_for
+from receiver.spool.lock import WriteLock, is_locked, wait_for
 
 P = ParamSpec("P")
 T = TypeVar("T")
-IN_LINE = 1.0
-"""Seconds in which writers go strictly one after the other; then whoever waits tries it out of line."""
-OPENING = 5.0
-"""Seconds that a start waits for those of other receivers."""
-MOVES_APART = 60.0
-"""Seconds between two files that are moved aside: a disk that damages every new one must not be filled with them."""
+FAIR_SECONDS = 1.0
+"""Seconds for which a writer waits for the write lock; then it tries SQLite's own lock without it."""
+OPEN_TIMEOUT = 5.0
+"""Seconds for which an opening receiver waits for others that open or move the file."""
+MOVE_INTERVAL = 60.0
+"""Least seconds between two moves of a file: kept files must not fill a disk that damages every new file."""
 
 log = structlog.get_logger()
 
 
 class SharedFile:
-    """An SQLite file in WAL mode with `synchronous=FULL`: a transaction that returned is on the disk.
+    """An SQLite file in WAL mode with `synchronous=FULL`: a committed transaction is on disk.
 
-    `prepare` makes the tables of a file that was opened; it also gets the connection to the file that was open before,
-    if that one was removed and only this process can still read it. Used from one thread at a time.
+    `prepare` creates the tables of an opened file. Its second argument is the connection to the previous file, if that
+    one was removed and only this process can still read it. Not for concurrent threads.
     """
 
     def __init__(self, path: Path, prepare: Callable[[sqlite3.Connection, sqlite3.Connection | None], None]) -> None:
         self.path = path.resolve()  # as SQLite names its log and index
         self.number = 0
-        """Of the file: another one after each that was opened."""
-        self.line = Line(self.path)
+        """Identifies the open file; it changes with each opening."""
+        self.lock = WriteLock(self.path)
         self._prepare = prepare
         self._db: sqlite3.Connection | None = None
         self._identity: damage.Identity | None = None
         self._moved_at = float("-inf")
 
     def run(self, call: Callable[Concatenate[sqlite3.Connection, P], T], *arguments: P.args, **more: P.kwargs) -> T:
-        """What the call returns. Raises what SQLite does, except for damage: then the call is made on a new file."""
+        """Run the call; after damage, run it again on a new file. Raises SQLite's other errors."""
         for _ in range(3):
             try:
                 result = call(self._current(), *arguments, **more)
@@ -62,30 +62,30 @@ class SharedFile:
     def run_even_if_locked(
         self, call: Callable[Concatenate[sqlite3.Connection, P], T], *arguments: P.args, **more: P.kwargs
     ) -> T:
-        """The same, on a new file if this one is locked: a receiver that was frozen while it wrote may stay so.
+        """As `run`, but on a new file if this one stays locked, because a frozen receiver may hold the lock for ever.
 
-        When that one goes on, it sees that its file was moved and writes into the new one, too.
+        When the frozen one goes on, it finds its file moved and repeats its write in the new file.
         """
         try:
             return self.run(call, *arguments, **more)
         except sqlite3.OperationalError as error:
-            if not is_taken(error):
+            if not is_locked(error):
                 raise
             self._move_aside(error, "left")
         return self.run(call, *arguments, **more)
 
     @contextmanager
-    def transaction(self, db: sqlite3.Connection, patience: float) -> Iterator[None]:
-        """One transaction, all of it on the disk at its end or nothing of it ever; within a call of `run`.
+    def transaction(self, db: sqlite3.Connection, timeout: float) -> Iterator[None]:
+        """One transaction, committed to disk at the end of the block; use it within a call of `run`.
 
-        It waits `patience` seconds for other writers, then raises.
+        Waits `timeout` seconds for other writers, then raises.
         """
-        self._begin(db, patience)
+        self._begin(db, timeout)
         try:
             yield
             db.execute("COMMIT")
         except BaseException:
-            if db.in_transaction:  # SQLite has rolled back by itself after some errors, a full disk among them
+            if db.in_transaction:  # after some errors, such as a full disk, SQLite has rolled back already
                 with suppress(sqlite3.Error):
                     db.execute("ROLLBACK")
             raise
@@ -93,7 +93,7 @@ class SharedFile:
     def close(self) -> None:
         if self._db:
             self._db.close()
-        self.line.close()
+        self.lock.close()
 
     def _is_current(self) -> bool:
         return damage.identity(self.path) == self._identity
@@ -102,13 +102,13 @@ class SharedFile:
         return self._db if self._db and self._is_current() else self._open()
 
     def _open(self) -> sqlite3.Connection:
-        """Open what is at the path, or begin a new file; the receivers of a host do this one after the other."""
+        """Open or create the file at the path, holding the write lock of this host's receivers."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.line.open()  # it may have been removed with the file
+        self.lock.open()  # the lock file may have been removed too
         old = self._db
-        with self.line.first(OPENING):
+        with self.lock.held(OPEN_TIMEOUT):
             damage.finish_move(self.path)
-            new = sqlite3.connect(self.path, timeout=OPENING, check_same_thread=False, isolation_level=None)
+            new = sqlite3.connect(self.path, timeout=OPEN_TIMEOUT, check_same_thread=False, isolation_level=None)
             try:
                 self._set_up(new, None if damage.is_kept(self.path, self._identity) else old)
             except sqlite3.Error as error:
@@ -126,15 +126,15 @@ class SharedFile:
         db.text_factory = readable
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA temp_store=MEMORY")  # VACUUM of a nearly empty file needs no other place
+        db.execute("PRAGMA temp_store=MEMORY")  # else VACUUM needs a writable temporary folder
         self._check_log(db)
         self._prepare(db, removed)
-        db.execute("PRAGMA busy_timeout=0")  # from here on `_begin` waits
+        db.execute("PRAGMA busy_timeout=0")  # from here on `_begin` does the waiting
 
     def _check_log(self, db: sqlite3.Connection) -> None:
-        """Raise if there is more in the log than SQLite reads: it takes damage for a transaction that was not finished.
+        """Raise if the log has more committed frames than SQLite reads: SQLite takes damage for the end of the log.
 
-        What is more is looked at twice, because another receiver may have been finishing one just then.
+        Checks twice, because another receiver may have been committing at the first check.
         """
         for _ in range(2):
             finished = wal.finished_frames(Path(f"{self.path}-wal"))
@@ -147,7 +147,7 @@ class SharedFile:
         raise error
 
     def _frames_read(self, db: sqlite3.Connection) -> int:
-        """How many frames of its log SQLite reads."""
+        """The number of frames of its log that SQLite reads."""
         try:
             frames: int = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
         except sqlite3.OperationalError as error:
@@ -157,15 +157,15 @@ class SharedFile:
         return frames
 
     def _move_aside(self, error: sqlite3.Error, kind: damage.Kind) -> None:
-        with self.line.first(OPENING):
+        with self.lock.held(OPEN_TIMEOUT):
             if self._db and self._is_current():  # else another receiver has done it
                 self._keep(error, kind)
         if self._db:
-            self._db.close()  # only now: in its place, closing it would write what is in its log into the file
+            self._db.close()  # after the move: before it, closing would write the log's content into the file
         self._db = None
 
     def _keep(self, error: sqlite3.Error, kind: damage.Kind) -> None:
-        if time.monotonic() - self._moved_at < MOVES_APART:
+        if time.monotonic() - self._moved_at < MOVE_INTERVAL:
             raise OSError(f"{error}, again within a minute") from None
         self._moved_at = time.monotonic()
         kept = damage.move_aside(self.path, kind)
@@ -175,13 +175,13 @@ class SharedFile:
         else:
             log.warning("spool locked by a receiver that does not go on: a new one is begun", left=str(kept))
 
-    def _begin(self, db: sqlite3.Connection, patience: float) -> None:
-        """Begin to write, after whoever is writing now."""
-        deadline = time.monotonic() + patience
-        with self.line.first(min(IN_LINE, patience)):
+    def _begin(self, db: sqlite3.Connection, timeout: float) -> None:
+        """Begin a transaction, after the current writer's."""
+        deadline = time.monotonic() + timeout
+        with self.lock.held(min(FAIR_SECONDS, timeout)):
             wait_for(lambda: db.execute("BEGIN IMMEDIATE"), deadline)
 
 
 def readable(text: bytes) -> str:
-    """Text of a file in which anything may be damaged."""
+    """Decode text of a file that may be damaged."""
     return text.decode("utf-8", "replace")

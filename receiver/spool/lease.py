@@ -1,26 +1,26 @@
-"""Whose turn it is to drain the spool that several receivers share."""
+"""A lease on draining the spool that several receivers share."""
 
 import fcntl
 import os
 import time
 from pathlib import Path
 
-from receiver.spool.line import beside
+from receiver.spool.lock import beside
 
 LEASE = 5.0
-"""Seconds without a sign of life from the receiver whose turn it is, after which others do not wait for it."""
+"""Seconds without a renewal after which the lease has expired."""
 
 
-class Turn:
-    """Whose turn it is to drain: one receiver's at a time, because two would do the same work twice.
+class DrainLease:
+    """Lets one receiver drain at a time, because two would do the same work twice.
 
-    It does no harm when they do, so a receiver that holds the turn and shows no life for `LEASE` seconds is not waited
-    for. The kernel ends the turn of a killed one.
+    Two at a time do no harm, because storing is idempotent: so the lease of a frozen receiver expires after `LEASE`
+    seconds. The kernel releases that of a killed one.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = beside(path, ".drain")
-        self._is_mine = False
+        self._is_held = False
 
     def take(self) -> bool:
         """Whether this receiver may drain now."""
@@ -28,18 +28,18 @@ class Turn:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return abs(time.time() - os.fstat(self._lock.fileno()).st_mtime) > LEASE
-        self._is_mine = True
-        self.show_life()
+        self._is_held = True
+        self.renew()
         return True
 
-    def show_life(self) -> None:
-        """To be called more often than every `LEASE` seconds while it may be this receiver's turn."""
-        if self._is_mine:
+    def renew(self) -> None:
+        """Renew the lease if it is held; call it more often than every `LEASE` seconds."""
+        if self._is_held:
             os.utime(self._lock.fileno())
 
-    def end(self) -> None:
+    def release(self) -> None:
         fcntl.flock(self._lock, fcntl.LOCK_UN)
-        self._is_mine = False
+        self._is_held = False
 
     def close(self) -> None:
         self._lock.close()

@@ -1,7 +1,7 @@
-"""The line in which receivers of one host wait to write or to open the spool, one after the other.
+"""A lock with which the receivers of one host take turns to write or open the spool.
 
-SQLite knows no queue, and waits longer each time that it finds the file locked: a receiver that wrote all the time
-kept another one out until its time was up. Whoever has just written now has to line up again.
+SQLite's own lock is not fair: a waiting writer sleeps longer after each try, so that a busy receiver kept another one
+out until its time-out. Here each writer takes this lock first, and has to take it again for the next write.
 """
 
 import fcntl
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TextIO
 
 
-class Line:
-    """A lock on a file beside the spool; the kernel frees that of a process that ended."""
+class WriteLock:
+    """A lock on a file beside the spool; the kernel releases it when the process ends."""
 
     def __init__(self, spool: Path) -> None:
         self._spool = spool
         self._lock: TextIO | None = None
 
     def open(self) -> None:
-        """To be called before the rest, and again when the file may have been removed."""
+        """Open the lock file. Call it before the other methods, and again when the file may have been removed."""
         self.close()
         self._lock = beside(self._spool, ".next")
 
@@ -30,49 +30,49 @@ class Line:
             self._lock.close()
 
     @contextmanager
-    def first(self, patience: float) -> Iterator[None]:
-        """The block runs as the only one; after `patience` seconds behind a process that is frozen, anyway."""
+    def held(self, timeout: float) -> Iterator[None]:
+        """Hold the lock in the block. After `timeout` seconds the block runs without it: the holder may be frozen."""
         with suppress(BlockingIOError):
-            wait_for(self._take, time.monotonic() + patience)
+            wait_for(self._acquire, time.monotonic() + timeout)
         try:
             yield
         finally:
-            self._leave()
+            self._release()
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Whether nobody else is there; nobody gets there during the block."""
+    def try_held(self) -> Iterator[bool]:
+        """Hold the lock in the block if it is free; yields whether it is held."""
         try:
-            self._take()
+            self._acquire()
         except BlockingIOError:
             yield False
             return
         try:
             yield True
         finally:
-            self._leave()
+            self._release()
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         assert self._lock is not None  # noqa: S101 - see `open`
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         assert self._lock is not None  # noqa: S101 - see `open`
         fcntl.flock(self._lock, fcntl.LOCK_UN)
 
 
 def beside(spool: Path, end: str) -> TextIO:
-    """A file beside the spool that is there to be locked."""
+    """A lock file beside the spool."""
     return spool.with_name(spool.name + end).open("a", encoding="ascii")
 
 
-def wait_for(take: Callable[[], object], deadline: float) -> None:
-    """Take a lock, looking every millisecond whether it is free. Raises what the last look raised."""
+def wait_for(acquire: Callable[[], object], deadline: float) -> None:
+    """Take a lock, trying every millisecond. Raises the error of the last try after the deadline."""
     while True:
         try:
-            take()
+            acquire()
         except (BlockingIOError, sqlite3.OperationalError) as error:
-            if not is_taken(error) or time.monotonic() > deadline:
+            if not is_locked(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.001)
         else:
@@ -80,16 +80,16 @@ def wait_for(take: Callable[[], object], deadline: float) -> None:
 
 
 @contextmanager
-def unless_taken() -> Iterator[None]:
-    """What need not be done now is left when somebody else holds a lock."""
+def unless_locked() -> Iterator[None]:
+    """Skip the rest of the block if another process holds a lock: for work that can be done later."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        if not is_taken(error):
+        if not is_locked(error):
             raise
 
 
-def is_taken(error: Exception) -> bool:
-    """Whether an error says that somebody else holds a lock."""
+def is_locked(error: Exception) -> bool:
+    """Whether an error means that another process holds a lock."""
     code = getattr(error, "sqlite_errorcode", 0)
     return isinstance(error, BlockingIOError) or code & 0xFF == sqlite3.SQLITE_BUSY

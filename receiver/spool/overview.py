@@ -1,4 +1,4 @@
-"""What is in a spool, read without changing anything: for `doctor` and `python -m receiver spool list`."""
+"""The content of a spool, read-only: for `doctor` and `python -m receiver spool list`."""
 
 import sqlite3
 from contextlib import closing
@@ -12,7 +12,7 @@ from receiver.spool.file import readable
 
 
 class Aside(NamedTuple):
-    """What could not be stored in Redis; `at` (None: unknown) and `tried` are Unix times."""
+    """A delivery set aside; `at` (None: unknown) and `tried` are Unix times of writing and of the last try."""
 
     number: int
     delivery: str
@@ -24,7 +24,7 @@ class Aside(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """`oldest` is a Unix time (None: unknown); `trouble` says what is wrong with the file, "" if nothing is."""
+    """`oldest` is a Unix time (None: unknown); `trouble` says what is wrong with the file, "" if nothing."""
 
     waiting: int = 0
     oldest: float | None = None
@@ -34,7 +34,7 @@ class Overview(NamedTuple):
 
 
 def overview(path: Path) -> Overview:
-    """What is in the spool at `path`, and beside it; nothing when there is none."""
+    """The content of the spool at `path`, and its damaged files; empty if there is no spool."""
     damaged = tuple(kept_files(path.resolve(), "damaged"))
     try:
         if not path.exists():

@@ -1,7 +1,6 @@
-"""Reads what can be read of a damaged spool file: row by row, past the pages that cannot be read.
+"""Reads the readable rows of a damaged spool file, and skips pages that cannot be read.
 
-SQLite finds the rows, so that only what waited is brought back: pages that are free still hold deliveries that were
-handled long ago.
+Rows are read through SQLite, not by scanning pages: free pages still hold deliveries that were handled long ago.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 from receiver.spool import Spool, wal
 from receiver.spool.damage import rename
-from receiver.spool.drain import BYTES, COUNT, delivery_of
+from receiver.spool.drain import BATCH_BYTES, BATCH_ROWS, delivery_of
 from receiver.spool.overview import read_only
 from receiver.spool.tables import Entry, Tables
 from receiver.spool.wal import PAGE
@@ -27,7 +26,7 @@ ASIDE = "SELECT item, subject, crc FROM aside WHERE seq = ?"
 
 
 class Report(NamedTuple):
-    """What became of the rows of a file, and where that is kept now."""
+    """How many rows were brought back or unreadable, and the path at which the damaged file is kept."""
 
     brought_back: int
     unreadable: int
@@ -35,9 +34,9 @@ class Report(NamedTuple):
 
 
 async def bring_back(file: Path, spool: Spool, watch: Callable[[Iterable[int]], Iterable[int]] = iter) -> Report:
-    """Write into the spool what can be read of a file. Raises `sqlite3.Error` when its table cannot be found.
+    """Write the readable rows of a file into the spool. Raises `sqlite3.Error` if its table cannot be found.
 
-    `watch` is given the numbers of the rows, to show how far it is.
+    `watch` wraps the iterable of row numbers, to show progress.
     """
     brought_back = unreadable = 0
     with ExitStack() as stack:  # in threads: files are copied and checked, and there may be many rows
@@ -58,7 +57,7 @@ def _batches(rows: Iterable[Entry | None]) -> Iterator[list[Entry | None]]:
     for row in rows:
         batch.append(row)
         size += len(row.item) if row else 0
-        if len(batch) == COUNT or size > BYTES:
+        if len(batch) == BATCH_ROWS or size > BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
@@ -67,9 +66,9 @@ def _batches(rows: Iterable[Entry | None]) -> Iterator[list[Entry | None]]:
 
 @contextmanager
 def opened(damaged: Path) -> Iterator[sqlite3.Connection]:
-    """The file, ready to be read. Raises `sqlite3.Error` when its table cannot be found.
+    """A read-only connection to the file. Raises `sqlite3.Error` if its table cannot be found.
 
-    What has to be mended for that is mended in a copy.
+    Repairs are made in a copy.
     """
     with tempfile.TemporaryDirectory(dir=damaged.parent, prefix="recover-") as folder:
         file = _with_mended_log(damaged, Path(folder))
@@ -85,7 +84,7 @@ def opened(damaged: Path) -> Iterator[sqlite3.Connection]:
 
 
 def numbers(db: sqlite3.Connection) -> Iterable[int]:
-    """The numbers of the rows that wait: from the index, which is in other pages; else all that there may be."""
+    """The numbers of waiting rows: from the index, which is on other pages, else every possible number."""
     with suppress(sqlite3.Error):
         return sorted(seq for (seq,) in db.execute("SELECT seq FROM spool INDEXED BY spool_subject"))
     first = 1
@@ -96,7 +95,7 @@ def numbers(db: sqlite3.Connection) -> Iterable[int]:
 
 
 def rows(db: sqlite3.Connection, numbers: Iterable[int]) -> Iterator[Entry | None]:
-    """What waits, in order, then what was set aside; None for a row that cannot be read, or is not what was written."""
+    """Waiting rows in order, then rows set aside; None for a row that is unreadable or has a wrong checksum."""
     known = {row[1] for row in db.execute("PRAGMA table_info(spool)")}
     yield from _each(db, ROW if "crc" in known else OLD_ROW, numbers)
     aside: list[int] = []
@@ -123,16 +122,16 @@ def _entry(item: object, subject: str | None, crc: int | None) -> Entry | None:
 
 
 def _with_mended_log(damaged: Path, folder: Path) -> Path:
-    """The file, or a copy of it if SQLite would not read its log to the end."""
+    """The file, or a copy with a repaired log if SQLite would not read the log to its end."""
     before = Path(f"{damaged}-wal").read_bytes() if Path(f"{damaged}-wal").exists() else b""
     after = wal.mended(before) if before else b""
     return damaged if before.startswith(after) else _copy(damaged, folder / "log.db", after)
 
 
 def _with_new_first_page(damaged: Path, folder: Path) -> Path:
-    """A copy whose first page, with the header and the list of tables, is that of a new spool.
+    """A copy whose first page, with the header and the list of tables, comes from a new spool.
 
-    It is the same in all of them but for the number of pages, and for the list of free ones, which is not needed.
+    First pages differ only in the number of pages and in the list of free pages, which is not needed.
     """
     new = Tables(folder / "new.db")
     new.file.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())

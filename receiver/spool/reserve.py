@@ -1,15 +1,15 @@
-"""Space that is kept for emptying the spool on a disk that it has filled: to remove rows, SQLite has to write."""
+"""Reserved disk space: SQLite has to write to remove rows, also when the spool has filled the disk."""
 
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 BYTES = 4 << 20
-"""What SQLite writes to forget 4 GB at once."""
+"""What SQLite writes to remove 4 GB of rows at once."""
 
 
 def keep(spool: Path) -> None:
-    """Take the space, if it is to be had."""
+    """Reserve the space if the disk has enough."""
     reserve = _beside(spool)
     if not reserve.exists() and shutil.disk_usage(spool.parent).free > 2 * BYTES:
         try:
@@ -19,7 +19,7 @@ def keep(spool: Path) -> None:
 
 
 def give_up(spool: Path) -> None:
-    """Leave it to what has to be written now."""
+    """Free the space for a write that is needed now."""
     with suppress(OSError):
         _beside(spool).unlink()
 

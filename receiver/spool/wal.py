@@ -1,11 +1,11 @@
-"""SQLite's write-ahead log: what SQLite leaves out of a damaged one, and how to read it all the same.
+"""SQLite's write-ahead log: reads the transactions that SQLite skips in a damaged one.
 
-After a crash SQLite reads a log up to the first frame whose checksum is wrong, because that is how a log ends whose
-last transaction was never finished. After damage, transactions that were finished follow that frame.
+After a crash SQLite reads a log up to the first frame with a wrong checksum, because a transaction that was not
+committed ends like that. In a damaged log, committed transactions follow that frame.
 
-A log is a header of 32 bytes, then frames, each a header of 24 bytes and a page. A checksum goes on from the one
-before it, and frames of the log as it is now repeat the salts of its header: what has others is left from an earlier
-use of the file (https://www.sqlite.org/fileformat2.html#walformat).
+A log is a header of 32 bytes, then frames, each a header of 24 bytes and a page. Each checksum includes the one before
+it. Frames repeat the salts of the log's header; frames with other salts are left from an earlier use of the file
+(https://www.sqlite.org/fileformat2.html#walformat).
 """
 
 import os
@@ -21,13 +21,13 @@ from typing import NamedTuple
 PAGE = 4096
 HEADER, FRAME = 32, 24 + PAGE
 MAGIC = {"big": 0x377F0683, "little": 0x377F0682}
-"""The first number of a log says in which byte order its checksums were made."""
+"""The first number of a log tells the byte order of its checksums."""
 VERSION = 3007000
 Sums = tuple[int, int]
 
 
 class Frame(NamedTuple):
-    """A page as a transaction left it. `pages`, the size of the file, is 0 but in the last frame of a transaction."""
+    """A page written by a transaction. `pages` is the file's size in a transaction's last frame, 0 in all others."""
 
     number: int
     pages: int
@@ -37,12 +37,12 @@ class Frame(NamedTuple):
 
     @property
     def summed(self) -> bytes:
-        """What its checksum is of."""
+        """The bytes that the checksum covers."""
         return struct.pack(">2I", self.number, self.pages) + self.page
 
 
 def finished_frames(path: Path) -> int:
-    """How many frames of a log belong to finished transactions, whatever their checksums say; 0 if there is no log."""
+    """The number of frames of committed transactions, ignoring checksums; 0 if there is no log."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         if os.fstat(file.fileno()).st_size:
             with mmap(file.fileno(), 0, access=ACCESS_READ) as log:
@@ -51,18 +51,18 @@ def finished_frames(path: Path) -> int:
 
 
 def frames_in_index(index: Path) -> int:
-    """How many frames of a log SQLite reads (https://www.sqlite.org/walformat.html, mxFrame), once it has read any."""
+    """The number of frames that SQLite reads, from its index (mxFrame, https://www.sqlite.org/walformat.html)."""
     return int.from_bytes(index.read_bytes()[16:20], sys.byteorder)
 
 
 def mended(log: bytes) -> bytes:
-    """The log without its damaged frames, with checksums that SQLite takes."""
+    """The log without damaged frames, with new checksums that SQLite accepts."""
     salts, has_header = _salts(log), _has_header(log)
     head = log[:24] if has_header else struct.pack(">4I", MAGIC[sys.byteorder], VERSION, PAGE, 0) + salts
     order = "big" if head[3] & 1 else "little"
     sums = _sums(head, (0, 0), order)
     parts = [head, struct.pack(">2I", *sums)]
-    before = sums if has_header else None  # the checksum that the next one goes on from; None: lost
+    before = sums if has_header else None  # the previous frame's checksum; None: unknown
     for frame in list(_frames(log))[: _finished(log)]:
         if frame.salts != salts:
             before = None
@@ -87,7 +87,7 @@ def _frames(log: bytes | mmap) -> Iterator[Frame]:
 
 
 def _salts(log: bytes | mmap) -> bytes:
-    """Those of the header; of the first frame, when the header is damaged."""
+    """The salts of the header, or of the first frame if the header is damaged."""
     return log[16:24] if _has_header(log) else log[HEADER + 8 : HEADER + 16]
 
 

@@ -22,7 +22,7 @@ from receiver.queue.connection import connect
 from receiver.queue.jobs import pack_batch, unpack
 from receiver.queue.keys import Keys
 from receiver.spool import Entry, Spool
-from receiver.spool.drain import ALONE_SECONDS
+from receiver.spool.drain import ROW_TIMEOUT
 from tests.conftest import Server, hash_of
 
 KEYS = Keys("glartek:")
@@ -55,7 +55,7 @@ async def queued(redis: ArqRedis) -> list[str]:
 @asynccontextmanager
 async def intake_at(url: str, spool_path: Path, *, is_watched: bool = True) -> AsyncIterator[Intake]:
     """An intake as the receiver makes it, being watched."""
-    redis, draining = connect(url, timeout=0.5, retries=1), connect(url, timeout=ALONE_SECONDS, retries=0)
+    redis, draining = connect(url, timeout=0.5, retries=1), connect(url, timeout=ROW_TIMEOUT, retries=0)
     spool = Spool(spool_path)
     intake = Intake(redis, draining, KEYS, spool)
     watching = asyncio.create_task(intake.watch.run() if is_watched else asyncio.sleep(0))

@@ -18,7 +18,7 @@ from receiver.queue.connection import connect
 from receiver.queue.jobs import unpack
 from receiver.queue.valkey import embedded
 from receiver.spool import Entry, Spool
-from receiver.spool.drain import ALONE_SECONDS, COUNT, DAMAGED
+from receiver.spool.drain import BATCH_ROWS, DAMAGED_REASON, ROW_TIMEOUT
 from tests.conftest import Server
 from tests.faults.proxy import Proxy
 from tests.receiver.spool.conftest import KEYS, delivery, entries, made, until
@@ -59,7 +59,7 @@ async def link(tcp_port: int, redis: ArqRedis) -> AsyncIterator[Proxy]:  # noqa:
 @asynccontextmanager
 async def intake_at(url: str, spool: Spool) -> AsyncIterator[Intake]:
     """An intake as the receiver makes it; nobody watches."""
-    redis, draining = connect(url, timeout=0.5, retries=1), connect(url, timeout=ALONE_SECONDS, retries=0)
+    redis, draining = connect(url, timeout=0.5, retries=1), connect(url, timeout=ROW_TIMEOUT, retries=0)
     try:
         yield Intake(redis, draining, KEYS, spool)
     finally:
@@ -109,7 +109,7 @@ async def test_a_batch_that_takes_too_long_is_halved_until_it_goes(
     link: Proxy, spool: Spool, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What passes decides how much is sent at once, and more is sent again once more passes."""
-    monkeypatch.setattr("receiver.spool.drain.BATCH_SECONDS", 0.5)
+    monkeypatch.setattr("receiver.spool.drain.BATCH_TIMEOUT", 0.5)
     waiting = [delivery(str(number), 40_000) for number in range(60)]
     await spool.write(waiting)
     link.rate = 1e6
@@ -121,7 +121,7 @@ async def test_a_batch_that_takes_too_long_is_halved_until_it_goes(
         link.rate = None
         await spool.write([delivery(f"more {number}") for number in range(1500)])
         assert await drain(intake) == 1500
-        assert intake.drain._count == COUNT
+        assert intake.drain._count == BATCH_ROWS
     assert all(map(is_in, await stored(redis), waiting))
     await spool.look()
     assert spool.aside == 0
@@ -131,9 +131,9 @@ async def test_what_alone_takes_too_long_is_set_aside_and_goes_once_it_can(
     link: Proxy, spool: Spool, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those behind it go on; it is kept, told of, and tried again by itself."""
-    monkeypatch.setattr("receiver.spool.drain.BATCH_SECONDS", 0.5)
-    monkeypatch.setattr("receiver.spool.drain.ALONE_SECONDS", 1.0)
-    monkeypatch.setattr("receiver.spool.drain.AGAIN", 0.5)
+    monkeypatch.setattr("receiver.spool.drain.BATCH_TIMEOUT", 0.5)
+    monkeypatch.setattr("receiver.spool.drain.ROW_TIMEOUT", 1.0)
+    monkeypatch.setattr("receiver.spool.drain.RETRY_INTERVAL", 0.5)
     large, small = delivery("large", 3 * MEGABYTE), [delivery(str(number)) for number in range(5)]
     await spool.write([small[0], large, *small[1:]])
     link.rate = 1e6
@@ -195,7 +195,7 @@ async def test_what_is_damaged_in_the_file_is_set_aside(link: Proxy, spool: Spoo
         assert await drain(intake) == 9
         row = await spool.take_aside(time.time())
         assert row
-        assert await intake.drain.try_again(row, 1) == DAMAGED
+        assert await intake.drain.try_again(row, 1) == DAMAGED_REASON
     assert len(await stored(redis)) == 9
 
 
@@ -203,7 +203,7 @@ async def test_connections_that_break_are_no_fault_of_a_delivery(
     link: Proxy, spool: Spool, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that fails alone, because its connection was lost, is tried again at once."""
-    monkeypatch.setattr("receiver.spool.drain.COUNT", 1)
+    monkeypatch.setattr("receiver.spool.drain.BATCH_ROWS", 1)
     await spool.write([delivery(str(number)) for number in range(40)])
     async with through(link, spool) as intake:
         link.loss = 0.1
@@ -221,8 +221,8 @@ async def test_redis_in_trouble_is_no_fault_of_a_delivery(
     server: Server, spool: Spool, harm: Callable[[Server], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While Redis is away or frozen nothing is set aside, however often it is tried."""
-    monkeypatch.setattr("receiver.spool.drain.BATCH_SECONDS", 0.2)
-    monkeypatch.setattr("receiver.spool.drain.ALONE_SECONDS", 0.2)
+    monkeypatch.setattr("receiver.spool.drain.BATCH_TIMEOUT", 0.2)
+    monkeypatch.setattr("receiver.spool.drain.ROW_TIMEOUT", 0.2)
     await spool.write([delivery("e1")])
     harm(server)
     async with intake_at(server.url, spool) as intake:

@@ -68,10 +68,10 @@ def freeze(_):
 
 async def hold():
     spool = Spool(Path("spool.db"))
-    if sys.argv[1] == "turn":
-        print(spool.take_turn(), flush=True)
-    elif sys.argv[1] == "line":
-        held = spool._tables.file.line.first(1)
+    if sys.argv[1] == "lease":
+        print(spool.take_lease(), flush=True)
+    elif sys.argv[1] == "lock":
+        held = spool._tables.file.lock.held(1)
         held.__enter__()
     else:
         tables.zlib.crc32 = freeze
@@ -187,19 +187,19 @@ def test_several_receivers_may_start_at_once(tmp_path: Path) -> None:
 
 
 async def test_one_drains_at_a_time(path: Path) -> None:
-    """A second receiver has no turn while the first one has it, and gets it when that one ends it or is gone."""
+    """A second receiver gets the drain lease only when the first one releases it or ends."""
     first, second = Spool(path), Spool(path)
-    for end in (first.end_turn, None):
-        assert first.take_turn()
-        assert first.take_turn()
-        assert not second.take_turn()
+    for end in (first.release_lease, None):
+        assert first.take_lease()
+        assert first.take_lease()
+        assert not second.take_lease()
         if end:
             end()
-            assert second.take_turn()
-            assert not first.take_turn()
-            second.end_turn()
+            assert second.take_lease()
+            assert not first.take_lease()
+            second.release_lease()
     await first.close()
-    assert second.take_turn()
+    assert second.take_lease()
     await second.close()
 
 
@@ -322,7 +322,7 @@ async def test_version_0_1_shares_a_file_of_today(path: Path, spool: Spool) -> N
 
 @pytest.fixture
 def holder(start: Start) -> Iterator[Callable[[str], Process]]:
-    """A receiver that holds the turn to drain, the line of writers or the file itself, and is frozen."""
+    """A frozen receiver that holds the drain lease, the writers' lock or the file itself."""
     held: list[Process] = []
 
     def hold(what: str) -> Process:
@@ -338,28 +338,28 @@ def holder(start: Start) -> Iterator[Callable[[str], Process]]:
             process.wait()
 
 
-async def test_a_frozen_receiver_keeps_its_turn_for_a_lease(
+async def test_a_frozen_receiver_keeps_the_drain_lease_until_it_expires(
     spool: Spool, holder: Callable[[str], Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another one drains in its stead, and leaves the turn to it when it goes on."""
-    frozen = holder("turn")
-    assert not spool.take_turn()
-    monkeypatch.setattr("receiver.spool.turn.LEASE", 0.5)
-    await until(spool.take_turn)
-    assert spool.take_turn()
+    """Then another receiver drains; when the frozen one goes on, it has the lease again."""
+    frozen = holder("lease")
+    assert not spool.take_lease()
+    monkeypatch.setattr("receiver.spool.lease.LEASE", 0.5)
+    await until(spool.take_lease)
+    assert spool.take_lease()
     frozen.signal(signal.SIGCONT)
-    await until(lambda: not spool.take_turn())
+    await until(lambda: not spool.take_lease())
 
 
-async def test_a_receiver_that_sends_one_batch_for_long_keeps_its_turn(
+async def test_a_receiver_that_sends_one_batch_for_long_keeps_the_drain_lease(
     spool: Spool, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It shows that it lives while it waits for an answer, for longer than a lease."""
-    monkeypatch.setattr("receiver.spool.turn.LEASE", 0.5)
-    start("-c", HOLDER, "turn").wait_for("holding")
+    """It renews the lease while it waits for an answer."""
+    monkeypatch.setattr("receiver.spool.lease.LEASE", 0.5)
+    start("-c", HOLDER, "lease").wait_for("holding")
     began = time.monotonic()
     while time.monotonic() - began < 1.5:
-        assert not spool.take_turn()
+        assert not spool.take_lease()
         await asyncio.sleep(0.05)
 
 
@@ -407,7 +407,7 @@ async def test_a_receiver_frozen_in_the_line_of_writers_does_not_keep_others_out
     path: Path, holder: Callable[[str], Process]
 ) -> None:
     """Who is first in line and does not move is passed after a second: SQLite's own lock is what counts."""
-    holder("line")
+    holder("lock")
     spool = Spool(path)
     async with asyncio.timeout(5):
         await spool.write(entries(b"1"))
