@@ -1,4 +1,4 @@
-"""The receiver put together: the endpoint, and the intake behind it."""
+"""Assembles the receiver: the endpoint, the intake behind it, and what runs beside both."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -25,10 +25,10 @@ PATH = "/webhooks/glartek/{token}"
 
 
 def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()) -> Router:
-    """The ASGI application; `middleware` sees every request, the first one first.
+    """The ASGI application; `middleware` sees every request, in the order given.
 
-    A router and no `Starlette`: what that puts around it costs more than a delivery. Raises `SettingsError` when the
-    spool cannot be used; it connects when it starts.
+    A `Router` instead of `Starlette`, whose own middleware costs more than handling a delivery. Connects to Redis when
+    it starts. Raises `SettingsError` if the spool cannot be used.
     """
     try:
         spool = Spool(settings.spool_path)
@@ -67,7 +67,7 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
 
     return Router(
         [Route(PATH, OnlyFor(endpoint, "POST")), Route("/healthz", OnlyFor(healthy, "GET", "HEAD"))],
-        redirect_slashes=False,  # a 307 is neither success nor refusal, and would repeat the token
+        redirect_slashes=False,  # Glartek takes a 307 for a failure, and its Location would repeat the token
         default=not_found,
         lifespan=lifespan,
         middleware=middleware,

@@ -1,7 +1,7 @@
-"""Who is it? The secret in the URL, and signatures for senders that can sign.
+"""Authentication: the token in the URL, and signatures for senders that can sign.
 
-Glartek's form has no field for a secret or a header, so the URL is the only place where one fits. Signatures are
-the Standard Webhooks 1.0.0 scheme (https://www.standardwebhooks.com), optional and off: Glartek mentions none.
+Glartek's form has no field for a secret or a header, so the URL is the only place for a token. Signatures follow
+Standard Webhooks 1.0.0 (https://www.standardwebhooks.com); they are off by default, as Glartek documents none.
 """
 
 import base64
@@ -10,14 +10,14 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 
-TOLERANCE = 5 * 60  # seconds, either way: Standard Webhooks 1.0.0
+TOLERANCE = 5 * 60  # seconds before or after now (Standard Webhooks 1.0.0)
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the scheme's prefix, not a secret
 
 
 def is_one_of(token: str, tokens: Iterable[str]) -> bool:
-    """Whether `token` is one of the accepted ones, in a time that depends on none of them."""
+    """Whether `token` is one of `tokens`, in constant time."""
     sent = token.encode("utf-8", "surrogatepass")
-    return any([hmac.compare_digest(sent, accepted.encode()) for accepted in tokens])  # noqa: C419 - all of them, always
+    return any([hmac.compare_digest(sent, accepted.encode()) for accepted in tokens])  # noqa: C419 - compare with each
 
 
 def secret_key(secret: str) -> bytes:
@@ -38,9 +38,9 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def verify(secrets: Iterable[str], headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Whether one of the signatures in the headers was made with one of the secrets, within the tolerance.
+    """Whether the headers have a signature by one of the secrets, with a timestamp within the tolerance.
 
-    Never raises: whatever a stranger puts into these headers is an answer of False.
+    Never raises: malformed headers return False.
     """
     message_id = headers.get("webhook-id", "")
     timestamp = headers.get("webhook-timestamp", "")
@@ -50,4 +50,4 @@ def verify(secrets: Iterable[str], headers: Mapping[str, str], body: bytes, now:
     if abs(now - int(timestamp)) > TOLERANCE:
         return False
     expected = [sign(secret, message_id, int(timestamp), body).encode() for secret in secrets]
-    return any([hmac.compare_digest(ours, theirs) for ours in expected for theirs in sent])  # noqa: C419 - all of them, always
+    return any([hmac.compare_digest(ours, theirs) for ours in expected for theirs in sent])  # noqa: C419 - compare with each

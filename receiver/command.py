@@ -1,4 +1,4 @@
-"""How a command ends: a mistake is one line and exit code 2, output that cannot be written is no traceback."""
+"""How a command ends: wrong input gives one line and exit code 2, output that cannot be written gives no traceback."""
 
 import errno
 import sys
@@ -8,11 +8,11 @@ import typer
 
 from receiver.environment import SettingsError
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # typer itself ends in silence where the reader is gone
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a closed pipe is handled by typer
 
 
 def run(app: typer.Typer) -> None:
-    """Run the command that the process was started with."""
+    """Run the command line of this process."""
     try:
         app()
     except SettingsError as error:
@@ -24,7 +24,7 @@ def run(app: typer.Typer) -> None:
 
 
 def _end(code: int, *lines: str) -> None:
-    with suppress(OSError):  # nobody reads them: the exit code still tells
+    with suppress(OSError):  # stderr is closed or full: the exit code is left
         for line in lines:
             typer.echo(line, err=True)
     sys.exit(code)

@@ -1,9 +1,9 @@
-"""What a body says: one reader for the receiver, the worker and `explain`, so that all three find the same in it.
+"""Reads a body: one parser for the receiver, the worker and `explain`, so that all three get the same result.
 
-    bytes ─▶ unpacked (Content-Encoding) ─▶ text in UTF-8 ─▶ values, counted before they are made ─▶ an object
+    bytes ─▶ unpacked (Content-Encoding) ─▶ text in UTF-8 ─▶ number of values checked ─▶ a JSON object
 
-Each step has a bound, so that no event costs much more than its size says: a body within MAX_BODY_BYTES can unpack to
-a thousand times as much, and JSON takes up to forty times its text's bytes once it is values in memory.
+Each step has a limit: a body within MAX_BODY_BYTES can unpack to a thousand times its size, and parsed JSON takes up
+to forty times the bytes of its text in memory.
 """
 
 import codecs
@@ -15,32 +15,32 @@ from typing import Any
 from pydantic_core import from_json
 
 MOST_VALUES = 100_000
-"""Values (texts, numbers, lists, objects) in one event; more where MAX_BODY_BYTES is over 1 MiB: so many for each."""
+"""Most values (texts, numbers, lists, objects) in one event, for each MiB of MAX_BODY_BYTES, at least for one."""
 DEEPEST = 200
-"""Levels of lists and objects in each other, about as many as pydantic's parser takes."""
+"""Most levels of nested lists and objects, about the limit of pydantic's parser."""
 RATIO, FLOOR = 100, 64 * 1024
-"""A compressed body may unpack to `RATIO` times its bytes, and to `FLOOR` bytes however small it is."""
-_BYTES_PER_VALUE = 200  # of memory: an object with one field, in CPython
-_MOST_LAYERS = 2  # of compression: a proxy may compress what its client has compressed
-_MOST_MEMBERS = 100  # of one gzip body
+"""A compressed body may unpack to `RATIO` times its size, and always to `FLOOR` bytes."""
+_BYTES_PER_VALUE = 200  # memory of an object with one field, in CPython
+_MOST_LAYERS = 2  # of compression: a proxy may compress a body that its client has compressed
+_MOST_MEMBERS = 100  # in one gzip body
 _GZIP, _ZLIB, _RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
-_PIECE = 64 * 1024  # bytes that are looked at together
+_PIECE = 64 * 1024  # bytes scanned at once
 
 
 class Unreadable(Exception):
-    """The body is not an event: the message says why, in one line without any of the content."""
+    """The body is not an event. The message says why in one line, without any of the content."""
 
 
 def read(headers: Mapping[str, str], body: bytes, limit: int) -> tuple[dict[str, Any], bytes]:
-    """The JSON object in a body, and the text that it was read from: in UTF-8, without a byte order mark.
+    """The JSON object in a body, and its text in UTF-8 without a byte order mark.
 
-    `headers` by lower-case name; `limit` is the most bytes that the body may have once unpacked. Raises `Unreadable`
-    when it is not the text of a JSON object, or costs more than an event may; nothing else.
+    `headers` by lower-case name; `limit` is the most bytes of the unpacked body. Raises only `Unreadable`: if the body
+    is not a JSON object, or exceeds a limit.
     """
     encodings = headers.get("content-encoding")
     text = _in_utf8(body if encodings is None else _unpacked(encodings, body, limit))
-    if len(text) > MOST_VALUES:  # otherwise there is no room for so many
+    if len(text) > MOST_VALUES:  # a shorter text cannot have so many values
         _check_values(text, _most_values(limit))
     payload = _parsed(text)
     if not isinstance(payload, dict):
@@ -57,20 +57,20 @@ def packing(body: bytes) -> str:
 
 
 def size_bound(headers: Mapping[str, str], body: bytes, limit: int) -> int:
-    """The most bytes that a body may have once unpacked, told without unpacking it."""
+    """The most bytes that a body may unpack to, computed without unpacking it."""
     if not _layers(headers.get("content-encoding", "")):
         return len(body)
     return min(limit, max(FLOOR, RATIO * len(body)))
 
 
 def memory_bound(headers: Mapping[str, str], body: bytes, limit: int) -> int:
-    """The most bytes of memory that an event takes while a worker has it, its payload and its text included.
+    """The most bytes of memory that a worker needs for an event, with its payload and its text.
 
-    For each byte of text: one in the body, and four in each of `raw` and `payload`, which a single emoji makes that
-    wide; and what the values themselves take.
+    That is the body, four bytes for each byte of text in both `raw` and `payload` (one emoji makes CPython store a
+    text with four bytes per character), and the objects of the values.
     """
     size = size_bound(headers, body, limit)
-    values = min(size // 5, _most_values(limit))  # `{"":` is the shortest that takes so much
+    values = min(size // 5, _most_values(limit))  # `{"":0` is the shortest text of an object with a field
     return len(body) + 8 * size + _BYTES_PER_VALUE * values
 
 
@@ -78,7 +78,7 @@ def memory_bound(headers: Mapping[str, str], body: bytes, limit: int) -> int:
 
 
 def _layers(encodings: str) -> list[str]:
-    """The names in a Content-Encoding header, as they were applied, without those that do nothing."""
+    """The codings in a Content-Encoding header, in the order of encoding, without `identity`."""
     names = [name.strip().lower() for name in encodings.split(",")]
     return [name for name in names if name not in {"", "identity"}]
 
@@ -98,7 +98,7 @@ def _unpacked(encodings: str, body: bytes, limit: int) -> bytes:
 
 
 def _without(layer: str, packed: bytes, room: int) -> bytes:
-    """The bytes without one layer of compression: all of them, or the first that are more than `room`."""
+    """The bytes with one layer of compression removed; stops once they exceed `room`."""
     if not packed:
         return packed
     form, size, parts = _form(layer, packed), 0, []
@@ -109,7 +109,7 @@ def _without(layer: str, packed: bytes, room: int) -> bytes:
         except zlib.error:
             raise Unreadable(f"the body says {layer} and is not, or is damaged") from None
         size += len(parts[-1])
-        packed = unpacker.unused_data.lstrip(b"\0")  # some tools fill up with zeros
+        packed = unpacker.unused_data.lstrip(b"\0")  # some tools pad with zeros
         if size > room or (unpacker.eof and not packed):
             return b"".join(parts)
         if not unpacker.eof:
@@ -120,7 +120,7 @@ def _without(layer: str, packed: bytes, room: int) -> bytes:
 
 
 def _form(layer: str, packed: bytes) -> int:
-    """What zlib is to expect. "deflate" means the zlib format (RFC 9110, 8.4.1.2), and some send raw deflate."""
+    """The `wbits` for zlib. "deflate" means the zlib format (RFC 9110, 8.4.1.2), but some clients send raw deflate."""
     if layer not in {"gzip", "x-gzip", "deflate"}:
         raise Unreadable(f"the body is compressed with {layer[:20]!r}; expected gzip, deflate or none")
     if begins := packing(packed):
@@ -134,8 +134,8 @@ def _form(layer: str, packed: bytes) -> int:
 
 
 def _in_utf8(text: bytes) -> bytes:
-    """JSON text in UTF-8 without a byte order mark; its first bytes tell the encoding (RFC 4627, section 3)."""
-    if text[:1] == b"{" and text[1:2] != b"\0":  # nearly all
+    """JSON text in UTF-8 without a byte order mark; the first bytes tell the encoding (RFC 4627, section 3)."""
+    if text[:1] == b"{" and text[1:2] != b"\0":  # the usual case, decided fast
         return text
     encoding = json.detect_encoding(text)
     if encoding == "utf-8":
@@ -153,7 +153,7 @@ def _most_values(limit: int) -> int:
 
 
 def _check_values(text: bytes, most: int) -> None:
-    """Each value but the first is behind a comma or an opening bracket, so that these can be counted instead."""
+    """Limit the number of values by counting commas and opening brackets: each value but the first follows one."""
     if sum(map(text.count, (b",", b"[", b"{"))) <= most:
         return
     if sum(map(len, _outside_strings(text, b",[{"))) > most:
@@ -170,8 +170,8 @@ def _check_depth(text: bytes) -> None:
 
 
 def _outside_strings(text: bytes, wanted: bytes) -> Iterator[bytes]:
-    """Those bytes of a JSON text that are among `wanted` and in no string, in order, in pieces."""
-    text = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # each quote that is left begins or ends a string
+    """The bytes of a JSON text that are in `wanted` and outside of strings, in order, in pieces."""
+    text = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # every remaining quote begins or ends a string
     text = text.translate(None, bytes(set(range(256)) - set(wanted + b'"')))
     text = text.replace(b'""', b"")
     quotes = 0
@@ -182,10 +182,10 @@ def _outside_strings(text: bytes, wanted: bytes) -> Iterator[bytes]:
 
 
 def _parsed(text: bytes) -> Any:
-    """What `json.loads` makes of it, in a third of its time.
+    """The result of `json.loads`, in a third of its time.
 
-    pydantic's parser reads alike what it reads at all; it takes no half of a surrogate pair and less depth, so what it
-    refuses is left to `json`, which also knows where the mistake is.
+    pydantic's parser gives the same result, but refuses lone surrogates and deep nesting; then `json` parses the text,
+    which also tells the position of an error.
     """
     try:
         return from_json(text)

@@ -1,6 +1,6 @@
-"""How settings are read: environment variables and `.env`, once, typed, and refused at start when wrong.
+"""Reads settings from environment variables and `.env`, once and typed; a wrong one stops the start.
 
-A handler's own settings are read in the same way: a class derived from `EnvSettings`, given to `load`.
+A handler's own settings are read in the same way: derive a class from `EnvSettings` and pass it to `load`.
 """
 
 import re
@@ -21,7 +21,7 @@ class SettingsError(Exception):
     """One line for each wrong setting: its name, what was expected, what to do. Stops the start with exit code 2."""
 
     def __init__(self, *lines: str) -> None:
-        self.lines = tuple(visible(line, 1000) for line in lines)  # they quote what was given, whatever that is
+        self.lines = tuple(visible(line, 1000) for line in lines)  # they quote the given value
         super().__init__("\n".join(self.lines))
 
 
@@ -42,7 +42,7 @@ def comma_separated(value: Any) -> Any:
 def _zone(value: Any) -> Any:
     try:
         return ZoneInfo(value) if isinstance(value, str) else value
-    except (ValueError, KeyError, OSError):  # no such zone, a folder of zones, or what can be no file's name
+    except (ValueError, KeyError, OSError):  # unknown, a folder of zones, or not a valid file name
         raise ValueError("expected an IANA name such as Europe/Lisbon") from None
 
 
@@ -55,9 +55,9 @@ Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 
 
 class EnvSettings(BaseSettings):
-    """What every settings class of the kit is: environment variables and `.env`, never printed, never changed.
+    """The base of every settings class: read from environment variables and `.env`, and immutable.
 
-    The value of a secret may be in a file that `NAME_FILE` names; `NAME` itself wins.
+    A secret's value may be in a file whose path is in `NAME_FILE`; `NAME` itself takes precedence.
     """
 
     model_config = SettingsConfigDict(
@@ -71,7 +71,7 @@ class EnvSettings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a folder of files: one way is enough
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a folder of secret files; NAME_FILE replaces it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         files = SecretFiles(settings_cls, env_settings, dotenv_settings)
         return init_settings, env_settings, dotenv_settings, files
@@ -81,7 +81,7 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def load(settings_class: type[S], **overrides: Any) -> S:
-    """The settings from the environment, or `SettingsError` with one line for each wrong variable."""
+    """The settings from the environment. Raises `SettingsError` with one line for each wrong variable."""
     try:
         return settings_class(**overrides)
     except SecretFileError as error:
@@ -108,7 +108,7 @@ def _line(settings_class: type[BaseSettings], prefix: str, detail: Any) -> str:
 
 
 def variables(*settings_classes: type[BaseSettings]) -> Iterable[tuple[str, str, str]]:
-    """(variable, default, meaning) of every setting; README and `.env.example` are held equal to it by a test."""
+    """(variable, default, meaning) of every setting; the generated tables and `.env.example` come from it."""
     seen = set()
     for settings_class in settings_classes:
         prefix = settings_class.model_config.get("env_prefix", "")

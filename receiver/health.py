@@ -1,4 +1,4 @@
-"""`GET /healthz`: can deliveries be stored, and is there anything that an operator has to look after?"""
+"""`GET /healthz`: whether deliveries can be stored, and what an operator has to act on."""
 
 import time
 from http import HTTPStatus
@@ -11,18 +11,18 @@ from receiver.watch import Watch
 
 
 async def healthy(scope: Scope, receive: Receive, send: Send) -> None:
-    """503 after a failed store until one succeeds, else 200: with Redis away the spool stores.
+    """503 after a failed store until one succeeds, else 200: while Redis is away the spool stores deliveries.
 
     | field | meaning |
     |---|---|
     | `status` | `ok`, or `failing` |
     | `redis` | `ok`, `ok, memory unknown`, `nearly full` or `away` |
-    | `spool` | `ok`, or why it cannot be used |
+    | `spool` | `ok`, or the reason why it cannot be used |
     | `spooled` | deliveries that wait in the spool |
     | `oldest_seconds` | how long the oldest of them has waited; null when version 0.1 wrote it |
     | `set_aside` | deliveries that could not be stored in Redis: `python -m receiver spool list` |
     | `damaged` | damaged spool files, whose deliveries are not handled: `python -m receiver spool recover FILE` |
-    | `log_lines_dropped` | lines that this process had to drop because its log could not be written |
+    | `log_lines_dropped` | lines that this process dropped because its log could not be written |
     """
     intake = scope["state"]["intake"]
     spool, watch = intake.spool, intake.watch

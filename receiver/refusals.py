@@ -1,4 +1,4 @@
-"""Every answer that is not 200: as empty as the good one, and on the log, without the path, which holds the token."""
+"""Answers other than 200: empty, and logged without the path, because the path holds the token."""
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -9,11 +9,11 @@ log = structlog.get_logger()
 
 
 class RefusedAfterReading(HTTPException):
-    """A refusal of a request that was read whole, or that the server has no time to read: the connection may stay."""
+    """A refusal that leaves the connection open: the request was read completely, or the server is stopping."""
 
 
 class OnlyFor:
-    """An ASGI application for some methods: every other one is answered 405, an HTTPException with its status."""
+    """An ASGI application for some methods. Others are answered 405; an HTTPException becomes an answer."""
 
     def __init__(self, application: ASGIApp, *methods: str) -> None:
         self._application, self._methods = application, methods
@@ -26,7 +26,7 @@ class OnlyFor:
             answer = _answer(scope, error)
         else:
             return
-        await answer(scope, receive, send)  # here, because the exception holds all that was received
+        await answer(scope, receive, send)  # outside of `except`: the exception keeps the received body in memory
 
     def _check(self, method: str) -> None:
         if method not in self._methods:
@@ -34,7 +34,7 @@ class OnlyFor:
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """What answers on every path that is not ours."""
+    """The application for unknown paths: 404."""
     await _answer(scope, HTTPException(404))(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""`NAME_FILE`: a secret's value in a file, as Docker, Kubernetes and systemd hand credentials over."""
+"""`NAME_FILE`: a secret's value in a file, as Docker, Kubernetes and systemd provide credentials."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """The values of a class's secret settings whose `NAME_FILE` is set, in the environment or in `.env`.
+    """The values of the secret settings whose `NAME_FILE` is set in the environment or in `.env`.
 
-    An end of line behind the value is not part of it, and an empty file is a setting that is not set.
+    A final line break is not part of the value; an empty file counts as not set.
     """
 
     def __init__(self, settings_class: type[BaseSettings], *named: PydanticBaseSettingsSource) -> None:
@@ -26,7 +26,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         return found
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The text in the field's file, if it is a secret that has one."""
+        """The text of the field's file, if the field is a secret and has one."""
         variable = f"{self.config.get('env_prefix', '')}{field_name}_file"
         path = next((named for source in self._named if (named := source.env_vars.get(variable.lower()))), None)
         if path is None or not is_secret(field):
@@ -35,7 +35,7 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 
 class SecretFileError(Exception):
-    """A file that cannot be read: its message is one line that names the variable, and holds nothing of the file."""
+    """A file that cannot be read. The message is one line with the variable's name, without the file's content."""
 
     def __init__(self, variable: str, path: str, error: OSError | UnicodeDecodeError) -> None:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -51,5 +51,5 @@ def value_in(variable: str, path: str) -> str:
 
 
 def is_secret(field: FieldInfo | None) -> bool:
-    """Whether a setting's value must not be shown; one that is not known may be one."""
+    """Whether a setting's value must not be shown; an unknown setting counts as secret."""
     return field is None or "Secret" in str(field.annotation)

@@ -1,4 +1,4 @@
-"""What a receiver does for its Redis once a second, beside storing: is all allowed, is all there, is there room?"""
+"""A receiver's maintenance of Redis, once a second: checks permissions and data loss, and makes room in memory."""
 
 import asyncio
 import time
@@ -15,14 +15,14 @@ from receiver.queue.room import Room, folder_beside
 from receiver.queue.watermark import Watermark
 
 SECONDS = 1.0
-AGAIN = 60.0
-"""Seconds after which what is refused is tried again."""
+RETRY_SECONDS = 60.0
+"""Seconds between two checks while Redis refuses a command."""
 
 log = structlog.get_logger()
 
 
 class Upkeep:
-    """Runs beside an intake, on a client of its own: a large payload may take longer than a sender may wait."""
+    """Runs beside an intake, with its own client: moving a large payload may exceed the intake's short time-outs."""
 
     def __init__(self, redis: Redis, keys: Keys, spool: Path, *, replicas: bool) -> None:
         self._redis, self._keys, self._replicas = redis, keys, replicas
@@ -32,27 +32,27 @@ class Upkeep:
         self._tried_at = 0.0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             for step in (self._try_permissions, self._make_room, self._room.serve, self._watermark.look):
                 try:
                     await step()
                 except REDIS_ERRORS:
-                    pass  # the intake tells of a Redis that is away or full
-                except Exception:  # nobody else does this
+                    pass  # the intake logs that Redis is away or full
+                except Exception:  # this loop must go on: nothing restarts it
                     log.exception("looking after redis failed")
             await asyncio.sleep(SECONDS)
 
     async def _make_room(self) -> None:
         try:
             memory = await self._redis.info("memory")
-        except ResponseError:  # not allowed: who does not tell how full it is cannot be helped
+        except ResponseError:  # INFO is not allowed: memory use is unknown
             return
         await self._room.make(int(memory["used_memory"]), int(memory.get("maxmemory", 0)))
 
     async def _try_permissions(self) -> None:
-        """Say what is refused, loudly; deliveries go to the spool meanwhile."""
-        if self._refused == [] or (self._refused and time.monotonic() - self._tried_at < AGAIN):
+        """Log an error for what Redis refuses; until it is allowed, deliveries go to the spool."""
+        if self._refused == [] or (self._refused and time.monotonic() - self._tried_at < RETRY_SECONDS):
             return
         before, self._tried_at = self._refused, time.monotonic()
         self._refused = await permissions.refusals(self._redis, self._keys, replicas=self._replicas)

@@ -1,8 +1,8 @@
-"""Text from outside on its way to a person: cut first, then every character that does more than show itself escaped.
+"""Makes text from outside safe to show: truncates it, then escapes control and formatting characters.
 
-A sender's words can hold an escape sequence that writes to the clipboard (OSC 52), a C1 control that terminals obey,
-an override that reverses what is read, or a megabyte. Whatever a person reads (a log line, a table, an error) passes
-through here; what programs read is JSON with the same characters escaped. The standard library is all that it needs.
+A sender's text can hold an escape sequence that writes to the clipboard (OSC 52), C1 controls, bidirectional overrides
+that reverse the shown text, or a megabyte. All text that people read (log lines, tables, errors) passes through here;
+output for programs is JSON with the same characters escaped. Uses only the standard library.
 """
 
 import json
@@ -11,47 +11,47 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 LONGEST = 500
-"""Characters of one value in a log line or a table."""
-_LONGEST_TEXT = 20_000  # characters of a text with lines of its own: a traceback, a payload
+"""Most characters of one value in a log line or a table."""
+_LONGEST_TEXT = 20_000  # most characters of a text with several lines: a traceback, a payload
 _MOST_ITEMS = 20  # of a list or an object in a log line; a longer one is shown as one text
 _NUMBERS = {int, float, bool}
-# C0, DEL and C1 controls, bidirectional embeddings, overrides and isolates, line separators, halves of surrogate pairs
+# C0, DEL and C1 controls, bidirectional embeddings, overrides and isolates, line separators, lone surrogates
 _UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # json escapes C0 itself
 
 
 def visible(text: str, limit: int = LONGEST) -> str:
-    r"""A text in one line: its first `limit` characters, then `…`, and an escape such as `\x1b` for each control."""
+    r"""A text in one line, truncated with `…` to `limit` characters, with escapes such as `\x1b` for controls."""
     if len(text) > limit:
         text = text[: max(limit - 1, 0)] + "…"
     return text if text.isprintable() else _UNSAFE.sub(_escaped, text)
 
 
 def visible_lines(text: str, limit: int = _LONGEST_TEXT) -> str:
-    """The same for a text that has lines: they stay lines."""
+    """As `visible`, but line breaks stay."""
     if len(text) > limit:
         text = text[: max(limit - 1, 0)] + "…"
     return "\n".join([visible(line, limit) for line in text.split("\n")])
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:
-    """JSON for programs, as every command writes it: letters as they are, what a terminal would obey escaped.
+    """JSON as every command writes it: letters unescaped, control and formatting characters escaped.
 
-    A value that JSON does not know is written as Python shows it.
+    A value of a type that JSON lacks becomes its `repr`.
     """
     text = json.dumps(value, ensure_ascii=False, indent=indent, default=repr)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def in_log(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor, to follow the one that formats exceptions: names and values are visible, and not long."""
+    """A structlog processor that makes names and values visible and short; it has to follow `format_exc_info`."""
     for name, value in line.items():
         if not (_is_clean(name) and (_is_clean(value) if type(value) is str else type(value) in _NUMBERS)):
             return {visible(name): _logged(name, value) for name, value in line.items()}
-    return line  # nearly always
+    return line  # the usual case, without a copy
 
 
-_STRUCTLOGS_OWN = {"_record", "_from_structlog"}  # for its formatter, which takes them out again
+_STRUCTLOGS_OWN = {"_record", "_from_structlog"}  # its formatter needs them and removes them
 
 
 def _is_clean(text: str) -> bool:

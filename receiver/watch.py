@@ -1,7 +1,7 @@
-"""Looks after Redis and the spool several times a second, and says in the log what has changed.
+"""Checks Redis and the spool several times a second, drains the spool, and logs changes.
 
-What it knows decides where deliveries go, and is what `/healthz` tells. Nothing that happens here ends it, not even a
-log that cannot be written: nobody else would notice that Redis is back, and empty the spool.
+Its state decides whether deliveries go to Redis or to the spool, and is what `/healthz` reports. No error ends it,
+because nothing else would notice that Redis is back and drain the spool.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from receiver.spool import Spool, SpoolError, damage, recover
 from receiver.spool.drain import Drain
 
 PAUSE = 0.25
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 MEMORY_SECONDS = 1.0
-"""Seconds between two looks at Redis's memory, each of which may take half a second."""
+"""Seconds between two checks of Redis's memory, each of which may take half a second."""
 FULL = 0.75
-"""Of `maxmemory`: a full Redis cannot even claim jobs, so its queue would never drain again."""
+"""Share of `maxmemory` above which deliveries are spooled: a full Redis cannot claim jobs, and would never drain."""
 FULL_SECONDS = 5.0
-"""How long nothing is sent to a Redis that refused for want of memory and does not tell how full it is."""
+"""Seconds without writes to a Redis that was out of memory and does not report its memory use."""
 FAILING_SECONDS = 60.0
-"""How long a failed store that no other follows counts: a load balancer that is told so sends nothing more."""
+"""Seconds for which a failed store counts if no other follows: the load balancer may send no request after it."""
 
 log = structlog.get_logger()
 
@@ -36,8 +36,8 @@ log = structlog.get_logger()
 class Watch:
     """The state of Redis and of the last store. `probe` stores nothing, and raises what storing raises.
 
-    `redis_away` and `redis_full` say that deliveries go to the spool, `memory_unknown` that Redis does not tell how
-    full it is, and `failed_at` (monotonic, 0 for not) when a delivery could be stored nowhere.
+    Deliveries go to the spool while `redis_away` or `redis_full` is set. `memory_unknown`: Redis does not report its
+    memory use. `failed_at`: when neither Redis nor the spool could store a delivery (monotonic seconds, 0 for never).
     """
 
     def __init__(self, redis: ArqRedis, spool: Spool, drain: Drain, probe: Callable[[], Awaitable[object]]) -> None:
@@ -46,20 +46,20 @@ class Watch:
         self.failed_at = 0.0
         self._full_until = self._memory_at = 0.0
         self._trouble = ""
-        self._blips = 0  # times that Redis was away for less than a look
+        self._short_outages = 0  # outages that ended before the next check
         self._told: dict[str, object] = {}
 
     @property
     def is_well(self) -> bool:
-        """Whether Redis takes deliveries, as far as is known."""
+        """Whether Redis takes deliveries, as far as known."""
         return not (self.redis_away or self.redis_full)
 
     def is_failing(self) -> bool:
-        """Whether the last delivery could be stored nowhere."""
+        """Whether the last delivery could not be stored at all."""
         return bool(self.failed_at) and time.monotonic() - self.failed_at < FAILING_SECONDS
 
     def note_trouble(self, error: BaseException) -> None:
-        """Take a call that failed for what it says of Redis: it is full for a while, or away."""
+        """Derive the state of Redis from a failed call: out of memory, or away."""
         self._trouble = (refusal(error) or f"{type(error).__name__}: {error}")[:200]
         if isinstance(error, OutOfMemoryError):
             self.redis_full = True
@@ -68,7 +68,7 @@ class Watch:
             self.redis_away = True
 
     async def run(self) -> None:
-        """Look after everything until cancelled."""
+        """Run all checks until cancelled."""
         async with asyncio.TaskGroup() as group:
             steps = (self._look_at_redis, self._spool.look, self._bring_back_left, self._empty_spool, self._retry)
             for step in steps:
@@ -77,8 +77,8 @@ class Watch:
     async def _look_at_redis(self) -> None:
         try:
             if self.redis_away or self.is_failing():
-                await self._probe()  # it may answer, but take no writes
-                self._blips += self.redis_away and not self._told.get("away")
+                await self._probe()  # a write, because Redis may answer reads only
+                self._short_outages += self.redis_away and not self._told.get("away")
                 self.redis_away, self.failed_at = False, 0.0
             if time.monotonic() - self._memory_at > MEMORY_SECONDS:
                 await self._look_at_memory()
@@ -91,7 +91,7 @@ class Watch:
             async with asyncio.timeout(0.5):
                 memory = await self._redis.info("memory")
             used, limit = memory["used_memory"], memory["maxmemory"]
-        except (ResponseError, LookupError):  # not allowed, as on some managed services: it is only nice to know
+        except (ResponseError, LookupError):  # INFO is not allowed on some managed services, and not required
             self.memory_unknown = True
             self.redis_full = time.monotonic() < self._full_until
         else:
@@ -122,7 +122,7 @@ class Watch:
         except REDIS_ERRORS as error:
             self.note_trouble(error)
         finally:
-            self._spool.release_lease()  # another receiver may reach Redis where this one cannot
+            self._spool.release_lease()  # another receiver may reach Redis when this one cannot
             if stored:
                 log.info("spool drained", deliveries=stored)
 
@@ -134,16 +134,18 @@ class Watch:
                 self.note_trouble(error)
 
     def _tell(self) -> None:
-        """Log what has changed since it was told last; in no other place, so that no delivery waits for a log."""
+        """Log what has changed since the last call; only here, so that no delivery waits for the log."""
         spool = self._spool
         if self._is_news("away", self.redis_away):
             if self.redis_away:
                 log.warning("redis is away: spooling", error=self._trouble)
             else:
                 log.info("redis is back", spooled=spool.depth)
-        if self._is_news("minute", time.monotonic() // 60) and self._blips:
-            log.warning("redis was too slow or failed for a moment: spooled", times=self._blips, error=self._trouble)
-            self._blips = 0
+        if self._is_news("minute", time.monotonic() // 60) and self._short_outages:
+            log.warning(
+                "redis was too slow or failed for a moment: spooled", times=self._short_outages, error=self._trouble
+            )
+            self._short_outages = 0
         is_full = self.redis_full
         if self._is_news("full", is_full):
             log.warning("redis is nearly full: spooling" if is_full else "redis has room again")
@@ -170,7 +172,7 @@ async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
             try:
                 await step()
             except SpoolError:
-                pass  # `_tell` tells of it, once
+                pass  # `_tell` logs it once
             except Exception:
                 log.exception("looking after the spool failed")
         await asyncio.sleep(PAUSE)

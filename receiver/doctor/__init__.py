@@ -1,6 +1,6 @@
-"""`python -m receiver doctor`: is this deployment one in which a 200 is a promise?
+"""`python -m receiver doctor`: checks that this deployment loses no delivery that was answered 200.
 
-Each check looks at the real thing and says what it saw and how to mend it. What it cannot see it says too.
+Each check reports what it found and how to correct it, or that it could not look.
 """
 
 import shutil
@@ -22,7 +22,7 @@ VOLATILE = {"tmpfs": "memory", "ramfs": "memory"}
 
 
 async def examine(settings: ReceiverSettings, redis: ArqRedis) -> list[Finding]:
-    """Every check, in order."""
+    """The findings of every check, in order."""
     findings = [_token(settings), _window(settings), _spool(settings.spool_path), *_spooled(settings.spool_path)]
     try:
         findings += [finding async for finding in redis_server.examine(settings, redis)]
@@ -70,7 +70,7 @@ def _spool(path: Path) -> Finding:
 
 
 def _spooled(path: Path) -> Iterator[Finding]:
-    """What is in the spool, and what of it needs someone's hand."""
+    """The content of the spool, and what an operator has to do about it."""
     found = overview(path)
     for kept in found.damaged:
         mend = f"python -m receiver spool recover {kept}"
@@ -88,7 +88,7 @@ def _spooled(path: Path) -> Iterator[Finding]:
 
 
 def _filesystem(folder: Path) -> str:
-    """The type of the file system that holds a folder, "" where the system does not tell."""
+    """The type of the file system of a folder; "" if the system does not tell."""
     try:
         mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
     except OSError:

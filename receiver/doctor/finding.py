@@ -1,4 +1,4 @@
-"""What one of `doctor`'s checks saw."""
+"""The result of one check of `doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Level = Literal["ok", "warning", "unsafe"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check saw. `mend` says what to do and is empty where all is well."""
+    """What one check saw. `mend` says what to do; it is empty for `ok`."""
 
     check: str
     level: Level

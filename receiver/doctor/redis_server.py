@@ -1,6 +1,6 @@
-"""What `doctor` sees of Redis: is it one that keeps what it acknowledged, and may the kit use it?
+"""`doctor`'s checks of Redis: does it keep what it acknowledged, and does it allow what the kit needs?
 
-What it is not allowed to see it says; the kit itself does without.
+A check that Redis does not allow says so; the kit itself works without these commands.
 """
 
 import json
@@ -21,11 +21,11 @@ from receiver.watch import FULL
 T = TypeVar("T")
 A_DAY = 86400
 NEEDED_VERSION = (7, 0)
-"""Scripts declare `allow-oom`, which Redis knows from 7.0 on; every Valkey does."""
+"""Scripts declare `allow-oom`, which Redis supports since 7.0, and every Valkey."""
 
 
 async def examine(settings: ReceiverSettings, redis: ArqRedis) -> AsyncIterator[Finding]:
-    """Every check of the server and of what the kit keeps there. Raises one of `connection.REDIS_ERRORS`."""
+    """Check the server and the kit's data on it. Raises one of `connection.REDIS_ERRORS`."""
     keys = Keys(settings.key_prefix)
     allowed = await _permissions(settings, keys, redis)
     for finding in allowed:
@@ -33,7 +33,7 @@ async def examine(settings: ReceiverSettings, redis: ArqRedis) -> AsyncIterator[
     async for finding in _server(settings, redis):
         yield finding
     if any(finding.level != "ok" for finding in allowed):
-        return  # what follows asks with the commands that are refused
+        return  # the other checks need commands that are refused
     before = time.time()
     seconds, microseconds = await redis.time()
     yield _clock(seconds + microseconds / 1_000_000, (before + time.time()) / 2)
@@ -45,7 +45,7 @@ async def examine(settings: ReceiverSettings, redis: ArqRedis) -> AsyncIterator[
 
 
 async def _asked(question: Awaitable[T]) -> T | None:
-    """The answer, or None where it is not allowed to ask."""
+    """The answer, or None if Redis refuses the command."""
     try:
         return await question
     except ResponseError:
@@ -190,7 +190,7 @@ async def _expiry(keys: Keys, redis: ArqRedis) -> Finding:
 
 
 async def _workers(settings: ReceiverSettings, keys: Keys, redis: ArqRedis) -> AsyncIterator[Finding]:
-    """What running workers say of themselves: they would not run with wrong handler settings."""
+    """What running workers report of themselves; a worker with wrong handler settings does not run."""
     try:
         found = [json.loads(told) async for key in redis.scan_iter(keys.worker("*")) if (told := await redis.get(key))]
     except ResponseError:
@@ -226,7 +226,7 @@ def _cut_short(workers: list[dict[str, Any]]) -> Finding:
 
 
 def _logs(workers: list[dict[str, Any]]) -> Finding:
-    dropped = sum(worker.get("dropped_log_lines", 0) for worker in workers)  # version 0.1 does not tell
+    dropped = sum(worker.get("dropped_log_lines", 0) for worker in workers)  # version 0.1 does not report it
     if dropped:
         mend = "make room on the log's disk, or see that its reader runs; GET /healthz says the same of the receiver"
         return Finding("logs", "warning", f"workers that run now had to drop {dropped} log lines", mend)

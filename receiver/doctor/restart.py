@@ -1,4 +1,4 @@
-"""What a server would have forgotten after a restart: settings that it was given while it ran, and that no file has."""
+"""Finds settings that a server loses at a restart: set at run time, but not in its configuration file."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from receiver.doctor.finding import Finding
 
 _DEFAULTS = {"appendonly": "no", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
-"""What decides whether a delivery survives, and what a server does that is not told."""
+"""The settings that decide whether a delivery survives, with the server's defaults."""
 
 
 def advice(name: str, value: str, file: str | None) -> str:
-    """How to set something for good; `file` is the server's, "" where it has none, None where that is not known."""
+    """How to set a value permanently; `file` is the server's configuration, "" for none, None if not known."""
     setting = f"CONFIG SET {name} {value}"
     if file == "":
         return f"{setting}, and start the server with --{name} {value} (it has no file to keep that in)"
@@ -20,7 +20,7 @@ def advice(name: str, value: str, file: str | None) -> str:
 
 
 def check(url: str, config: Mapping[str, str], file: str | None) -> Finding:
-    """Whether what the server does now is what its file says, where the file can be seen from here."""
+    """Compare the running configuration with the configuration file, if this host can read it."""
     written = _written(url, file)
     if written is None:
         return Finding("restart", "ok", "what the server would do after a restart cannot be seen from here")

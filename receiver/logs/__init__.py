@@ -1,9 +1,9 @@
-"""structlog for every process: pretty on a terminal, JSON elsewhere, to stderr; stdout belongs to the commands.
+"""structlog for every process, to stderr: readable on a terminal, JSON elsewhere. stdout is for the commands' output.
 
-Whatever a process says leaves through a `LogBuffer`: its log lines, those of the standard library, warnings, and what a
-handler prints. Saying something never waits and never raises.
+All output of a process goes through a `LogBuffer`: log lines of structlog and of the standard library, warnings, and
+what a handler prints. So writing never waits and never raises.
 
-No payload, token or signed URL is ever handed to a logger. Libraries that log whole URLs are turned down here.
+No payload, token or signed URL is ever passed to a logger; libraries that log whole URLs get a higher level here.
 """
 
 import atexit
@@ -22,13 +22,13 @@ from receiver import visible
 from receiver.logs.buffer import LogBuffer
 
 FLUSH = 1.0
-"""Seconds that a process that ends waits at most for what it still has to say."""
-_LOUD = {
+"""Most seconds that a process waits at its end for its last lines to be written."""
+_LIBRARY_LEVELS = {
     "httpx2": logging.WARNING,  # logs every URL, and a Teams URL is a credential
     "httpcore2": logging.WARNING,
-    "arq": logging.WARNING,  # logs every argument, and ours is a payload
-    "uvicorn.error": logging.WARNING,  # says in three lines what "receiver listening" says in one
-    "uvicorn.access": logging.CRITICAL,  # logs every path, and ours holds the token
+    "arq": logging.WARNING,  # logs every argument, and one is a payload
+    "uvicorn.error": logging.WARNING,  # repeats "receiver listening" in three lines
+    "uvicorn.access": logging.CRITICAL,  # logs every path, and the path holds the token
 }
 _buffers: list[LogBuffer] = []
 
@@ -45,7 +45,7 @@ def configure(log_format: str, log_level: str, process: str) -> None:
         structlog.processors.format_exc_info,
         visible.in_log,
     ]
-    # A plain traceback: the one that structlog draws on a terminal shows local variables, which hold payloads.
+    # A plain traceback: structlog's default on a terminal shows local variables, which may hold payloads.
     console = structlog.dev.ConsoleRenderer(pad_event_to=28, exception_formatter=structlog.dev.plain_traceback)
     last: Processor = console if pretty else structlog.processors.JSONRenderer()
     render = _Renderer([*shared, last])
@@ -66,25 +66,25 @@ def configure(log_format: str, log_level: str, process: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
     logging.captureWarnings(capture=True)
-    for name, least in _LOUD.items():
+    for name, least in _LIBRARY_LEVELS.items():
         logging.getLogger(name).setLevel(least)
 
 
 def dropped() -> int:
-    """Lines that this process has dropped, because what it says could not be written."""
+    """Lines that this process has dropped because they could not be written."""
     return sum(buffer.dropped for buffer in _buffers)
 
 
 def flush() -> None:
-    """Wait until everything is written, for a second at most."""
+    """Wait until everything is written, at most `FLUSH` seconds."""
     for buffer in _buffers:
         buffer.flush(FLUSH / len(_buffers))
 
 
 def _take_over(render: "_Renderer") -> LogBuffer:
-    """Let what is written to stdout and stderr go through a buffer each; the one of stderr."""
+    """Put a buffer behind both stdout and stderr; returns that of stderr."""
     for name in ("stdout", "stderr"):
-        stream: TextIO | None = getattr(sys, name)  # None where the process was started without
+        stream: TextIO | None = getattr(sys, name)  # None if the process was started without it
         buffer = LogBuffer(os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno(), render.missing)
         _buffers.append(buffer)
         setattr(sys, name, io.TextIOWrapper(_Raw(buffer), "utf-8", "backslashreplace", line_buffering=True))
@@ -93,7 +93,7 @@ def _take_over(render: "_Renderer") -> LogBuffer:
 
 
 class _Renderer:
-    """The last structlog processor: takes the line through all the others, to bytes. It never raises."""
+    """The only structlog processor: runs all others and encodes their result. It never raises."""
 
     def __init__(self, processors: Sequence[Processor]) -> None:
         self._processors = processors
@@ -105,24 +105,24 @@ class _Renderer:
                 text = process(logger, method, text)
         except structlog.DropEvent:
             raise
-        except Exception as error:  # noqa: BLE001 - an object whose repr fails, a list that holds itself: anything
+        except Exception as error:  # noqa: BLE001 - a value's repr may raise anything
             text = _not_shown(line.get("event"), error)
         return _encoded(text)
 
     def missing(self, count: int) -> bytes:
-        """The line that says how many were dropped."""
+        """The line that says how many lines were dropped."""
         return self(None, "warning", {"event": f"{count} log lines were dropped", "dropped": count})
 
 
 class _Logger:
-    """What structlog's bound loggers hand rendered lines to."""
+    """The logger below structlog's bound loggers: writes rendered lines to the buffer."""
 
     def __init__(self, buffer: LogBuffer) -> None:
         self.debug = self.info = self.warning = self.error = self.critical = buffer.write
 
 
 class _Handler(logging.Handler):
-    """The standard library's logging, to the same buffer."""
+    """Writes records of the standard library's logging to the same buffer."""
 
     def __init__(self, buffer: LogBuffer) -> None:
         super().__init__()
@@ -131,13 +131,13 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
-        except Exception as error:  # noqa: BLE001 - arguments that do not fit the message, or cannot be shown
+        except Exception as error:  # noqa: BLE001 - wrong arguments for the message, or a repr that raises
             text = _not_shown(record.name, error)
         self._buffer.write(_encoded(text))
 
 
 class _Raw(io.RawIOBase):
-    """What is below stdout and stderr: text that was not logged but printed."""
+    """The raw stream below stdout and stderr: writes printed text to the buffer."""
 
     def __init__(self, buffer: LogBuffer) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""What a process says, on its way out: a buffer of bounded size, written by a thread of its own.
+"""A bounded buffer for a process's output, written by its own thread.
 
-A log on a full disk raises, and one in a pipe that nobody reads blocks, whoever writes to it: an event loop among them.
-Here neither can: `write` takes what there is room for, drops the rest and counts it. What could not be written is tried
-again for as long as the process lives; once it can be, a note says how much is missing at that place.
+Writing directly raises if the disk is full, and blocks the event loop if nobody reads the pipe. `write` does neither:
+it buffers lines up to a limit, and drops and counts the rest. Failed writes are repeated while the process lives;
+after dropped lines, a note in the log gives their number.
 """
 
 import os
@@ -14,18 +14,18 @@ from collections import deque
 from collections.abc import Callable
 
 LIMIT = 4 << 20
-"""Bytes that wait at most: some 18 000 lines, about three seconds of a worker at its fastest."""
+"""Most bytes buffered: about 18 000 lines, three seconds of a worker at full speed."""
 _PIECE = 1 << 18
-"""Bytes that are written at once: few calls, because the thread has to wait for the GIL after each. To a pipe it is
-PIPE_BUF, so that lines of several processes in one pipe stay whole."""
+"""Bytes per write call: large, because the thread has to take the GIL again after each call. For a pipe it is PIPE_BUF,
+so that the lines of several processes are not mixed."""
 _GATHER = 0.01
-"""Seconds for which lines are gathered before they are written: waking a thread for each costs more than the line."""
+"""Seconds for which lines are collected before a write: waking the thread costs more than a line."""
 _RETRY = 0.5
-"""Seconds between two tries to write where the system refuses."""
+"""Seconds between two tries after a failed write."""
 
 
 class LogBuffer:
-    """Writes to a file descriptor. `note` makes the line that says that so many were dropped."""
+    """Writes to a file descriptor. `note` makes the line about the given number of dropped lines."""
 
     def __init__(self, descriptor: int, note: Callable[[int], bytes], limit: int = LIMIT) -> None:
         self.descriptor, self._note, self._limit = descriptor, note, limit
@@ -33,18 +33,20 @@ class LogBuffer:
         self.dropped = 0
         self._told, self._told_at = 0, 0.0
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)  # a thread does not survive a fork, a lock that it holds does
+        os.register_at_fork(
+            after_in_child=self._reset
+        )  # a fork copies locks that are held, but not the thread that holds them
 
     def _reset(self) -> None:
         self._waiting: deque[bytes] = deque()
         self._size = 0
-        self._lock = threading.RLock()  # reentrant: the collector may run a finalizer that logs at any moment
+        self._lock = threading.RLock()  # reentrant: garbage collection may run a finalizer that logs
         self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._is_idle = False
 
     def write(self, lines: bytes) -> None:
-        """Take whole lines. Does not wait and does not raise."""
+        """Buffer whole lines. Does not wait and does not raise."""
         with self._lock:
             if self._size + len(lines) > self._limit:
                 self.dropped += lines.count(b"\n")
@@ -58,7 +60,7 @@ class LogBuffer:
             self._start()
 
     def flush(self, within: float) -> None:
-        """Return once everything is written, after `within` seconds at most."""
+        """Wait until everything is written, at most `within` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: not self._size, within)
 
@@ -69,13 +71,13 @@ class LogBuffer:
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError:  # no more threads, or the interpreter ends: the next line tries again
+        except RuntimeError:  # no more threads, or the interpreter is ending: the next line tries again
             self._thread = None
 
     def _run(self) -> None:
         while True:
             piece = self._next()
-            self._insist(piece)
+            self._write_all(piece)
             with self._changed:
                 self._size -= len(piece)
                 if self.dropped > self._told and time.monotonic() - self._told_at > 1:
@@ -83,14 +85,14 @@ class LogBuffer:
                 self._changed.notify_all()
 
     def _tell(self) -> None:
-        """Add a note, once a second at most, behind the lines that there was still room for."""
+        """Add a note about dropped lines behind the buffered ones; at most once a second."""
         note = self._note(self.dropped - self._told)
         self._told, self._told_at = self.dropped, time.monotonic()
         self._size += len(note)
         self._waiting.append(note)
 
     def _next(self) -> bytes:
-        """What to write next, once there is something."""
+        """Wait for lines, and return the next piece to write."""
         if not self._waiting:
             self._wait()
             time.sleep(_GATHER)
@@ -110,10 +112,10 @@ class LogBuffer:
                 if not self._changed.wait(1 if untold else None):
                     self._tell()
 
-    def _insist(self, piece: bytes) -> None:
+    def _write_all(self, piece: bytes) -> None:
         left = memoryview(piece)
         while left:
             try:
                 left = left[os.write(self.descriptor, left) :]
-            except OSError:  # a full disk, a reader that is gone; or one that is slow, where somebody set O_NONBLOCK
+            except OSError:  # a full disk, a closed pipe, or a full pipe with O_NONBLOCK
                 time.sleep(_RETRY)
