@@ -70,7 +70,7 @@ def memory_bound(headers: Mapping[str, str], body: bytes, limit: int) -> int:
     text with four bytes per character), and the objects of the values.
     """
     size = size_bound(headers, body, limit)
-    values = min(size // 5, _most_values(limit))  # `{"":0` is the shortest text of an object with a field
+    values = min(size // 5, _most_values(limit))  # an object with a field takes five bytes at least: `{"":` and `}`
     return len(body) + 8 * size + _BYTES_PER_VALUE * values
 
 

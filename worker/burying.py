@@ -1,6 +1,6 @@
-"""What becomes of a job that will not be run again: a dead letter of each of its handlers that has no outcome yet.
+"""Buries a job that will not be run again: writes a dead letter for each of its handlers without an outcome.
 
-It killed its workers, was started too often, or is none of the kit's; whatever it is, it is kept.
+Such a job killed its workers, was started too often, or is not one of the kit's. It is kept in any case.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from worker.outcomes import RETRY_FUNCTION
 
 
 async def bury(services: Services, job_id: str, data: bytes | None, reason: str) -> None:
-    """Keep a job that will not be run again: as dead letters of its handlers where it can be read, else as it is."""
+    """Store a job that will not be run again: as dead letters of its handlers, or unchanged if it cannot be read."""
     try:
         job = unpack(data or b"")
         await _bury_handlers(services, job_id, job["f"], Delivery.from_job(job["a"][0]), job["a"][1:], reason)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not one of ours, and must be kept all the same
+    except Exception:  # noqa: BLE001 - any error means that it is not the kit's job
         await services.outcomes.bury_job(job_id, data or b"", reason)
 
 
@@ -27,7 +27,8 @@ async def _bury_handlers(
     services: Services, job_id: str, function: str, delivery: Delivery, arguments: Sequence[Any], reason: str
 ) -> None:
     handlers = _handlers_of(services, function, delivery, arguments)
-    is_retry = function == RETRY_FUNCTION  # a handler that a delivery's job has recorded has ended or has its own job
+    # A handler that `deliver` has recorded has either ended or got its own `retry` job.
+    is_retry = function == RETRY_FUNCTION
     recorded = await services.outcomes.recorded(delivery.id)
     ended = [
         dead(delivery, name, attempt, reason)
@@ -40,7 +41,7 @@ async def _bury_handlers(
 
 
 def _handlers_of(services: Services, function: str, delivery: Delivery, arguments: Sequence[Any]) -> dict[str, int]:
-    """The handlers that a job of ours would have run, with the attempt it would have been."""
+    """The handlers that the job would have run, with the number of the attempt."""
     if function == RETRY_FUNCTION:
         handler, attempt = arguments[:2]
         check_retry(handler, attempt)
@@ -48,9 +49,7 @@ def _handlers_of(services: Services, function: str, delivery: Delivery, argument
     if function != FUNCTION:
         raise LookupError(function)
     try:
-        event = read(
-            delivery, services.settings
-        )  # for itself: a receiver of an older version may not have found the type
+        event = read(delivery, services.settings)  # not `delivery.type`: an older receiver may not have found it
     except Unreadable:
         return {}
     return {name_of(handler): 1 for handler in services.routes.handlers(event.type)}

@@ -1,4 +1,4 @@
-"""Which handler runs in which task and thread: to name the one that blocks the event loop, or does not end."""
+"""Which handler runs in which task and thread, to name a handler that blocks the event loop or does not end."""
 
 import asyncio
 import sysconfig
@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 Handling = tuple[str, str, float]
-"""One run: the handler, the delivery, since when (monotonic seconds). A plain tuple, because there is one for each."""
+"""One run of a handler: handler, delivery, start (monotonic seconds). A plain tuple is the fastest to create."""
 
 in_tasks: "dict[asyncio.Task[Any], Handling]" = {}
 in_threads: dict[int, Handling] = {}
@@ -19,7 +19,7 @@ _current: ContextVar[Handling | None] = ContextVar("handling", default=None)
 
 
 def begin(task: "asyncio.Task[Any]", handler: str, delivery: str) -> None:
-    """Note what a task runs until `end`; the threads that it uses meanwhile inherit that."""
+    """Note what a task runs until `end`; threads that it uses inherit the note."""
     in_tasks[task] = handling = (handler, delivery, time.monotonic())
     _current.set(handling)
 
@@ -29,14 +29,14 @@ def end(task: "asyncio.Task[Any]") -> None:
 
 
 def about(handling: Handling) -> dict[str, str]:
-    """What a log line says of it."""
+    """The fields for a log line about a run."""
     return {"handler": handling[0], "delivery": handling[1]}
 
 
 class Threads(ThreadPoolExecutor):
-    """The threads of `asyncio.to_thread`, each known by the handler that uses it.
+    """The threads for `asyncio.to_thread`, with a note of the handler that uses each.
 
-    asyncio's own are six on two cores: a few calls that hang would hold up every handler that needs one.
+    asyncio's default is six threads on two cores: a few calls that hang would block all other handlers.
     """
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -54,12 +54,12 @@ def _run(handling: Handling | None, fn: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def unfinished() -> list[Handling]:
-    """What has not come to its end, in tasks and in threads, each once."""
+    """The runs that have not ended, in tasks and in threads, each once."""
     return list(dict.fromkeys([*in_tasks.values(), *in_threads.values()]))
 
 
 def where(frame: FrameType | None) -> str:
-    """The innermost place that is neither Python's nor a library's: `/app/my_handlers.py:12 in notify`."""
+    """The innermost frame outside of Python and libraries, such as `/app/my_handlers.py:12 in notify`."""
     innermost = frame
     while frame is not None and _is_library(frame.f_code.co_filename):
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Looks at an event loop from another thread: names the handler that blocks it, and those that do not end."""
+"""Monitors an event loop from another thread; logs handlers that block it, and handlers that do not end."""
 
 import asyncio
 import contextlib
@@ -13,15 +13,15 @@ from worker import handling
 from worker.handling import Handling
 
 TICK = 0.5
-"""Seconds between two looks. A loop that has not answered at two in a row is blocked, and not merely frozen with us."""
+"""Seconds between two checks. A loop that misses two in a row is blocked; one miss may be a pause of the process."""
 OVERDUE = 5.0
-"""Seconds that a handler may take to end once its time is up, before it is named."""
+"""Seconds that a handler may take to end after its time-out before it is logged."""
 
 log = structlog.get_logger()
 
 
 class Watch:
-    """Of the loop that runs in the thread where this was made. `seen` is when it last answered (monotonic seconds)."""
+    """Monitors the loop of the thread that created this. `seen`: when it last responded (monotonic seconds)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, job_timeout: float) -> None:
         self._loop, self._thread = loop, threading.get_ident()
@@ -31,12 +31,12 @@ class Watch:
         self._missed = 0
 
     async def run(self) -> None:
-        """Look until cancelled; in the other thread."""
+        """Monitor until cancelled; run this in another thread."""
         while True:
             await asyncio.sleep(TICK)
             try:
                 self._look()
-            except Exception:  # it would never look again
+            except Exception:  # the monitor must go on
                 log.exception("watching the event loop failed")
 
     def _look(self) -> None:
@@ -50,14 +50,14 @@ class Watch:
         self._missed = 0
         self._name_late()
         self._asked = time.monotonic()
-        with contextlib.suppress(RuntimeError):  # closed: the process ends
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
             self._loop.call_soon_threadsafe(self._answer)
 
     def _answer(self) -> None:
         self.seen = time.monotonic()
 
     def _by_what(self) -> Mapping[str, str]:
-        frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - the one way to another thread's stack
+        frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - the only way to get another thread's stack
         task = asyncio.current_task(self._loop)
         told = handling.in_tasks.get(task) if task else None
         about = handling.about(told) if told else {}

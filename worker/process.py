@@ -1,7 +1,7 @@
-"""The worker's process: an event loop that only the worker's own end ends, and an end that waits for nobody.
+"""The worker's process: an event loop that runs until the worker ends, and a time limit for that end.
 
-asyncio lets KeyboardInterrupt and SystemExit of any task or callback out of its loop, which stops: here it goes on.
-At its end asyncio waits for tasks that swallow their cancellation, and Python for threads that block: here both have a
+In asyncio, KeyboardInterrupt or SystemExit in any task or callback stops the loop; here the loop is started again. At
+the end asyncio waits for tasks that suppress their cancellation, and Python for threads that block; here both have a
 time limit.
 """
 
@@ -25,23 +25,23 @@ from worker.retries import describe
 
 T = TypeVar("T")
 ABANDONED = 3
-"""Exit code of a worker that was stopped while a handler did not end: neither 0, because the supervisor's log should
-tell, nor 1 or 2, which an error and a wrong setting have."""
+"""Exit code of a worker that was stopped while a handler did not end: not 0, to show in the supervisor's log, nor 1 or
+2, which mean an error and a wrong setting."""
 ENDING, UNFINISHED = 3.0, 1.0
-"""Seconds for what is left to do when the worker has ended: close the loop, join threads, write the log; and the same
-when a handler has not ended by then, after the worker's whole grace."""
+"""Seconds to close the loop, join threads and write the log after the worker has ended; the second value applies if a
+handler has not ended within SHUTDOWN_GRACE."""
 
 log = structlog.get_logger()
 Within = Callable[[float], None]
 
 
 def run(main: Callable[[Within], Coroutine[Any, Any, None]]) -> None:
-    """Run the coroutine to its end, whatever leaves the loop meanwhile, and raise what it raises.
+    """Run the coroutine to its end, whatever else stops the loop, and raise what it raises.
 
-    It is given a function that says in how many seconds the process has to have ended: after that it ends by force.
+    It gets a function that sets in how many seconds the process has to end; after that it is ended by force.
     """
-    gc.freeze()  # what is here now stays: the collector need not look at it again,
-    gc.set_threshold(50_000, 20, 20)  # nor so often while one large event is read: it took four fifths of that time
+    gc.freeze()  # exclude objects that exist for the whole run from collections
+    gc.set_threshold(50_000, 20, 20)  # fewer collections: they took 80 % of the time of reading a large event
     deadline = Deadline()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -59,14 +59,14 @@ def _run_until_done(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T
     while not task.done():
         try:
             loop.run_until_complete(task)
-        except BaseException as error:  # noqa: BLE001 - not the task's own: it goes on
+        except BaseException as error:  # noqa: BLE001 - from another task: continue
             if not task.done():
                 _tell(error)
     return task.result()
 
 
 def _tell(error: BaseException) -> None:
-    """Say what left the loop; RuntimeError is what comes of `loop.stop()`."""
+    """Log what stopped the loop; `loop.stop()` shows as a RuntimeError."""
     traceback = error.__traceback__
     while traceback and traceback.tb_next:
         traceback = traceback.tb_next
@@ -82,14 +82,14 @@ async def _cancel_the_rest() -> None:
 
 
 class Deadline:
-    """Ends the process by force when its time is up, from a thread of its own."""
+    """Ends the process by force at its deadline, from a separate thread."""
 
     def __init__(self) -> None:
         self._times: SimpleQueue[float] = SimpleQueue()
         threading.Thread(target=self._wait, name="deadline", daemon=True).start()
 
     def within(self, seconds: float) -> None:
-        """Let it be over in so many seconds, or earlier if that was said before. A signal handler may call this."""
+        """Set the deadline, unless an earlier one is set. May be called from a signal handler."""
         self._times.put(time.monotonic() + seconds)
 
     def _wait(self) -> None:
@@ -106,7 +106,7 @@ class Deadline:
             log.warning("a handler did not end: it is abandoned", **handling.about(one))
         if not unfinished:
             threads = [thread.name for thread in threading.enumerate() if not thread.daemon]
-            place = handling.where(sys._current_frames().get(main))  # noqa: SLF001 - the one way to it
+            place = handling.where(sys._current_frames().get(main))  # noqa: SLF001 - the only way to get it
             log.warning("the worker did not end: it is abandoned", at=place, threads=threads)
         logs.flush()
         os._exit(ABANDONED)

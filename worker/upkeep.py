@@ -1,4 +1,4 @@
-"""What a worker does every few seconds beside its jobs: is all allowed and all there, is there older work?"""
+"""A worker's maintenance every few seconds: checks permissions and data loss, and takes over jobs of version 0.1."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,10 +18,9 @@ log = structlog.get_logger()
 
 
 class Upkeep:
-    """Runs beside a worker until cancelled. `refused` has a line for each thing that Redis does not allow.
+    """Runs beside a worker until cancelled. `refused` has a line for each missing permission in Redis.
 
-    A worker whose Redis refuses a command cannot work, so `stop` is called: it would run handlers whose outcome it
-    cannot record.
+    If one is missing, `stop` is called, because the worker would run handlers without recording their outcome.
     """
 
     def __init__(self, redis: Redis, keys: Keys, claims: Claims, stop: Callable[[], object]) -> None:
@@ -31,13 +30,13 @@ class Upkeep:
         self.refused: list[str] = []
 
     async def run(self) -> None:
-        """Every few seconds."""
+        """Run all checks every few seconds."""
         while not self.refused:
             try:
                 await self._once()
             except REDIS_ERRORS:
-                pass  # whoever claims tells of a Redis that is away
-            except Exception:  # nobody else does this
+                pass  # the worker's claims log that Redis is away
+            except Exception:  # this loop must go on: nothing restarts it
                 log.exception("looking after redis failed")
             await asyncio.sleep(SECONDS)
 
@@ -53,7 +52,7 @@ class Upkeep:
             log.info("jobs of an older version taken over", jobs=total)
 
     async def is_allowed(self) -> bool:
-        """Whether Redis allows all that a worker needs. Raises one of `REDIS_ERRORS` when it does not answer."""
+        """Whether Redis grants all permissions that a worker needs. Raises one of `REDIS_ERRORS`."""
         self.refused = await permissions.refusals(self._redis, self._keys)
         self._is_allowed = not self.refused
         return self._is_allowed

@@ -1,41 +1,40 @@
-"""The queue in Redis: what a job is, which states it has, and which script makes each step. It knows neither HTTP nor
-handlers, and imports nothing of its neighbours.
+"""The queue in Redis: what a job is, its states, and the script that makes each step. It depends neither on HTTP nor on
+handlers, and imports nothing from other packages of the kit.
 
-A **job** is a call that waits to be made, in arq's layout (`jobs.py`): its data at `arq:job:<id>`, its id in the sorted
-set `<p>queue` by the time at which it is due. Two functions are called: `deliver` with a delivery, which runs every
-handler that its event is routed to, and `retry` with a delivery and one handler. A job's id is never used twice.
+A **job** is a function call to make, in arq's layout (`jobs.py`): its data at `arq:job:<id>`, its id in the sorted set
+`<p>queue` with its due time as score. There are two functions: `deliver`, with a delivery, runs every handler that the
+event is routed to; `retry`, with a delivery and a handler, runs that handler. A job's id is never reused.
 
-| a job | is where | gets there by |
+| a job | is stored in | moved there by |
 |---|---|---|
-| waits | `<p>queue`, by due time, in order of acceptance | `accept`, `record`, `replay`, `finish`, `adopt` |
-| runs | `<p>leases`, by when its lease ends; its token at `arq:in-progress:<id>` | `claim`; `renew` keeps it there |
-| is lost with its worker | the same, its lease run out | the next `claim` takes it first, and counts a crash |
-| has ended | nowhere | `finish` |
+| waiting | `<p>queue`, by due time, in order of acceptance | `accept`, `record`, `replay`, `finish`, `adopt` |
+| running | `<p>leases`, by expiry of its lease; its token at `arq:in-progress:<id>` | `claim`, then `renew` |
+| lost with its worker | the same, with an expired lease | the next `claim` takes it first, and counts a crash |
+| ended | nowhere | `finish` |
 
-A **delivery** has a record, `<p>delivery:<id>`, from `accept` on: it is what drops duplicates, and where each handler's
-outcome is written by `record`. It expires once nothing of it is open.
+A **delivery** has a record, `<p>delivery:<id>`, from `accept` on. The record detects duplicates; `record` writes each
+handler's outcome into it. It expires after its last handler has ended.
 
-| a delivery's handler | is where | gets there by |
+| a delivery's handler | is stored as | written by |
 |---|---|---|
-| is to be run | its record has no field of its name | `accept`, which writes record and job |
-| waits for its turn | `retry 0` in the record, its place in a line, and a job | `claim` (place), `record` (job) |
-| is called | the same, its job due | `record`, `turn`, `drop` |
-| waits for another try | `retry <attempt>` in the record, and a job; still in its line | `record`, `replay` |
-| done, skipped | in the record | `record` |
-| dead | in the record, and a dead letter in `<p>dead` | `record`; `bury` where the job is not the kit's |
-| dropped | gone from `<p>dead` | `drop` |
+| not run yet | no field of its name in the record | `accept`, which writes record and job |
+| waiting for earlier events | `retry 0` in the record, a place in a line, and a job | `claim` (place), `record` (job) |
+| first of its line | the same, with its job due | `record`, `turn`, `drop` |
+| waiting for another try | `retry <attempt>` in the record, and a job; it stays in its line | `record`, `replay` |
+| done, skipped | a field in the record | `record` |
+| dead | a field in the record, and a dead letter in `<p>dead` | `record`; `bury` if the job is not the kit's |
+| dropped | removed from `<p>dead` | `drop` |
 
-A conflict, other bytes under a key that was taken, becomes a dead letter in `accept`. Four scripts make no
-such step: `turn` tells whether it is a delivery's turn; `letters`, `move` and `yield` make room. docs/states.md is a
-picture of all this.
+A conflict (a known idempotency key with a different body) becomes a dead letter in `accept`. Four scripts move no job:
+`turn` tells whether a delivery is the next one of an ordered handler; `letters`, `move` and `yield` make room.
+docs/states.md has a picture of these states.
 
-Three rules make every step safe to repeat. A script is one atomic step, and gives the same answer when it is asked
-again, because a reply may be lost. Whoever holds a job acts under its claim's token: a worker that was overtaken
-changes nothing. What would lose data if it came first comes last: a job leaves the queue once it is among the leases, a
-record is written once its job is there.
+Three rules make every step idempotent. Each script is atomic, and gives the same answer when it is called again,
+because a reply may be lost. A worker acts on a job under its fencing token, so a worker that has lost its lease changes
+nothing. The step that removes data comes last: a job leaves the queue after it is in the leases, and a record is
+written after its job.
 
-`connection` connects, and waits for a Redis that is away; `scripts` runs a script; `batching` lets calls travel
-together; `keys` names every key, with its lifetime; `permissions` is what a Redis user needs; `letters` and `room` keep
-payloads of dead letters out of the way of live work; `watermark` notices a Redis that lost its data; `valkey` is the
-embedded server.
+`connection` connects, and waits while Redis is away; `scripts` runs a script; `batching` groups calls; `keys` lists
+every key and its lifetime; `permissions` lists what a Redis user needs; `letters` and `room` keep payloads of dead
+letters from filling Redis; `watermark` detects a Redis that lost its data; `valkey` is the embedded server.
 """

@@ -1,6 +1,7 @@
-"""Calls that arrive together go together: one round trip for many, and no wait for one alone."""
+"""Batches calls: items that arrive during one call go out with the next. A lone item is sent at once."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -8,16 +9,15 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 LEAST_SHARE = 24
-"""Items that a call takes before it leaves any to the next one: a call has a price of its own."""
+"""Smallest batch when items wait for several flights: smaller ones would waste the fixed cost of a call."""
 
 
 class Batcher(Generic[Item, Answer]):
-    """Collects items while calls are under way and sends them with the next one; each waiter gets its own answer.
+    """Collects items while calls are in flight and sends them with the next call; each caller gets its own answer.
 
-    `send` takes the items in order and returns an answer for each, in order; what it raises, every waiter of that
-    call gets. A batch holds at most `count` items, and no more than `weight` in all unless its first alone is heavier.
-    With several `flights` as many calls may be under way at once, in any order among themselves, each with its share of
-    what waits: while one is being answered, the answers of another are given out.
+    `send` takes the items in order and returns an answer for each, in the same order; an exception goes to every caller
+    of that batch. A batch has at most `count` items, and at most `weight` in total unless its first item is heavier.
+    Up to `flights` calls run at once; each takes an equal share of the waiting items, in no fixed order.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Batcher(Generic[Item, Answer]):
         self._is_stopped = False
 
     async def add(self, item: Item, weight: int = 0) -> Answer:
-        """The answer for one item. Cancelling the caller does not take the item back."""
+        """Send an item and return its answer. Cancelling the caller does not cancel the sending."""
         self._loop = self._loop or asyncio.get_running_loop()
         waiter: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, weight, waiter))
@@ -44,13 +44,13 @@ class Batcher(Generic[Item, Answer]):
         return await waiter
 
     async def settle(self) -> None:
-        """Return when everything added so far has its answer."""
+        """Wait until every item added so far has its answer."""
         while self._sending:
             await asyncio.wait(self._sending)
             await asyncio.sleep(0)
 
     async def stop(self, within: float) -> None:
-        """Give what is under way `within` seconds, then send no more; who still waits is not answered."""
+        """Wait `within` seconds for calls in flight, then cancel them. Callers that still wait get no answer."""
         if self._sending:
             await asyncio.wait(self._sending, timeout=within)
         self._is_stopped = True
@@ -63,7 +63,7 @@ class Batcher(Generic[Item, Answer]):
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Start again where somebody cancelled the task, even before it began: nobody else would send what waits."""
+        """Start a new task if this one was cancelled, even before it began: else waiting items would never be sent."""
         self._sending.discard(task)
         if self._waiting and not self._sending and not self._is_stopped:
             self._start()
@@ -80,7 +80,7 @@ class Batcher(Generic[Item, Answer]):
     async def _send_some(self) -> None:
         batch: list[tuple[Item, int, asyncio.Future[Answer]]] = []
         weight = 0
-        share = max(-(-len(self._waiting) // self._flights), LEAST_SHARE)
+        share = max(math.ceil(len(self._waiting) / self._flights), LEAST_SHARE)
         while self._waiting and len(batch) < min(self._count, share):
             weight += self._waiting[0][1]
             if batch and weight > self._weight:
@@ -89,13 +89,13 @@ class Batcher(Generic[Item, Answer]):
         try:
             answers = await self._send([item for item, _, _ in batch])
         except asyncio.CancelledError:
-            self._waiting.extendleft(reversed(batch))  # somebody cancelled every task there is; sent twice is sent once
+            self._waiting.extendleft(reversed(batch))  # send again with the next task: sending is idempotent
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the waiters
+        except Exception as error:  # noqa: BLE001 - any error goes to the callers
             for _, _, waiter in batch:
                 if not waiter.done():
                     waiter.set_exception(error)
         else:
             for (_, _, waiter), answer in zip(batch, answers, strict=True):
-                if not waiter.done():  # its caller may be gone: the sender hung up
+                if not waiter.done():  # done if its caller was cancelled
                     waiter.set_result(answer)

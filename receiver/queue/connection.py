@@ -1,4 +1,4 @@
-"""The one way to connect to Redis, and the embedded Valkey for machines without one."""
+"""Connects to Redis, and waits for a Redis that is away."""
 
 import asyncio
 import fcntl
@@ -30,21 +30,20 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 REDIS_ERRORS = (RedisError, OSError, TimeoutError, RuntimeError)
-"""What any Redis call may raise while Redis is away; OSError because redis-py lets the builtin through, RuntimeError
-because that is what uvloop raises when a connection was lost while it was being used."""
+"""What any Redis call may raise while Redis is away. redis-py passes some OSErrors on; uvloop raises RuntimeError if a
+connection is lost during a call."""
 
 
 def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
-    """A client for one process; it connects when first used.
+    """A client for one process; it connects at first use.
 
-    `timeout` in seconds bounds the silence of a connection. It does not bound a large message: behind a slow link that
-    would be sent, given up and sent again for ever. A command whose reply was lost is sent again up to `retries` times:
-    every script of the kit gives the same answer twice. A server that has become read-only is left for whatever the
-    address leads to now: a demoted master keeps its connections.
+    `timeout` (seconds) limits how long a connection may be silent. It does not limit a large message: on a slow link
+    that would be sent, abandoned and sent again for ever. A command without a reply is sent again up to `retries`
+    times, because every script of the kit is idempotent. After a read-only error the client reconnects: a demoted
+    master keeps its connections open, but the address may lead to the new master.
 
-    No `health_check_interval`: where a connection is accepted and dropped at once (a load balancer or Docker's proxy
-    before a Redis that is down), redis-py 5.3 checks the health of the connection that it is just opening, which opens
-    it, which checks its health, twice at each level, until the stack is full: the call never ends.
+    `health_check_interval` is not set: if a proxy before a stopped Redis accepts a connection and drops it, redis-py
+    5.3 recurses (connecting checks the connection's health, and the check connects), and the call never ends.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout,
@@ -59,7 +58,7 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
         if url.startswith("unix:"):
             options.pop("socket_keepalive")
         client = ArqRedis(ConnectionPool.from_url(url, **options))
-    client.auto_close_connection_pool = True  # nobody else has this pool
+    client.auto_close_connection_pool = True  # the pool is not shared
     pool = client.connection_pool
     pool.connection_class = type("Connection", (_Patient, pool.connection_class), {})
     return client
@@ -92,13 +91,13 @@ class _Patient(AbstractConnection):
         await super().on_connect()
 
     async def can_read_destructive(self) -> bool:
-        """Whether it was closed meanwhile, which the pool asks before each use; redis-py waits for that, cancelled."""
+        """Whether the server closed it, checked before each use. redis-py's own check can lose a cancellation."""
         return self._reader is None or self._reader.at_eof()
 
     async def disconnect(self, nowait: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Close; `nowait` is after a failure: then what the system has not sent yet is thrown away.
+        """Close; with `nowait`, used after a failure, discard what the system has not sent yet.
 
-        A batch of 4 MiB that was given up would else go on through a slow link, ahead of what is sent next.
+        An abandoned batch of 4 MiB would otherwise delay the next calls on a slow link.
         """
         if nowait and self._writer is not None and not self._writer.is_closing() and self._unsent():
             with suppress(OSError):  # closed meanwhile
@@ -166,16 +165,16 @@ class _Patient(AbstractConnection):
             await self.check_health()
         try:
             await self._send_packed_command(command)
-        except OSError as error:  # a time-out, too
+        except OSError as error:  # includes TimeoutError
             await self.disconnect(nowait=True)
             raise RedisConnectionError(f"{type(error).__name__} while writing: {error}") from error
-        except BaseException:  # half a command may be on its way
+        except BaseException:  # part of the command may have been sent
             await self.disconnect(nowait=True)
             raise
 
 
 def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
-    """`sentinel://[user:password@]host:port,host:port/master-name[/db]`; the master is found anew at every connect."""
+    """`sentinel://[user:password@]host:port,host:port/master-name[/db]`; each new connection looks up the master."""
     parts = urlsplit(url)
     hosts = [host.partition(":") for host in parts.netloc.rpartition("@")[2].split(",") if host]
     master, _, db = parts.path.strip("/").partition("/")
@@ -192,10 +191,10 @@ def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
 
 
 class Outage:
-    """Tells of a Redis that is away: once when it begins, then every `repeat` s for how long, and when it is back.
+    """Logs that Redis is away: at the start, then every `repeat` s, and when it is back.
 
-    Several callers wait for the same Redis: it is back once all of them are through. Within `repeat` s of the last line
-    only an outage of `short` s or more is told: connections that break now and then would else fill the log.
+    Several callers may wait; Redis is back once all of them got an answer. Within `repeat` s after the last line only
+    outages of `short` s or more are logged, because connections that break now and then would fill the log.
     """
 
     def __init__(self, repeat: float = 60.0, short: float = 5.0) -> None:
@@ -205,7 +204,7 @@ class Outage:
         self._began, self._told_at = 0.0, float("-inf")
 
     def trouble(self, who: object, error: BaseException) -> None:
-        """A caller could not be answered, and will try again."""
+        """Note that a caller got an error and will try again."""
         now = time.monotonic()
         if not self._waiting:
             self._began, self._is_told = now, False
@@ -217,7 +216,7 @@ class Outage:
         self._waiting.add(who)
 
     def over(self, who: object, *, answered: bool = True) -> None:
-        """A caller was answered, or gave up."""
+        """Note that a caller got its answer, or gave up."""
         if who in self._waiting:
             self._waiting.remove(who)
             if answered and self._is_told and not self._waiting:
@@ -225,11 +224,10 @@ class Outage:
 
 
 outage = Outage()
-"""Of this process."""
 
 
 async def until_redis_answers(call: Callable[[], Awaitable[T]]) -> T:
-    """The answer of an idempotent call, however long Redis is away."""
+    """Repeat an idempotent call until Redis answers, and return the answer."""
     answered = False
     try:
         for wait in itertools.chain((0.02, 0.05, 0.1, 0.2, 0.5), itertools.repeat(1.0)):

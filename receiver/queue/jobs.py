@@ -1,4 +1,4 @@
-"""A job as it lies on the queue: arq's own layout, in msgpack, so that reading one can run no code."""
+"""A job's data: arq's own layout in msgpack instead of pickle, so that reading a job cannot run code."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,16 +12,16 @@ FUNCTION = "deliver"
 
 
 def pack_job(function: str, args: list[Any], enqueued_ms: int) -> bytes:
-    """An arq job in msgpack: arq's own layout (`arq.jobs.serialize_job`), held by a contract test."""
+    """An arq job in msgpack, in the layout of `arq.jobs.serialize_job`; a contract test compares both."""
     job: bytes = _packer.pack({"t": None, "f": function, "a": args, "k": {}, "et": enqueued_ms})
     return job
 
 
-_packer = msgpack.Packer()  # one for all: each brings a buffer of its own
+_packer = msgpack.Packer()  # shared, because each one allocates a buffer
 
 
 def unpack(data: bytes) -> Any:
-    """What msgpack holds: the deserializer on both sides of the queue, which can run no code."""
+    """The deserializer on both sides of the queue."""
     return msgpack.unpackb(data, strict_map_key=False)
 
 
@@ -30,11 +30,11 @@ def job_key(job_id: str) -> str:
 
 
 def pack_batch(items: Sequence[bytes]) -> bytes:
-    """The msgpack list of items that were packed before."""
+    """A msgpack list of already packed items."""
     return b"".join([msgpack.Packer().pack_array_header(len(items)), *items])
 
 
 def pack(value: Any) -> bytes:
-    """A job or a result in msgpack; what msgpack does not know (an exception) is kept as its text, never pickled."""
+    """A job or a result in msgpack; values of other types, such as exceptions, become their `repr`."""
     packed: bytes = msgpack.packb(value, default=repr)
     return packed

@@ -1,54 +1,53 @@
 """Every Redis key and its lifetime, with the reason.
 
-Keys of the kit start with `KEY_PREFIX`, the queue's among them: two systems on one Redis never run each other's
-events. arq's keys of a job keep arq's names, so that arq's tools and a stock arq worker that is given the queue's name
-understand it. Scripts touch several keys at once, so Redis Cluster is not supported; one Redis or Valkey with replicas
-(Sentinel, a managed service) is.
+Keys of the kit, the queue included, start with `KEY_PREFIX`, so that two systems can share a Redis. arq's keys of a job
+keep arq's names, so that arq's tools and a stock arq worker with the queue's name understand them. Scripts use several
+keys at once, so Redis Cluster is not supported; one Redis or Valkey with replicas (Sentinel, a managed service) is.
 
 | key | type | holds | lives |
 |---|---|---|---|
 | `<p>queue` | zset | waiting jobs by due time (ms) | until claimed |
-| `<p>queue:health-check` | string | arq's sign of life of a worker | 6 s, renewed every 5 |
-| `<p>delivery:<id>` | hash | one delivery's whole story (below) | while work is open, then the dedupe window |
+| `<p>queue:health-check` | string | arq's health check of a worker | 6 s, renewed every 5 |
+| `<p>delivery:<id>` | hash | one delivery's record (below) | while work is open, then the dedupe window |
 | `<p>attempts:<id>` | list | every attempt with a reason: handler, number, time, state, reason | as its record |
 | `<p>payload:<id>` | string | a finished delivery's job, for `replay` | KEEP_PAYLOADS after the last outcome, or less |
-| `<p>kept` | list | these payloads, oldest first: id, bytes, when it expires (ms) | until there are too many bytes |
-| `<p>kept-bytes` | string | the sum of the list's bytes, of expired ones too | as the list |
+| `<p>kept` | list | these payloads, oldest first: id, bytes, expiry time (ms) | until there are too many bytes |
+| `<p>kept-bytes` | string | the sum of the list's bytes, expired ones included | as the list |
 | `<p>dead` | zset | ids of dead letters and conflicts, by time | for ever: only `dead drop` and `replay` remove |
 | `<p>dead:<id>` | hash | one dead letter: payload (`letters.py`), reason, tries, times | as its entry in `<p>dead` |
 | `<p>folders` | hash | the folders that dead letters' payloads were moved to: host and path by name | for ever |
-| `<p>wanted:<folder>` | set | files of a folder that somebody waits for | until its receiver has answered |
-| `<p>recalled:<folder>/<file>` | string | the answer: what is in the file | a minute |
+| `<p>wanted:<folder>` | set | files of a folder that a command has asked for | until its receiver has answered |
+| `<p>recalled:<folder>/<file>` | string | the answer: the content of the file | a minute |
 | `<p>unneeded:<folder>` | set | files of a folder whose dead letter was replayed or dropped | until they are removed |
-| `<p>leases` | zset | running jobs, by the lease clock's time at which they are taken over | while running |
+| `<p>leases` | zset | running jobs, by expiry of their lease on the lease clock | while running |
 | `<p>crashes` | hash | how often a running job's worker was lost | while the job exists |
-| `<p>claimed:<worker>` | string | the token of a worker's last claim, should its reply be lost | an hour |
-| `<p>lease-clock` | hash | the lease clock, which stands still while Redis or all workers are away | for ever |
-| `<p>order` | string | the last score given; they rise strictly: order of acceptance | for ever |
-| `<p>life` | string | a name that this Redis's data got at its first use: another one is other data | for ever |
-| `<p>lost` | string | when Redis was seen to have lost its data, and how, for `doctor` | 7 days |
-| `<p>wake` | list | wakes a waiting worker at once; one entry a batch, at most 32 | until popped |
-| `<p>worker:<id>` | string | what a running worker says of itself, for `doctor` | 15 s, renewed every 5 |
+| `<p>claimed:<worker>` | string | the token of a worker's last claim, to repeat a lost reply | an hour |
+| `<p>lease-clock` | hash | the lease clock, which stops while Redis or all workers are away | for ever |
+| `<p>order` | string | the last score; scores rise strictly, in order of acceptance | for ever |
+| `<p>life` | string | a random name for this Redis's data: another name means other data | for ever |
+| `<p>lost` | string | when and how Redis lost its data, for `doctor` | 7 days |
+| `<p>wake` | list | wakes a waiting worker at once; one entry for each batch, at most 32 | until popped |
+| `<p>worker:<id>` | string | what a running worker reports of itself, for `doctor` | 15 s, renewed every 5 |
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done`, `skipped` or `dead` | for ever |
-| `<p>turn:<handler>:<subject>` | zset | deliveries in line at a handler, by place in the queue | until they leave it |
-| `<p>turn:<handler>` | zset | the same, where one line is for all of the handler's events | until they leave it |
-| `<p>pace:<handler>` | zset | last and promised starts of a handler with a rate, by time (ms) | its longest time |
-| `arq:job:<job>` | string | the job: msgpack, no pickle | no expiry: arq's 24 h would lose a queue over a weekend |
+| `<p>turn:<handler>:<subject>` | zset | the line of deliveries at a handler, by place in the queue | until they leave it |
+| `<p>turn:<handler>` | zset | the same, for a handler with one line for all its events | until they leave it |
+| `<p>pace:<handler>` | zset | past and reserved starts of a handler with a rate, by time (ms) | its longest time |
+| `arq:job:<job>` | string | the job, in msgpack | no expiry: arq's 24 h would lose a queue over a weekend |
 | `arq:in-progress:<job>` | string | the token of the claim that runs the job | no expiry: the lease ends it |
 | `arq:retry:<job>` | string | how often the job was started | while the job exists |
-| `arq:queue` | zset | jobs that version 0.1 queued, moved to `<p>queue` | until a worker sees them |
+| `arq:queue` | zset | jobs that version 0.1 queued, moved to `<p>queue` | until a worker finds them |
 
 Fields of a delivery's record are single letters because there are millions of them: `k` idempotency key, `s` its
-source (`event-id` where there is none), `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event
-type, `n` duplicates dropped, `c` conflicts kept, `u` subject (until the event is routed). A handler's outcome is a
-field named as the handler (its name always has a dot): `<state> <attempt> <ms after a>`, where the state is done,
-skipped, retry or dead; one that a later version adds is an end, like done.
+source (`event-id` if absent), `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event
+type, `n` duplicates dropped, `c` conflicts kept, `u` subject (until the event is routed). A handler's outcome is in a
+field with the handler's name (which always has a dot): `<state> <attempt> <ms after a>`, where the state is done,
+skipped, retry or dead; an unknown state of a later version counts as an end, like done.
 """
 
 from dataclasses import dataclass
 
 OLD_QUEUE = "arq:queue"
-"""Where version 0.1 kept waiting jobs, whatever its prefix; workers take over those of their own prefix."""
+"""The queue of version 0.1, for any prefix; workers take over the jobs of their own prefix."""
 JOB = "arq:job:"
 IN_PROGRESS = "arq:in-progress:"
 RETRY = "arq:retry:"
@@ -73,10 +72,10 @@ class Keys:
         return f"{self.prefix}dead:{dead_letter_id}"
 
     def retry_job_id(self, delivery_id: str, handler: str, attempt: int) -> str:
-        """The id of the job that follows a handler's attempt; it has the prefix, because arq's keys of a job have none.
+        """The id of the job after a handler's attempt. It includes the prefix, because arq's keys of a job do not.
 
-        Two systems on one Redis, each with a webhook of the same Glartek, get the same event: without the prefix the
-        job of one would be ended, payload and all, by the worker of the other. prelude.lua makes these ids, too.
+        Two systems on one Redis may get the same event from one Glartek. Without the prefix, one system's worker would
+        end the other's job and delete its payload. prelude.lua makes these ids too.
         """
         return f"{delivery_id}:{handler}:{attempt}:{self.prefix}"
 

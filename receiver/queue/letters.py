@@ -1,28 +1,28 @@
-"""The payload of a dead letter: in its hash, compressed where that helps, or in a file of a receiver's host.
+"""The payload of a dead letter: in its hash, compressed if that saves space, or in a file on a receiver's host.
 
 | field | holds |
 |---|---|
-| `job` | the job as it was |
-| `zjob` | the job compressed (zlib) |
-| `moved` | `<folder>/<file>`: the receiver's folder that has it, and where in it; see `room.py` |
+| `job` | the job, unchanged |
+| `zjob` | the job, compressed with zlib |
+| `moved` | `<folder>/<file>`: the name of the receiver's folder, and the file in it; see `room.py` |
 """
 
 import zlib
 
 PLAIN, COMPRESSED, MOVED = "job", "zjob", "moved"
 _WORTH_IT = 4096
-"""Bytes from which a payload is compressed."""
+"""Smallest payload, in bytes, that is compressed."""
 
 
 def pack(job: bytes) -> tuple[str, bytes]:
-    """(field, what it holds) for a payload: compressed if that saves a tenth at least."""
+    """(field, value) for a payload, compressed if that saves at least a tenth."""
     if len(job) >= _WORTH_IT:
-        compressed = zlib.compress(job, 1)  # who calls waits for it: a megabyte takes some 10 ms
+        compressed = zlib.compress(job, 1)  # the fastest level, because it blocks the caller: about 10 ms for 1 MB
         if len(compressed) < 0.9 * len(job):
             return COMPRESSED, compressed
     return PLAIN, job
 
 
 def unpack(field: str, held: bytes) -> bytes:
-    """The payload again. Raises zlib.error when it is damaged."""
+    """The payload. Raises zlib.error if it is damaged."""
     return zlib.decompress(held) if field == COMPRESSED else held

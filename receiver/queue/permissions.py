@@ -1,8 +1,7 @@
-"""What the kit asks of Redis: the commands and keys that its user needs, and which of them it may not use.
+"""The commands and keys that the kit's Redis user needs, and a check of which are refused.
 
-Managed services and careful operators allow little. Each command that is needed is tried once, with arguments that
-have no effect: the server looks at permissions before it looks at them. What is only nice to know is asked for where it
-is used, and may be refused.
+Managed services and careful operators allow only some commands. The check calls each needed command with arguments that
+have no effect: the server checks permissions before arguments. Optional commands are tried where they are used.
 """
 
 import re
@@ -16,7 +15,7 @@ from redis.exceptions import NoPermissionError, ReadOnlyError
 from receiver.queue.keys import IN_PROGRESS, JOB, OLD_QUEUE, RETRY, Keys
 
 NEEDED = {
-    "RPUSH": "{key} x",  # what makes a key comes before what removes it
+    "RPUSH": "{key} x",  # commands that create a key come before those that remove it
     "BLPOP": "{key} 0.001",
     "SADD": "{key} x",
     "SREM": "{key} x",
@@ -54,35 +53,35 @@ NEEDED = {
 }
 """Every command that receiver and worker need, with arguments that change nothing."""
 WITH_REPLICAS = {"WAIT": "0 0"}
-"""What WAIT_REPLICAS needs besides."""
+"""Commands that WAIT_REPLICAS needs in addition."""
 NICE_TO_KNOW = ("INFO", "CONFIG|GET", "SCAN")
-"""What `doctor` and the memory limit look at: refused, they say what they cannot see."""
+"""Optional commands, for `doctor` and the memory limit, which report if one is refused."""
 _RUN = re.compile(r"permissions to run the '([^']+)' command")
 
 
 def patterns(prefix: str) -> list[str]:
-    """The keys that the kit reads and writes, as patterns of an access control list."""
+    """The keys that the kit reads and writes, as patterns for an ACL."""
     return [f"{prefix}*", f"{JOB}*", f"{IN_PROGRESS}*", f"{RETRY}*", OLD_QUEUE]
 
 
 def rules(prefix: str, *, replicas: bool = False) -> list[str]:
-    """The least that a Redis user has to be allowed, as rules for ACL SETUSER."""
+    """The least permissions that the kit's Redis user needs, as rules for ACL SETUSER."""
     commands = sorted([*NEEDED, *(WITH_REPLICAS if replicas else ())])
     keys = [f"~{pattern}" for pattern in patterns(prefix)]
     return ["resetkeys", *keys, "resetchannels", "-@all", *(f"+{command.lower()}" for command in commands)]
 
 
 async def refusals(redis: Redis, keys: Keys, *, replicas: bool = False) -> list[str]:
-    """One line for each thing that is needed and refused: what it is and the rule to add. [] when all is allowed.
+    """One line for each missing permission, with the rule to add; [] if all are granted.
 
-    Raises one of `connection.REDIS_ERRORS` when Redis is away, loading or read-only: then nothing is known yet.
+    Raises one of `connection.REDIS_ERRORS` if Redis is away, loading or read-only.
     """
     needed = NEEDED | WITH_REPLICAS if replicas else NEEDED
     tries = [[command, *arguments.format(key=f"{keys.prefix}probe").split()] for command, arguments in needed.items()]
     try:
         answers = await _answers(redis, tries)
         answers_of_keys = await _answers(redis, [try_ for pattern in patterns(keys.prefix) for try_ in _uses(pattern)])
-    except RedisConnectionError as error:  # refused while connecting: the database's number, or the user itself
+    except RedisConnectionError as error:  # refused while connecting: SELECT of the database, or the user
         if line := refusal(error):
             return [line]
         raise
@@ -105,7 +104,7 @@ async def refusals(redis: Redis, keys: Keys, *, replicas: bool = False) -> list[
 
 
 def refusal(error: BaseException) -> str | None:
-    """The line for a call that was refused for want of a permission; None for any other trouble."""
+    """The line for a call that was refused for a missing permission; None for any other error."""
     if match := _RUN.search(str(error)):
         command = match[1].lower()
         return _line(f"run {command.upper().replace('|', ' ')}", [f"+{command}"])
@@ -119,13 +118,13 @@ def _line(what: str, missing: Sequence[str]) -> str:
 
 
 def _uses(pattern: str) -> list[list[str]]:
-    """A read and a write of a key that fits a pattern, without effect."""
+    """A read and a write, without effect, of a key that matches a pattern."""
     key = pattern.replace("*", "probe")
     return [["ZRANGE", key, "0", "0"], ["ZREM", key, "probe"]]
 
 
 async def _answers(redis: Redis, commands: Sequence[Sequence[str]]) -> list[Any]:
-    """What each command was answered, errors among them. Raises when the server is read-only, loading or away."""
+    """The answer to each command, errors included. Raises if the server is read-only, loading or away."""
     async with redis.pipeline(transaction=False) as pipe:
         for command in commands:
             pipe.execute_command(*command)

@@ -1,13 +1,13 @@
-"""Makes room in Redis for live work: what is dead, or kept for convenience, yields first.
+"""Makes room in Redis for waiting jobs: removes kept payloads, and moves payloads of dead letters to disk.
 
-Above `ROOM` of its memory, well before receivers begin to spool, payloads of finished deliveries are forgotten, oldest
-first; if that is not enough, payloads of dead letters and conflicts move into files beside the spool, whose disk
-outlasts this process. The dead letter stays in Redis, with a note of the folder and the file. Nothing is lost between
-any two lines: a file is on the disk before its payload leaves Redis, and it is removed only when its dead letter was
-replayed or dropped, never because Redis does not know it (an emptied Redis would know none).
+Above `ROOM` of its memory, well before receivers begin to spool, payloads of finished deliveries are removed, the
+oldest first. If that is not enough, payloads of dead letters and conflicts move into files beside the spool. The dead
+letter stays in Redis, with the names of folder and file. No crash loses a payload: its file is on disk before the
+payload leaves Redis. A file is removed only after its dead letter was replayed or dropped, not because Redis lacks it:
+an emptied Redis lacks all of them.
 
-Whoever needs a payload, on any host, asks for it through Redis; the receiver whose folder has it answers within a
-second or two. Receivers that share a folder share its name, and any of them answers.
+A command on any host asks for a payload through Redis; a receiver with that folder answers within two seconds.
+Receivers that share a folder share its name, and any of them may answer.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
 
 ROOM = 0.6
-"""Of `maxmemory`: above it room is made."""
+"""Share of `maxmemory` above which room is made."""
 LEAST_BYTES = 256
-"""Of a payload that is moved: the note that takes its place has some 40."""
+"""Smallest payload that is moved: the reference to the file takes about 40 bytes."""
 PAGE, PAGES = 1000, 3
-"""Dead letters looked at in one call, a millisecond of Redis, and calls that find nothing to move, in one second."""
+"""Dead letters per call (about a millisecond of Redis), and most calls a second that find none to move."""
 SECONDS = 0.5
-"""How long room is made at a time."""
+"""Most seconds spent on moving payloads, in each second."""
 ANSWERS = 16 << 20
-"""Bytes that are put back into Redis at a time, at most, for those who asked."""
+"""Most bytes put back into Redis in each second, for commands that asked for payloads."""
 RECALLED_SECONDS = 60
 TOLD_SECONDS = 60.0
 _LETTERS, _MOVE, _YIELD = (Script.load(name) for name in ("letters.lua", "move.lua", "yield.lua"))
@@ -46,23 +46,23 @@ log = structlog.get_logger()
 
 
 def folder_beside(spool: Path) -> Path:
-    """Where a receiver keeps payloads of dead letters: beside its spool."""
+    """The folder of a receiver for payloads of dead letters: beside its spool."""
     return spool.parent / "dead"
 
 
 class Room:
-    """What one receiver does for Redis's memory; each method is called once a second. Raises `REDIS_ERRORS`."""
+    """One receiver's part in keeping Redis's memory free; call each method once a second. Raises `REDIS_ERRORS`."""
 
     def __init__(self, redis: Redis, keys: Keys, folder: Path) -> None:
         self._redis, self._keys, self._folder = redis, keys, folder
         self._where = f"{socket.gethostname()}:{folder.resolve()}"
         self._name = ""
-        self._place = 0  # among the dead letters
+        self._place = 0  # the next dead letter to look at
         self._told_at = float("-inf")
         self._untold: Counter[str] = Counter()
 
     async def make(self, used: int, limit: int) -> None:
-        """Make room if `used` bytes are too many for `limit` (0: no limit)."""
+        """Make room if `used` bytes exceed `ROOM` of `limit` (0: no limit)."""
         excess = used - round(ROOM * limit) if limit else 0
         if excess <= 0:
             return
@@ -79,11 +79,12 @@ class Room:
         self._tell()
 
     async def serve(self) -> None:
-        """Remove the files that are no longer needed, and put back into Redis what somebody asked for."""
+        """Remove files that are no longer needed, and put payloads back into Redis that a command asked for."""
         if not self._name:
             if not await asyncio.to_thread(self._find_name):
                 return
-            await self._redis.execute_command("HSET", self._keys.folders, self._name, self._where)  # it may have moved
+            # each time, because the path may have changed
+            await self._redis.execute_command("HSET", self._keys.folders, self._name, self._where)
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.smembers(self._keys.unneeded(self._name))
             pipe.smembers(self._keys.wanted(self._name))
@@ -100,7 +101,7 @@ class Room:
     async def _answer(self, file: bytes) -> int:
         payload = b""
         if path := self._path(file):
-            with suppress(FileNotFoundError):  # dropped meanwhile
+            with suppress(FileNotFoundError):  # its dead letter was dropped in the meantime
                 payload = await asyncio.to_thread(path.read_bytes)
         if payload:
             recalled = self._keys.recalled(f"{self._name}/{file.decode()}")
@@ -109,7 +110,7 @@ class Room:
         return len(payload)
 
     async def _move_letters(self, excess: int) -> None:
-        """Move payloads until `excess` bytes have gone: page by page, large ones first, of like size the oldest."""
+        """Move payloads until `excess` bytes are freed; in each page the large ones first, then the oldest."""
         until, idle = time.monotonic() + SECONDS, 0
         while idle < PAGES:
             following, *found = await _LETTERS(
@@ -125,7 +126,7 @@ class Room:
                 return
 
     async def _move(self, dead_id: str, field: str) -> int:
-        """The bytes that left Redis with one payload."""
+        """Move one payload; returns the bytes freed."""
         letter = self._keys.dead_letter(dead_id)
         held, at = await self._redis.execute_command("HMGET", letter, field, "at")
         if held is None or at is None:
@@ -141,7 +142,7 @@ class Room:
         return len(held)
 
     def _write(self, file: str, data: bytes) -> None:
-        """A new file, on the disk when this returns, and so is its name."""
+        """Write a new file; its content and its name are on disk when this returns."""
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._find_name():
             self._give_name()
@@ -161,7 +162,7 @@ class Room:
         return bool(self._name)
 
     def _give_name(self) -> None:
-        """Name the folder; of several receivers that do so at once the first one's name counts."""
+        """Name the folder. If several receivers do so at once, the first name is used by all."""
         new = self._folder / f"name.{secrets.token_hex(8)}"
         new.write_text(secrets.token_hex(8) + "\n", encoding="ascii")
         with suppress(FileExistsError):
@@ -170,12 +171,12 @@ class Room:
         self._find_name()
 
     def _path(self, file: bytes) -> Path | None:
-        """Of a file that Redis names; None when it cannot be one of ours."""
+        """The path for a file name from Redis; None if the name is not valid."""
         name = file.decode("ascii", "replace")
         return self._folder / name if _FILE.fullmatch(name) else None
 
     def _tell(self, error: str = "") -> None:
-        """Say what was done, once a minute at most."""
+        """Log what was done, at most once a minute."""
         if not +self._untold or time.monotonic() - self._told_at < TOLD_SECONDS:
             return
         self._told_at = time.monotonic()
@@ -188,7 +189,7 @@ class Room:
 
 
 async def moved(redis: Redis, keys: Keys) -> dict[str, int]:
-    """How many dead letters have their payload in a file, by `host:path` of the folder."""
+    """The number of dead letters with their payload in a file, by `host:path` of the folder."""
     counts: Counter[str] = Counter()
     ids = [dead_id.decode() for dead_id in await redis.zrange(keys.dead, 0, -1)]
     for start in range(0, len(ids), PAGE):

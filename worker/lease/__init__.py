@@ -1,5 +1,5 @@
-"""arq's worker with a lease: nothing it claims is lost, and nothing it lost is finished twice.
+"""arq's worker with leases: no claimed job is lost, and a job whose lease was lost is not finished twice.
 
-`worker` is the subclass of arq's Worker, `calls` runs a claimed job as arq means it, `claims` is what it asks of Redis.
-It knows jobs, not events, and imports nothing of this package's neighbours.
+`worker` is the subclass of arq's Worker, `calls` runs a claimed job with arq's semantics, `claims` has its calls to
+Redis. This package depends on jobs, not on events, and imports only `receiver.queue`.
 """

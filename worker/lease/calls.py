@@ -1,6 +1,6 @@
-"""A claimed job as arq means it: a call of one of the worker's functions, with its context, time-out, hooks and tries.
+"""Runs a claimed job with arq's semantics: calls the worker's function with its context, time-out, hooks and tries.
 
-What arq would end in silence goes to `bury`, payload and all.
+A job that arq would drop silently goes to `bury`, with its payload.
 """
 
 import asyncio
@@ -16,26 +16,26 @@ from arq.worker import Retry, RetryJob, Worker
 from worker.lease.claims import Claim, Ending
 
 MAX_CRASHES = 5
-"""Workers that may be lost while a job runs before it is buried; after two it runs beside no other suspect."""
+"""Lost workers after which a job is buried; after two, a worker runs only one such job at a time."""
 
 log = structlog.get_logger()
 
 Context = dict[Any, Any]
 Bury = Callable[[Claim, str | BaseException], Awaitable[None]]
-"""Keeps a job that will not be run again, with the reason, or what it raised; idempotent; before the job ends."""
+"""Stores a job that will not be run again, with the reason or its exception; idempotent; called before the job ends."""
 
 
 class CannotRun(Exception):
-    """A claim that must not be run, or not again: its message says why."""
+    """A claim that must not be run, or not again; the message says why."""
 
 
 class StillRunning(Exception):
-    """Raised by a job whose work goes on although it was cancelled: nobody may have it before its lease ends."""
+    """Raised by a job whose work goes on after its cancellation: no other worker may run it before its lease ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a claim asks for: a function with its arguments and arq's context; enqueued at `enqueued_ms` (Unix ms)."""
+    """The call in a claim's job: a function, its arguments and arq's context; enqueued at `enqueued_ms` (Unix ms)."""
 
     function: Any
     args: Any
@@ -45,20 +45,20 @@ class Call:
 
 
 class Calls:
-    """Makes the calls of one arq worker, whose functions, limits and hooks it takes."""
+    """Makes the calls for one arq worker, with its functions, limits and hooks."""
 
     def __init__(self, worker: Worker, bury: Bury) -> None:
         self._worker, self._bury = worker, bury
 
     async def make(self, claim: Claim) -> tuple[Ending, Context | None]:
-        """How a claim ends, and the context of its call if there was one.
+        """Run a claim's call; returns how the claim ends, and the call's context if it was made.
 
-        Raises CancelledError when it was stopped, `StillRunning` when that was of no use.
+        Raises CancelledError if it was stopped, `StillRunning` if it did not stop.
         """
         try:
             call = self._read(claim)
         except CannotRun as reason:
-            log.error("job buried", job=claim.job_id, reason=str(reason))  # noqa: TRY400 - one line says it
+            log.error("job buried", job=claim.job_id, reason=str(reason))  # noqa: TRY400 - no traceback
             self._worker.jobs_failed += 1
             await self._bury(claim, str(reason))
             return Ending("done"), None
@@ -88,7 +88,7 @@ class Calls:
         return Call(function, args, kwargs, {**worker.ctx, **about, "fresh": claim.fresh}, enqueued_ms)
 
     async def _execute(self, claim: Claim, call: Call) -> Ending:
-        """Run a job that is a call of one of our functions; whatever it raises becomes its ending."""
+        """Make the call; any exception of its own becomes its ending."""
         started, success = timestamp_ms(), True
         function, ctx, worker = call.function, call.ctx, self._worker
         try:
@@ -100,11 +100,11 @@ class Calls:
             worker.jobs_retried += 1
             await call_hook(worker.on_job_end, ctx)
             return Ending("again", wait_ms=getattr(again, "defer_score", None) or 0)
-        except BaseException as error:  # KeyboardInterrupt, an extension's own kind: they are the job's all the same
+        except BaseException as error:  # also KeyboardInterrupt and the like: the job raised it
             if is_being_cancelled():
                 raise
             worker.jobs_failed += 1
-            name = type(error).__name__  # its text may be a payload
+            name = type(error).__name__  # its message may hold a payload
             log.error("job failed", job=claim.job_id, function=function.name, error=name)  # noqa: TRY400
             await self._bury(claim, error)
             result, success = error, False
@@ -114,7 +114,7 @@ class Calls:
         return self._with_result(claim, call, started, result, success=success)
 
     def _with_result(self, claim: Claim, call: Call, started_ms: int, result: Any, *, success: bool) -> Ending:
-        """An ending that keeps the result as long as arq's settings say."""
+        """An ending that stores the result for as long as arq's settings say."""
         function, worker = call.function, self._worker
         keep_s = worker.keep_result_s if function.keep_result_s is None else function.keep_result_s
         forever = worker.keep_result_forever if function.keep_result_forever is None else function.keep_result_forever
@@ -125,23 +125,23 @@ class Calls:
             timestamp_ms(), f"{claim.job_id}:{function.name}", worker.queue_name, claim.job_id,
             serializer=worker.job_serializer,
         )  # fmt: skip
-        if data is None:  # neither it nor its arguments can be written
+        if data is None:  # neither the result nor the arguments can be serialized
             return Ending("done")
         return Ending("done", result=data, result_ms=-1 if forever else round(keep_s * 1000))
 
 
 async def call_hook(hook: Callable[[dict[Any, Any]], Awaitable[Any]] | None, ctx: dict[Any, Any]) -> None:
-    """A hook that fails does not undo what the job did: run again, it would have its effect twice."""
+    """Call a hook and log its exception: the job must not run again because a hook failed."""
     try:
         if hook:
             await hook(ctx)
-    except BaseException:  # whatever it is, it is the hook's
+    except BaseException:  # any exception of the hook
         if is_being_cancelled():
             raise
         log.exception("a hook of the worker failed", job=ctx["job_id"])
 
 
 def is_being_cancelled() -> bool:
-    """Whether this task was cancelled from outside; a job may also raise CancelledError by itself."""
+    """Whether this task was cancelled from outside; a job may also raise CancelledError itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

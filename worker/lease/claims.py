@@ -1,6 +1,6 @@
-"""Claims of jobs under a lease, as Redis keeps them: taken by the batch, renewed, and ended under their fence.
+"""Claims of jobs under a lease: claimed in batches, renewed, and ended under a fencing token.
 
-Each of the three is one script that gives the same answer when it is asked again, because its reply may be lost.
+Each of these is one idempotent script, because a reply may be lost and the call repeated.
 """
 
 import json
@@ -20,20 +20,20 @@ from receiver.queue.keys import IN_PROGRESS, JOB, OLD_QUEUE, RETRY, Keys
 from receiver.queue.scripts import Script
 
 CLAIM_BYTES = 4 << 20
-"""No more jobs are claimed at once when those so far are this big: the reply has to arrive within its time-out."""
+"""Most bytes of jobs in one claim (at least one job), so that the reply arrives within its time-out."""
 
 FIRST_BYTES = 1 << 20
 """What the first claim of a worker takes: then as many as arrive within a quarter of the lease."""
 PAGE = 2000
-"""Jobs of another system's queue that one call looks at: about a millisecond of Redis."""
+"""Jobs of the old queue that one call looks at: about a millisecond of Redis."""
 _CLAIM, _RENEW, _FINISH, _ADOPT = (Script.load(name) for name in ("claim.lua", "renew.lua", "finish.lua", "adopt.lua"))
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that is ours while its lease is renewed. `score` is its due time (ms), `tries` counts this start.
+    """A claimed job, held while its lease is renewed. `score` is its due time (ms); `tries` includes this start.
 
-    `fresh` says that nobody has ever started it: `tries` may be 1 again where a try was given back.
+    `fresh` means that it was never started before; `tries` alone cannot tell, because a released claim's try is undone.
     """
 
     job_id: str
@@ -47,9 +47,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a claim ends: for good, again after `wait_ms`, or given back as if it had never been claimed.
+    """How a claim ends: for good, to run again after `wait_ms`, or released as if it had never been claimed.
 
-    A `result` is kept for `result_ms`, -1 for ever.
+    A `result` is stored for `result_ms`, -1 for ever.
     """
 
     how: Literal["done", "again", "release"]
@@ -59,10 +59,10 @@ class Ending:
 
 
 class Claims:
-    """What one worker process does with the queue. `lease` in seconds.
+    """One worker's calls to the queue. `lease` in seconds.
 
-    `next_due`: in how many seconds another job is due, as the last `take` saw it; None when it saw none.
-    `lines` names for each event type the handlers in order, and what each has a line for: subject or handler.
+    `next_due`: in how many seconds another job is due, according to the last `take`; None if there was none.
+    `lines`: for each event type, the handlers with a line, and what each line is for: subject or handler.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class Claims:
         self._lines = json.dumps(lines) if lines else ""
         self._claimed = keys.claimed(uuid.uuid4().hex)
         self._token = uuid.uuid4().hex
-        self._place = 0  # in the old queue
+        self._place = 0  # position in the old queue
         self.next_due: float | None = None
         self.most = min(FIRST_BYTES, CLAIM_BYTES)
         """Bytes to claim at once: behind a slow link a lease would end before the reply is there."""
         self._ending: Batcher[tuple[Claim, Ending], bool] = Batcher(self._send_endings)
 
     async def take(self, want: int, *, alone: bool, room: int | None = None) -> list[Claim]:
-        """Claim up to `want` jobs, until they fill `room` bytes (CLAIM_BYTES), `alone` under suspicion.
+        """Claim up to `want` jobs and `room` bytes (CLAIM_BYTES); `alone`: one may be a job that has lost workers.
 
-        Should the answer be lost, the next call repeats it.
+        If the reply is lost, the next call returns the same claims.
         """
         began = time.monotonic()
         next_due, *flat = await _CLAIM(
@@ -103,13 +103,14 @@ class Claims:
         self.most = max(1, self.most // 2) if is_late else min(CLAIM_BYTES, self.most * 2)
         token, self._token = self._token, uuid.uuid4().hex
         self.next_due = None if next_due < 0 else next_due / 1000
-        return [
-            Claim(job_id.decode(), token, float(score), tries, crashes, bool(fresh), data)
-            for job_id, score, tries, crashes, fresh, data in zip(*[iter(flat)] * 6, strict=True)
-        ]
+        claims = []
+        for start in range(0, len(flat), 6):
+            job_id, score, tries, crashes, fresh, data = flat[start : start + 6]
+            claims.append(Claim(job_id.decode(), token, float(score), tries, crashes, bool(fresh), data))
+        return claims
 
     async def renew(self, claims: Sequence[Claim]) -> list[str]:
-        """Renew leases; the ids of the jobs that somebody else has by now."""
+        """Renew leases; returns the ids of jobs that another worker holds now."""
         pairs = [part for claim in claims for part in (claim.job_id, claim.token)]
         lost = await _RENEW(
             self._redis,
@@ -119,7 +120,7 @@ class Claims:
         return [job_id.decode() for job_id in lost]
 
     async def adopt(self) -> int:
-        """Take over jobs of this prefix that version 0.1 queued: one page of its queue a call; how many they were."""
+        """Take over jobs of this prefix from version 0.1's queue, one page a call; returns how many."""
         self._place, moved = await _ADOPT(
             self._redis,
             keys=[OLD_QUEUE, self._queue, self._keys.wake],
@@ -128,11 +129,11 @@ class Claims:
         return int(moved)
 
     async def end(self, claim: Claim, ending: Ending) -> bool:
-        """End a claim, however long Redis is away; False when it was no longer ours, and nothing was changed."""
+        """End a claim, and wait while Redis is away; False, without a change, if the lease was lost."""
         return await self._ending.add((claim, ending), len(ending.result))
 
     async def stop(self) -> None:
-        """Let endings under way be written; what Redis does not take in time is left to the end of its lease."""
+        """Wait briefly for endings in flight; the leases of the others expire."""
         await self._ending.stop(0.5)
 
     async def _send_endings(self, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:

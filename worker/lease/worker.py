@@ -1,20 +1,20 @@
-"""arq's Worker with a lease: nothing it claims is lost, and nothing it lost is finished twice.
+"""arq's Worker with leases: no claimed job is lost, and a job whose lease was lost is not finished twice.
 
-Stock arq 0.28 deletes a job silently in seven ways, waits minutes after a kill -9, dies when Redis is away for three
-seconds and drops a healthy job on the sixth restart. This subclass keeps what arq's documentation says of a job (its
-context, `Retry`, time-outs, results, hooks) and replaces how jobs are claimed, run and finished:
+Stock arq 0.28 deletes a job silently in seven ways, waits minutes after a kill -9, ends when Redis is away for three
+seconds and drops a healthy job at the sixth restart. This subclass keeps the documented semantics of a job (context,
+`Retry`, time-outs, results, hooks) and replaces how jobs are claimed, run and finished:
 
-* a batch is claimed in one call; a blocking pop on a wake list starts it at once;
-* a lease of a few seconds is renewed from a thread of its own, so that a handler that blocks the event loop for a
-  moment does not lose its job, and a killed worker's jobs run elsewhere within one lease;
-* a claim ends under its token, so that a worker that was frozen and overtaken changes nothing;
-* any trouble with Redis is waited out; a job's own trouble never reaches the loop, whatever it raises or cancels;
-* what cannot be run or must not be run again goes to `bury`, payload and all.
+* jobs are claimed in batches; a blocking pop on a wake list starts a claim at once;
+* leases of a few seconds are renewed from a separate thread, so that a handler that blocks the event loop for a moment
+  does not lose its job, and a killed worker's jobs run elsewhere within one lease;
+* a claim ends under its fencing token, so that a worker that was frozen and lost its lease changes nothing;
+* the worker waits while Redis is away; no exception or cancellation of a job ends the worker's loop;
+* a job that cannot be run, or must not be run again, goes to `bury` with its payload.
 
-What differs for those who enqueue with arq: a running job is not in the queue, so that `Job.result()` finds nothing
-until it has ended; cron jobs, aborting and the options in `UNSUPPORTED` are refused.
+Differences for callers of arq's `enqueue_job`: a running job is not in the queue, so `Job.result()` finds it only after
+it has ended; cron jobs, aborting and the options in `UNSUPPORTED` are refused.
 
-Internals of arq this leans on, each held by a test in `tests/worker/lease/test_arq_contract.py`: the layout of a job
+Tests in `tests/worker/lease/test_arq_contract.py` hold the internals of arq that this class uses: the layout of a job
 (`deserialize_job_raw`) and of a result (`serialize_result`), the keys' names, `Worker.functions`, `tasks`,
 `allow_pick_jobs`, `main`, `close`, `record_health`, `_add_signal_handler` and the two signal handlers.
 """
@@ -39,37 +39,37 @@ from worker.lease.calls import Bury, Calls, StillRunning, call_hook
 from worker.lease.claims import CLAIM_BYTES, Claim, Claims, Ending
 
 POLL, SHORTEST_POLL = 0.5, 0.01
-"""Seconds between looks at the queue when nothing wakes the worker, and at least between two because a job is due."""
+"""Most seconds between two claims when nothing wakes the worker, and least seconds when a job is due soon."""
 UNSUPPORTED = frozenset(
     {"cron_jobs", "allow_abort_jobs", "retry_jobs", "max_burst_jobs", "poll_delay", "queue_read_limit"}
 )
-"""Options of arq's that would do nothing here."""
+"""Options of arq that would have no effect here."""
 
 log = structlog.get_logger()
 
 
 class LoopWatch(Protocol):
-    """What looks at the worker's event loop from the lease's thread. `seen`: when it last answered (monotonic s)."""
+    """Monitors the worker's event loop from the lease's thread. `seen`: when it last responded (monotonic s)."""
 
     seen: float
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Monitor until cancelled."""
 
 
 class LeasedWorker(Worker):
-    """See the module. Takes arq's own arguments, and `connect` (a client for each use), `keys`, `bury`, `watch` (makes
-    a `LoopWatch` of a loop and a job's time-out), `lease` (s) and `lines` (for each event type the handlers that take
-    events in order, and what each has a line for).
+    """See the module. In addition to arq's arguments: `connect` makes a client, `keys`, `bury`, `watch` makes a
+    `LoopWatch` for a loop and a job's time-out, `lease` in seconds, `lines` has for each event type the handlers with
+    a line, and what each line is for.
 
-    Whoever made it may set `room`, which says how many bytes of jobs may be claimed now, and `stop_asked`, which a
-    signal's handler calls before anything else.
+    Two hooks may be set: `room` returns how many bytes of jobs may be claimed now; `stop_asked` is called first when a
+    stop signal arrives.
     """
 
     room: Callable[[], int] = staticmethod(lambda: CLAIM_BYTES)
     stop_asked: Callable[[], None] = staticmethod(lambda: None)
 
-    def __init__(  # noqa: PLR0913 - arq's own arguments and ours, each by its name
+    def __init__(  # noqa: PLR0913 - keyword arguments
         self,
         functions: Sequence[Function],
         *,
@@ -99,7 +99,7 @@ class LeasedWorker(Worker):
         self._stop_renewing = threading.Event()
 
     async def main(self) -> None:
-        """Claim and run until cancelled (or, with `burst`, until nothing is left)."""
+        """Claim and run jobs until cancelled, or with `burst` until none is left."""
         self.ctx |= {"redis": self.pool, "is_stopping": self.is_stopping}
         if self.on_startup:
             await self.on_startup(self.ctx)
@@ -115,7 +115,7 @@ class LeasedWorker(Worker):
                 log.error("the worker was cancelled from within: only a signal stops it")  # noqa: TRY400 - no traceback
 
     def _add_signal_handler(self, signum: signal.Signals, handler: Callable[[signal.Signals], None]) -> None:
-        """As arq's, by a handler of Python's: the loop's own forget a signal when an exception leaves the loop."""
+        """As arq's, but with `signal.signal`: the loop's own handlers lose a signal if an exception leaves the loop."""
 
         def stop(*_: object) -> None:
             self.allow_pick_jobs = False
@@ -126,7 +126,7 @@ class LeasedWorker(Worker):
         signal.signal(signum, stop)
 
     def is_stopping(self, job_id: str) -> bool:
-        """Whether a job that is cancelled is cancelled by the worker: because it stops, or has lost the job's lease."""
+        """Whether the worker cancels this job: because it stops, or has lost the job's lease."""
         return not self.allow_pick_jobs or job_id in self._lost
 
     def stop(self) -> None:
@@ -136,7 +136,7 @@ class LeasedWorker(Worker):
             self.main_task.cancel()
 
     async def close(self) -> None:
-        """Let what was cancelled give its claims back, then close; Redis may be away."""
+        """Release the claims of cancelled jobs, then close; Redis may be away."""
         if not self._handle_signals:
             self.allow_pick_jobs = False
             for task in self.tasks.values():
@@ -155,7 +155,7 @@ class LeasedWorker(Worker):
             await self.pool.aclose(close_connection_pool=True)
 
     async def _abandon(self) -> None:
-        """End what still waits for a Redis that is away, one wait after the other; a lease's end hands it on."""
+        """Cancel tasks that wait for Redis, repeatedly, because a task may wait again; their leases expire."""
         for _ in range(20):
             if not self.tasks:
                 return
@@ -174,10 +174,10 @@ class LeasedWorker(Worker):
             claims = await self._claim_or_give_back(free, room)
             for claim in claims:
                 self._start(claim)
-            with contextlib.suppress(OutOfMemoryError):  # a full Redis has to be drained all the same
+            with contextlib.suppress(OutOfMemoryError):  # a full Redis must be drained too
                 await self.record_health()  # arq's: its health key
             if self._is_with_a_suspect():
-                await asyncio.sleep(0.05)  # the next one may start when this one ends: nobody would wake us for it
+                await asyncio.sleep(0.05)  # poll: nothing wakes the worker when the suspect ends and the next may start
             elif len(claims) < free and sum(len(claim.data or b"") for claim in claims) < room:
                 next_due = self._claims.next_due
                 wait = POLL if next_due is None else min(max(next_due, SHORTEST_POLL), POLL)
@@ -185,14 +185,14 @@ class LeasedWorker(Worker):
         except REDIS_ERRORS as error:
             outage.trouble(self, error)
             await asyncio.sleep(0.2)
-        except Exception:  # the loop must outlive whatever it is: arq's would stay up and never poll again
+        except Exception:  # the loop must go on; arq's worker would keep running without polling
             log.exception("claiming failed")
             await asyncio.sleep(1)
         else:
             outage.over(self)
 
     async def _claim_or_give_back(self, want: int, room: int) -> list[Claim]:
-        """Claim; jobs that arrive when the worker has just been told to stop go back unharmed."""
+        """Claim; if the worker is stopped meanwhile, release the claimed jobs."""
         claiming = asyncio.create_task(self._claims.take(want, alone=not self._is_with_a_suspect(), room=room))
         try:
             return await asyncio.shield(claiming)
@@ -204,12 +204,12 @@ class LeasedWorker(Worker):
             raise
 
     def _is_with_a_suspect(self) -> bool:
-        """Whether a job runs here whose workers were lost twice: only one such at a time."""
+        """Whether a job runs here that has lost two workers: a worker runs one such job at a time."""
         return any(claim.crashes > 1 for claim in self._held.values())
 
     def _start(self, claim: Claim) -> None:
         self._held[claim.job_id] = claim
-        if claim.job_id in self.tasks:  # its lease ran out because only renewing failed: it goes on under the new one
+        if claim.job_id in self.tasks:  # its lease expired and was claimed again here: it goes on under the new claim
             return
         task = self.loop.create_task(self._run(claim))
         self.tasks[claim.job_id] = task
@@ -234,11 +234,11 @@ class LeasedWorker(Worker):
     # ── renew ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _keep_leases(self) -> None:
-        """The lease's thread: renews, and watches the event loop, until the worker closes, whatever goes wrong."""
+        """The lease's thread: renews leases and monitors the event loop until the worker closes."""
         while not self._stop_renewing.is_set():
             try:
                 asyncio.run(self._renew())
-            except BaseException:  # a worker that no longer renews would lose every job that it runs
+            except BaseException:  # without renewal the worker would lose all its jobs
                 log.exception("renewing failed")
                 self._stop_renewing.wait(self._lease / 4)
 
@@ -255,8 +255,8 @@ class LeasedWorker(Worker):
                 outage.over(claims)
             except REDIS_ERRORS as error:
                 outage.trouble(claims, error)
-                wait = 0.1  # once Redis is back the lease clock goes on: do not let it run far
-            except Exception:  # a worker that no longer renews would lose every job that it runs
+                wait = 0.1  # renew soon after Redis is back, because the lease clock goes on then
+            except Exception:  # without renewal the worker would lose all its jobs
                 log.exception("renewing failed")
         watching.cancel()
         await redis.aclose()
@@ -264,7 +264,7 @@ class LeasedWorker(Worker):
     async def _renew_once(self, claims: Claims) -> None:
         held = list(self._held.values())
         blocked = time.monotonic() - self._watch.seen
-        if not held or blocked > self.job_timeout_s + self._lease:  # a loop that hangs for good: let go
+        if not held or blocked > self.job_timeout_s + self._lease:  # the loop hangs: let the leases expire
             return
         lost = set(await claims.renew(held))
         for claim in held:
@@ -272,7 +272,7 @@ class LeasedWorker(Worker):
                 self.loop.call_soon_threadsafe(self._drop, claim)
 
     def _drop(self, claim: Claim) -> None:
-        """Another worker has this job now: what it runs here must not go on. What is ending needs no lease any more."""
+        """Cancel a job that another worker has taken over, unless it is already ending."""
         if self._held.get(claim.job_id) is claim and claim.job_id not in self._ending:
             log.warning("lease lost: another worker has taken over", job=claim.job_id)
             self._lost.add(claim.job_id)
@@ -281,15 +281,15 @@ class LeasedWorker(Worker):
     # ── run ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _run(self, claim: Claim) -> None:
-        """One job, from its claim to its ending."""
+        """Run one job from its claim to its ending."""
         ctx = None
         try:
             ending, ctx = await self._calls.make(claim)
-        except asyncio.CancelledError:  # the try counts, unless it was the worker that cancelled it
+        except asyncio.CancelledError:  # a cancellation by the worker does not count as a try
             ending = Ending("release") if self.is_stopping(claim.job_id) else Ending("again", wait_ms=1000)
-        except StillRunning:  # nothing is written, and its lease hands it on
+        except StillRunning:  # do not end the claim: another worker gets the job when the lease expires
             return
-        except BaseException:  # it could not even be buried: the same
+        except BaseException:  # burying failed: as above
             log.exception("job not ended", job=claim.job_id)
             return
         self._ending.add(claim.job_id)
@@ -298,7 +298,7 @@ class LeasedWorker(Worker):
             await call_hook(self.after_job_end, ctx)
 
     async def _end(self, job_id: str, ending: Ending) -> None:
-        """End the claim that is held by now: a later one than it was started with, where renewing failed meanwhile."""
+        """End the job's claim; if this worker has claimed its own job again, end it under the newer token."""
         tried = None
         while tried is not (held := self._held[job_id]) and not await self._claims.end(held, ending):
             tried = held
