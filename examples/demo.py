@@ -1,8 +1,8 @@
-"""Everything once, for real, and checked: `make demo`.
+"""`make demo`: runs the whole kit once and checks the result.
 
-Starts the whole kit, sends every type of event, then all of them again, one of an unknown type and one body that is
-not JSON; waits until the work is done, shows what happened to each, and holds every cell against what arrived at the
-stand-ins and in the audit log. Exit code 0 only if all of it held. Nothing is left running and nothing on the disk.
+Starts the kit, sends every type of event, one of an unknown type and one body that is not JSON, then all of them
+again. Waits until the work is done, shows what happened to each event, and compares that with what arrived at the
+stand-ins and in the audit log. Exit code 0 only if everything agrees. Leaves no process and no file behind.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ HANDLERS = list(TABLE.by_name)
 
 @dataclass
 class Row:
-    """One event on its way: what was sent, what was answered, and its story in Redis."""
+    """One event: what was sent, the answers, and its story from Redis."""
 
     label: str
     message: Message
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def expected(self) -> set[str]:
-        """The handlers that should have run, by the table in examples/handlers."""
+        """The handlers that should have run, according to the table in examples/handlers."""
         return {PARSE} if self.message.body == NOT_JSON else {name_of(h) for h in TABLE.handlers(self.message.type)}
 
     @property
@@ -86,7 +86,7 @@ class Row:
 
     @property
     def milliseconds(self) -> float:
-        """From its POST until its last handler was done."""
+        """From the POST until the last handler was done."""
         times = [datetime.fromisoformat(told["at"]).timestamp() for told in self.story["handlers"].values()]
         return (max(times) - self.posted) * 1000 if times else 0.0
 
@@ -103,7 +103,7 @@ def rows(rng: Random) -> list[Row]:
 
 
 async def send(running: Running, table: list[Row], progress: Progress) -> None:
-    """POST everything, then everything again: the second time all are duplicates."""
+    """POST all messages, then all again, as duplicates."""
     task = progress.add_task("sending", total=2 * len(table))
     async with client() as http:
         for again in (False, True):
@@ -115,7 +115,7 @@ async def send(running: Running, table: list[Row], progress: Progress) -> None:
 
 
 async def wait_until_over(running: Running, table: list[Row], progress: Progress) -> None:
-    """Read the stories until every handler of every event has its outcome, for 15 s at most."""
+    """Read the stories until every handler of every event has its outcome, at most 15 s."""
     task = progress.add_task("handling", total=len(table))
     redis = connect(running.redis_url)
     operator = Operator(redis, Keys(running.environment.get("KEY_PREFIX", "glartek:")))
@@ -129,7 +129,7 @@ async def wait_until_over(running: Running, table: list[Row], progress: Progress
 
 
 def arrivals(running: Running) -> dict[str, Any]:
-    """What reached the other side: cards and updates at the stand-ins, rows in the audit log."""
+    """What arrived: cards and updates at the stand-ins, rows in the audit log."""
     with httpx2.Client(base_url=running.sink or "", trust_env=False) as http:
         teams, external = http.get("/recorded/teams").json(), http.get("/recorded/external").json()
     has_audit = "audit_log.append" in HANDLERS
@@ -149,7 +149,7 @@ def _audit(running: Running, *arguments: str) -> str:
 
 
 def problems(table: list[Row], arrived: Mapping[str, Any]) -> list[str]:
-    """Every cell that does not hold, in words; none when all is well."""
+    """A line for each expectation that does not hold."""
     wrong = [problem for row in table for problem in _problems_of(row, arrived)]
     audited = sum("audit_log.append" in row.expected for row in table)
     if len(arrived["audit"]) != audited:
@@ -183,7 +183,7 @@ def _payload(row: Row) -> Any:
 
 
 def report(table: list[Row], wrong: list[str], seconds: float, *, as_json: bool) -> None:
-    """One line for each event; what did not hold after it."""
+    """Print one line for each event, then the problems."""
     if as_json:
         lines = [row.as_dict() for row in table]
         typer.echo(to_json({"events": lines, "problems": wrong, "seconds": round(seconds, 1)}))
@@ -219,7 +219,7 @@ def main(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="glartek-demo-") as folder:
         log = Path(folder) / "kit.log"
-        # the demo looks at what it starts itself, whatever this machine's .env says
+        # the demo checks its own handlers and port, not those in this machine's .env
         settings = {"PORT": str(_free_port()), "HANDLERS": "examples.handlers:ROUTES", "LOG_FORMAT": "json"}
         try:
             with log.open("wb") as output, everything(Path(folder), settings, output) as running:

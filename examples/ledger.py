@@ -1,8 +1,8 @@
-"""python -m examples.ledger ID…: how often the worker handled each event, as it recorded it in Redis.
+"""python -m examples.ledger ID…: how often the worker handled each event, according to its records in Redis.
 
-One number a line, in the order of the event ids: 0 while work is open, else how often the handler that was run most
-often came to its end; tries that failed or had to wait their turn do not count. It is what
-`python -m examples.sender check --ledger` counts effects with.
+Prints one number a line, in the order of the event ids: 0 while work is open, else the most often that one of its
+handlers was done; tries that failed or were postponed do not count. `python -m examples.sender check --ledger` counts
+effects with it.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from worker.dead_letters import Operator, find
 
 
 async def handled(event_ids: list[str]) -> list[int]:
-    """The number for each event. Raises `SettingsError`, and what redis-py raises when Redis does not answer."""
+    """The number for each event. Raises `SettingsError`, or one of `REDIS_ERRORS`."""
     config = load(Settings)
     rule = config.idempotency_rule()
     redis = connect(config.redis_url.get_secret_value())
@@ -31,14 +31,14 @@ async def handled(event_ids: list[str]) -> list[int]:
 
 
 def times(story: dict[str, Any] | None) -> int:
-    """How often the event of this story was handled."""
+    """How often the event with this story was handled."""
     handlers = story["handlers"].values() if story and not story["open"] else ()
     ended = (told["attempts"] - len(told["failures"]) for told in handlers if told["state"] == "done")
     return max(ended, default=0)
 
 
 def main(event_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Event ids.")]) -> None:
-    """How often the worker handled each event, one number a line."""
+    """Print how often the worker handled each event, one number a line."""
     try:
         counts = asyncio.run(handled(event_ids))
     except SettingsError as error:

@@ -1,11 +1,11 @@
-"""Stand-ins for Teams and external systems, on loopback: they speak the real protocols and record what arrives.
+"""Stand-ins for Teams and external systems on loopback, with the real protocols; they record what arrives.
 
 `python -m examples.sink --port 9000`, then TEAMS_WEBHOOK_URL=http://127.0.0.1:9000/workflows/demo/triggers/manual/\
 paths/invoke?sig=demo and EXTERNAL_URL=http://127.0.0.1:9000. SAP takes EXTERNAL_USERNAME=glartek and
 EXTERNAL_PASSWORD=demo and has order 4000123; ServiceNow takes EXTERNAL_CLIENT_ID=client and EXTERNAL_CLIENT_SECRET=demo
-and has record WO0012. What arrived: GET /recorded/teams, /recorded/external, /recorded/sap, /recorded/servicenow.
-Failures to order, of any of them: POST /control/teams with {"answers": [503, 429], "retry_after": 2, "delay": 1};
-`examples.stand_ins.orders.Orders` has what else can be ordered, such as a login page or a lost answer.
+and has record WO0012. See what arrived with GET /recorded/teams, /recorded/external, /recorded/sap or
+/recorded/servicenow. Order failures with POST /control/teams (or another) and {"answers": [503, 429], "retry_after": 2,
+"delay": 1}; `examples.stand_ins.orders.Orders` has others, such as a login page or a lost answer.
 """
 
 import json
@@ -35,13 +35,13 @@ from examples.stand_ins.servicenow import ServiceNow
 
 __all__ = ["Orders", "Teams", "create_app"]
 
-MAX_TEAMS_BYTES = 28 * 1024  # what Teams takes, with markup, as `_size` measures
+MAX_TEAMS_BYTES = 28 * 1024  # Teams' limit, markup included, as measured by `_size`
 _CARD = "application/vnd.microsoft.card.adaptive"
 
 
 @dataclass
 class Teams:
-    """A channel's workflow: signed URL, message envelope, 28 KB, so many requests a second, 202 for what it queued."""
+    """A channel's workflow: a signed URL, the message envelope, 28 KB, a rate limit, and 202 for accepted messages."""
 
     rate: int = 4
     per_seconds: float = 1.0
@@ -73,7 +73,7 @@ class Teams:
         return Response(status_code=202)
 
     def _over_rate(self, recent: deque[float]) -> float:
-        """Seconds until this workflow takes another card; it counts the ones that it took."""
+        """Seconds until this workflow accepts another card; 0 counts this one as accepted."""
         now = time.monotonic()
         while recent and recent[0] <= now - self.per_seconds:
             recent.popleft()
@@ -89,7 +89,7 @@ def create_app(
     sap: Sap | None = None,
     servicenow: ServiceNow | None = None,
 ) -> Starlette:
-    """All stand-ins, what they recorded, and their controls."""
+    """The application with all stand-ins, their recordings and their controls."""
     teams = teams or Teams()
     systems: dict[str, Erp | Sap | ServiceNow] = {
         "external": external or Erp(),
@@ -140,7 +140,7 @@ def create_app(
 
 
 def _wrong_message(request: Request, body: bytes) -> str | None:
-    """What is wrong with a message, as the workflow's trigger schema and its "post card" step would find it."""
+    """What the workflow's trigger schema and its "post card" step would reject in a message; None if nothing."""
     if not request.headers.get("content-type", "").startswith("application/json"):
         return "expected Content-Type: application/json"
     try:
@@ -187,15 +187,13 @@ def main(
     port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.")] = 9000,
     teams_rate: Annotated[int, typer.Option(min=1, help="Cards a second that the Teams stand-in takes.")] = 4,
 ) -> None:
-    """Stand-ins for Teams and the external system, until Ctrl-C."""
+    """Run stand-ins for Teams and external systems until Ctrl-C."""
     with _listening(port) as listener:
         typer.echo(f"sink on http://127.0.0.1:{listener.getsockname()[1]}")
         sys.stdout.flush()
         config = uvicorn.Config(create_app(Teams(rate=teams_rate)), log_level="warning", server_header=False)
-        for end in (
-            signal.SIGINT,
-            signal.SIGTERM,
-        ):  # uvicorn stops at either and then raises it again: stopped is enough
+        # uvicorn stops at these signals, then raises them again: ignore the second time
+        for end in (signal.SIGINT, signal.SIGTERM):
             signal.signal(end, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listener])
 

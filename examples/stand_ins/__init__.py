@@ -1,1 +1,1 @@
-"""External systems to try a handler against: an ERP, SAP and ServiceNow as they behave on good and on bad days."""
+"""Stand-ins for external systems (an ERP, SAP, ServiceNow), with their usual failures, to try a handler against."""

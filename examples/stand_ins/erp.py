@@ -14,7 +14,7 @@ from examples.stand_ins.orders import Orders
 
 @dataclass
 class Erp:
-    """An update is applied once per idempotency key, whatever is repeated; every key's first answer is kept."""
+    """Applies an update once per idempotency key; a repeated request gets the first answer again."""
 
     work_orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)

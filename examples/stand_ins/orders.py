@@ -1,4 +1,4 @@
-"""Failures to order from a stand-in."""
+"""Failures that a test or a user requests from a stand-in."""
 
 import asyncio
 from collections import deque
@@ -17,10 +17,10 @@ WANTED = (
 
 @dataclass
 class Orders:
-    """The next answers' statuses, what they say of `Retry-After`, and a delay of every answer in seconds.
+    """The statuses of the next answers, their `Retry-After`, and a delay of every answer in seconds.
 
-    With `applied` the system does what it is asked before it fails: an answer that got lost. With `page` the answers
-    are HTML: with 200 a login page, or that of an instance that hibernates. With `method` they are for its requests.
+    `applied`: the system applies the request before it fails, as when an answer is lost. `page`: the answers are HTML,
+    such as a login page with 200, or the page of a hibernating instance. `method`: only for requests of this method.
     """
 
     answers: deque[int] = field(default_factory=deque)
@@ -32,7 +32,7 @@ class Orders:
 
     @classmethod
     def parse(cls, wanted: Mapping[str, Any]) -> "Orders":
-        """What a control request asks for. Raises ValueError, TypeError or AttributeError."""
+        """The orders in a control request. Raises ValueError, TypeError or AttributeError."""
         after = wanted.get("retry_after")
         return cls(
             answers=deque(int(status) for status in wanted.get("answers", ())),
@@ -44,14 +44,14 @@ class Orders:
         )
 
     async def answer(self, request: Request, do: Callable[[Request], Awaitable[Response]]) -> Response:
-        """What `do` answers, or the failure that was ordered; with `applied` it is done before it fails."""
+        """The answer of `do`, or the ordered failure; with `applied`, `do` runs before the failure."""
         failure = await self.next_failure(request.method)
         if failure is None or self.applied:
             done = await do(request)
         return failure or done
 
     async def next_failure(self, method: str | None = None) -> Response | None:
-        """The answer that was ordered for this request, after the delay; None when it is to be answered as usual."""
+        """Wait for the delay and return the failure ordered for this request; None for a normal answer."""
         if self.delay:
             await asyncio.sleep(self.delay)
         if not self.answers or self.method not in {None, method}:

@@ -20,11 +20,11 @@ _PATH = "/sap/opu/odata/sap/API_MAINTENANCEORDER/MaintenanceOrder('{order}')"
 
 @dataclass
 class Sap:
-    """Basic authentication, a CSRF token that is its session's alone, and an ETag that a PATCH must match.
+    """Basic authentication, a CSRF token for each session, and an ETag that a PATCH must match.
 
-    A session is a cookie; a token that came with another cookie is refused, as is one whose session has ended. An order
-    in `locked` is open on a person's screen. With `gives_tokens` off a fetch is answered without one, as by a proxy
-    that drops the header. No answer to a read ends before `bodies_wait_for` reads have begun.
+    A session is a cookie; a token of another or an ended session is refused. An order in `locked` is open on a user's
+    screen. With `gives_tokens` off, answers lack the token, as behind a proxy that drops the header. No answer to a
+    read ends before `bodies_wait_for` reads have begun.
     """
 
     username: str = "glartek"
@@ -56,7 +56,7 @@ class Sap:
         self.requests.clear()
 
     def change(self, order: str, **values: Any) -> None:
-        """What a colleague in SAP does."""
+        """Change an order as another SAP user would."""
         self.orders_kept[order] |= values
         self.versions[order] = self.versions.get(order, 1) + 1
 
@@ -82,7 +82,7 @@ class Sap:
         return answer
 
     async def _body(self, order: str) -> AsyncIterator[bytes]:
-        """In two parts, so that the head of one answer can come between head and body of another."""
+        """Send the body in two parts, so that answers can overlap."""
         self.reads += 1
         yield b'{"d": '
         while self.reads < self.bodies_wait_for:  # noqa: ASYNC110 - a test sets it from another thread

@@ -14,10 +14,10 @@ from examples.stand_ins.orders import Orders
 
 @dataclass
 class ServiceNow:
-    """OAuth2 tokens that end, records by sys_id, so many requests an hour.
+    """OAuth2 tokens that expire, records by sys_id, and a limit on requests per hour.
 
-    `orders` are for the Table API; an instance that hibernates answers there with pages. `expires_in` is what the token
-    endpoint says; null is a token without an expiry.
+    `orders` apply to the Table API, where a hibernating instance answers with HTML pages. `expires_in` is the value in
+    the token endpoint's answer; None for a token without expiry.
     """
 
     client_id: str = "client"
@@ -73,7 +73,7 @@ class ServiceNow:
         return answer
 
     async def _find(self, request: Request) -> Response:
-        numbers = request.query_params.get("number", "").split("^ORnumber=")  # a caret is an operator in any query
+        numbers = request.query_params.get("number", "").split("^ORnumber=")  # "^OR" is a query operator
         found = [{"sys_id": sys_id} for sys_id, record in self.records.items() if record["number"] in numbers]
         return self._refused(request) or JSONResponse({"result": found})
 

@@ -29,10 +29,10 @@ def main(
     naive: Annotated[bool, typer.Option("--naive", help="Against a naive receiver, which loses events.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep logs and data in this folder.")] = None,
 ) -> None:
-    """Two receivers, two workers and Valkey under kills, frozen and full memory, outages and lost connections.
+    """Run two receivers, two workers and Valkey under kills, freezes, full memory, outages and lost connections.
 
     Two of the three handlers have a real effect: a row in the audit log, and an update of an external system that
-    fails, loses answers and answers late. What is there in the end is held against what was done.
+    fails, loses answers and answers late. At the end these effects are compared with what the handlers did.
     """
     if keep and keep.exists() and any(keep.iterdir()):
         raise typer.BadParameter("expected a folder that is new or empty", param_hint="--keep")
@@ -62,7 +62,7 @@ def _progress(console: Console) -> Callable[[str], None]:
 
 
 def print_table(order: Order, verdict: Verdict) -> None:
-    """The ledger: a table on a terminal, `name: value` elsewhere; what is broken, with its details."""
+    """Print the ledger, as a table on a terminal, else as `name: value`; then broken promises with details."""
     console = Console()
     if console.is_terminal:
         table = Table("", "", title=f"ledger · seed {order.seed}", show_header=False)

@@ -1,4 +1,4 @@
-"""The kit's own ledger, read from Redis: its counts, and every record."""
+"""Reads the kit's own ledger from Redis: its counts, and every record."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Recorded:
 
 @dataclass
 class Books:
-    """`outcomes` by (event, handler), of every record there is; `counts` as the kit keeps them."""
+    """`outcomes` of all records, by (event, handler); `counts` as the kit keeps them."""
 
     records: int = 0
     counts: dict[str, int] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Books:
 
 
 async def read(redis: Redis, handlers: tuple[str, ...]) -> Books:
-    """The books of a kit at rest."""
+    """Read the books; the kit has to be idle."""
     counts = {name: int(value) for name, value in (await _hash(redis, KEYS.counts)).items()}
     books = Books(counts=counts)
     async for record in redis.scan_iter(KEYS.delivery("*"), count=1000):
@@ -61,11 +61,11 @@ def _recorded(value: bytes | None, accepted_us: int, failed: dict[int, float]) -
 
 
 async def read_naive(redis: Redis, handlers: tuple[str, ...]) -> Books:
-    """The nearest thing that a stock arq queue has: the events whose jobs still wait in it, named by their job ids."""
+    """For the naive receiver, only the jobs still in the queue; their ids are the event ids."""
     waiting = [job_id.decode() for job_id in await redis.zrange(OLD_QUEUE, 0, -1)]
     return Books(outcomes={(event, handler): Recorded("open") for event in waiting for handler in handlers})
 
 
 async def work_left(redis: Redis) -> int:
-    """Jobs that wait or run, the naive receiver's too."""
+    """Jobs that wait or run, including the naive receiver's."""
     return sum([int(await redis.zcard(key)) for key in (KEYS.queue, OLD_QUEUE, KEYS.leases)])

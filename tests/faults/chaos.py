@@ -1,4 +1,4 @@
-"""Makes the planned faults happen, each lane on its own; one fault of a lane ends before its next begins."""
+"""Causes the planned faults. Lanes run concurrently; within a lane, one fault ends before the next begins."""
 
 import asyncio
 import signal
@@ -16,13 +16,13 @@ from tests.faults.spools import damage
 LOSS = 0.04
 """The share of messages lost while connections are being dropped."""
 SLOW = 200_000.0
-"""Bytes a second through a slow link: a large delivery takes longer than its sender may wait."""
+"""Bytes a second through a slow link: a large delivery exceeds the receiver's time-out for Redis."""
 FILLER = "filler:"
 SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, DAMAGE: signal.SIGKILL}
 
 
 class Chaos:
-    """Faults as they happen. `trouble` holds the spans (Unix seconds) in which Valkey could not do its work.
+    """Causes faults. `trouble` has the spans (Unix seconds) in which Valkey was unavailable.
 
     Workers reach Valkey through `proxy`, receivers through `link`.
     """
@@ -33,14 +33,14 @@ class Chaos:
         self.happened: Counter[str] = Counter()
 
     async def happen(self, faults: Sequence[Fault]) -> None:
-        """Return when all of them are over and everything runs again."""
+        """Return when all faults are over and every process runs again."""
         start = time.monotonic()
         lanes = {fault.lane: [other for other in faults if other.lane == fault.lane] for fault in faults}
         async with asyncio.TaskGroup() as group:
             for lane in lanes.values():
-                group.create_task(self._in_turn(lane, start))
+                group.create_task(self._run_lane(lane, start))
 
-    async def _in_turn(self, lane: Sequence[Fault], start: float) -> None:
+    async def _run_lane(self, lane: Sequence[Fault], start: float) -> None:
         for fault in lane:
             await asyncio.sleep(start + fault.at - time.monotonic())
             where = "both of " if fault.target < 0 else ""
@@ -49,7 +49,7 @@ class Chaos:
             await getattr(self, f"_{fault.lane}")(fault)
 
     async def _receivers(self, fault: Fault) -> None:
-        """One at a time: the next fault waits until this one answers again, so that never both are down."""
+        """Wait until the receiver answers again before the next fault, so that never both are down."""
         receiver = self._cluster.receivers[fault.target]
         await receiver.strike(SIGNALS[fault.kind], fault.seconds)
         if fault.kind == DAMAGE:
@@ -73,7 +73,7 @@ class Chaos:
         self._receivers_link.rate = None
 
     async def _target(self, fault: Fault) -> None:
-        """The external system fails, says when to come again, takes updates without an answer, or takes its time."""
+        """The external system fails, sends Retry-After, applies updates without an answer, or answers late."""
         orders = {
             "refuse for now": {"answers": [500, 503, 408] * 20},
             "ask for a pause": {"answers": [429] * 3, "retry_after": 1},
@@ -117,6 +117,6 @@ class Chaos:
         await until_redis_answers(lambda: redis.delete(*(f"{FILLER}{i}" for i in range(64))))
 
     async def _fill(self, room: int) -> None:
-        with suppress(Exception):  # out of memory is what is wanted
+        with suppress(Exception):  # running out of memory is the purpose
             for number in range(room >> 16):
                 await self._cluster.redis.set(f"{FILLER}{number}", b"x" * (1 << 16))

@@ -1,4 +1,4 @@
-"""The processes of a run: Valkey, two receivers, two workers, each started again whenever it ends."""
+"""The processes of a run: Valkey, two receivers and two workers, each restarted whenever it ends."""
 
 import asyncio
 import os
@@ -22,12 +22,12 @@ ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-for-the-faults-0123456789"
 AUDIT_LOG = "audit.db"
 STOPS_WITHIN = 20.0
-"""Seconds in which a process has to be gone after SIGTERM."""
+"""Seconds in which a process has to end after SIGTERM."""
 
 
 @dataclass(slots=True)
 class Kill:
-    """The end of one life of a process by our hand. Times are Unix seconds; `exited` is infinite until it is over."""
+    """A signal from the harness that ends a process. Unix seconds; `exited` is infinite until it has ended."""
 
     signal: signal.Signals
     sent: float
@@ -36,7 +36,10 @@ class Kill:
 
 @dataclass
 class Member:
-    """One process of the cluster, over all its lives; `ready` says whether it can be used."""
+    """One process of the cluster, with all its restarts; `ready` tells whether it can be used.
+
+    A life is the time from one start to the next end.
+    """
 
     name: str
     command: Sequence[str]
@@ -51,11 +54,11 @@ class Member:
 
     @property
     def life(self) -> str:
-        """The name of the life that is running, or was last."""
+        """The name of the current or last life."""
         return f"{self.name}.{self.lives}"
 
     async def live(self) -> None:
-        """Run, and start again after every end, until cancelled: what a service manager does."""
+        """Run the process, and restart it after each end, until cancelled, as a service manager does."""
         try:
             while True:
                 await self._live_once()
@@ -79,7 +82,7 @@ class Member:
             self.ended_by_itself.append(f"{self.life} with {code}")
 
     async def strike(self, number: signal.Signals, down: float) -> None:
-        """End this life; the next begins `down` seconds later. Returns when the process is gone."""
+        """End the process; it is restarted `down` seconds later. Returns when it has ended."""
         process, self._down = self._process, down
         if process is None or process.returncode is not None:
             return
@@ -94,14 +97,14 @@ class Member:
             process.kill()
 
     def freeze(self, *, frozen: bool) -> None:
-        """Stop the process where it stands, or let it go on."""
+        """Stop the process with SIGSTOP, or continue it."""
         if self._process and self._process.returncode is None:
             self._process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     async def until_ready(self, within: float = 30.0) -> None:
-        """Return when the process can be used; raises TimeoutError."""
+        """Wait until the process can be used; raises TimeoutError."""
         async with asyncio.timeout(within):
-            while not await self.ready():  # noqa: ASYNC110 - another process has no event to wait for
+            while not await self.ready():  # noqa: ASYNC110 - another process gives no event to wait for
                 await asyncio.sleep(0.05)
 
     async def _end(self) -> None:
@@ -113,7 +116,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Kind:
-    """What is put to the test: the arguments of Python that start a receiver and a worker, and their settings."""
+    """The kit under test: the Python arguments that start a receiver and a worker, and their settings."""
 
     receiver: Sequence[str]
     worker: Sequence[str]
@@ -123,7 +126,7 @@ class Kind:
 
 @dataclass
 class Cluster:
-    """All members, and direct ways to look at them past the proxy."""
+    """All members, and direct connections to them that bypass the proxy."""
 
     valkey: Member
     sink: Member
@@ -144,7 +147,7 @@ class Cluster:
         return [self.valkey, self.sink, *self.receivers, *self.workers]
 
     async def health(self, index: int) -> dict[str, object]:
-        """What a receiver says of itself; empty when it says nothing."""
+        """A receiver's health report; empty if it does not answer."""
         with suppress(httpx2.HTTPError, ValueError):
             answer = await self.http.get(f"{self.urls[index]}/healthz")
             found: dict[str, object] = answer.json() if answer.status_code == httpx2.codes.OK else {}
@@ -154,7 +157,7 @@ class Cluster:
 
 @asynccontextmanager
 async def running(kind: Kind, directory: Path) -> AsyncIterator[Cluster]:
-    """A cluster of this kind with its files in `directory`; every process of it is gone when the block ends."""
+    """A cluster of this kind with its files in `directory`; all its processes have ended when the block ends."""
     cluster = _cluster(kind, directory)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(cluster.http.aclose)

@@ -1,10 +1,10 @@
-"""The harness's handlers: three for every event, which leave a trace of each run and misbehave in a fixed way.
+"""The harness's handlers: three for every event, which write a journal of each run and fail in a fixed way.
 
-One takes the events of each subject in order, so that the faults meet deliveries that wait in line, too. The other two
-have the real effect of an example: a row in the audit log, and an update of the external system for a Work Order.
+One is ordered, so that faults also hit deliveries that wait for an earlier one. The other two have the real effect of
+an example: a row in the audit log, and an update of the external system for a Work Order.
 
-How long one takes, whether it fails first and whether it gives up follow from the event and the handler alone, so
-that every run of the harness, and every attempt, meets the same behaviour.
+How long a handler takes, whether it fails first and whether it gives up depend only on event and handler, so that all
+runs of the harness and all attempts behave alike.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ NAMES = ("handlers.notify", "handlers.append", "handlers.update")
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a handler treats an event: it takes `seconds`, fails `failures` times, then is done or gives up."""
+    """How a handler handles an event: it takes `seconds`, fails `failures` times, then is done or gives up."""
 
     seconds: float
     failures: int
@@ -34,8 +34,8 @@ class Manner:
     @classmethod
     def of(cls, event: str, handler: str) -> Self:
         digest = hashlib.sha256(f"{event} {handler}".encode()).digest()
-        speed, temper, patience = (digest[i] / 256 for i in range(3))
-        slow = patience < 0.02 or 0.03 < speed < 0.05  # longer than the workers' grace on SIGTERM
+        speed, temper, slowness = (digest[i] / 256 for i in range(3))
+        slow = slowness < 0.02 or 0.03 < speed < 0.05  # longer than the workers' grace on SIGTERM
         return cls(
             seconds=1.0 + speed if slow else 0.005 + speed * 0.1,
             failures=2 if temper < 0.02 else 1 if temper < 0.06 else 0,
@@ -47,7 +47,7 @@ async def _nothing() -> None: ...
 
 
 async def act(event: str, handler: str, attempt: int, effect: Callable[[], Awaitable[None]] = _nothing) -> None:
-    """One run: its start, its time, its effect if it has one, its end, as lines in this process's journal."""
+    """One run, with its effect if it has one; writes start and end into this process's journal."""
     manner, write = Manner.of(event, handler), _journal().write
     write("start", event, handler, attempt)
     try:

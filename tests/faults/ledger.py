@@ -1,4 +1,4 @@
-"""The arithmetic: what was acknowledged against what was done, by whom, and how often."""
+"""The arithmetic: compares acknowledged events with the handler runs, and explains repeated runs."""
 
 import signal
 from collections import defaultdict
@@ -10,19 +10,19 @@ from tests.faults.cluster import Kill
 from tests.faults.effects import How, Run
 
 SAME_MOMENT = 0.02
-"""Seconds by which the end of a process and a line that it wrote may seem to be the wrong way round."""
+"""Tolerance in seconds when comparing the end of a process with a line that it wrote."""
 STATES = ("done", "skipped", "dead", "open")
-"""Of a handler of an event."""
+"""The states of an event's handler."""
 Pair = tuple[str, str]
 """An event and a handler."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that a run leaves behind.
+    """All data of a run.
 
-    `trouble` are the spans in which Valkey could not do its work, `other_sides` what does not hold in the external
-    system and in the audit log.
+    `trouble` has the spans in which Valkey was unavailable, `other_sides` the mistakes found in the external system and
+    in the audit log.
     """
 
     acknowledged: set[str]
@@ -36,7 +36,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Attempts that were run more than once: because a kill interrupted the run before, or for no good reason."""
+    """Attempts that were run more than once: after a kill interrupted the run before, or without that reason."""
 
     explained: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Account:
-    """Handler runs owed to acknowledged events: each is done, skipped, dead, open or lost, by (event, handler)."""
+    """The (event, handler) pairs of acknowledged events; each is done, skipped, dead, open or lost."""
 
     done: set[Pair]
     skipped: set[Pair]
@@ -55,7 +55,7 @@ class Account:
 
 
 def account(evidence: Evidence) -> Account:
-    """Done and skipped is what the handler itself wrote down; dead and open is what Redis says."""
+    """Classify all pairs: done and skipped according to the handler's own journal, dead and open according to Redis."""
     done = _those(evidence, "done")
     skipped = _those(evidence, "skipped") - done
     owed = {(event, handler) for event in evidence.acknowledged for handler in evidence.handlers}
@@ -78,7 +78,7 @@ def _those(evidence: Evidence, how: How) -> set[Pair]:
 
 
 def repeats(evidence: Evidence) -> Repeats:
-    """Every attempt that was started again, and whether a kill of the process that ran it before explains that."""
+    """Attempts that were started again, and whether a kill of the process that ran them before explains that."""
     attempts: dict[tuple[str, str, int], list[Run]] = defaultdict(list)
     for run in evidence.runs:
         attempts[run.event, run.handler, run.attempt].append(run)
@@ -95,20 +95,20 @@ def repeats(evidence: Evidence) -> Repeats:
 
 
 def _was_interrupted(run: Run, recorded: float, evidence: Evidence) -> bool:
-    """Whether the process was ended during this run: before its outcome, if it had one, was on record."""
+    """Whether a kill of the process interrupted this run: before its outcome, if it had one, was recorded."""
     kill = evidence.kills.get(run.process)
     if kill is None or recorded < kill.sent - SAME_MOMENT:
         return False
     if run.how == "cancelled" and run.ended < kill.sent - SAME_MOMENT:
-        return False  # its lease was lost while its worker was alive
+        return False  # cancelled before the kill: its lease was lost
     if kill.signal is signal.SIGKILL or run.how in {"cancelled", ""}:
         return True
-    # SIGTERM waits until an outcome is on record: only a Valkey that could not take it excuses
+    # After SIGTERM the worker waits until the outcome is recorded, unless Valkey was unavailable.
     return any(began < kill.exited and kill.sent < ended for began, ended in evidence.trouble)
 
 
 def disagreements(evidence: Evidence) -> list[str]:
-    """Where the kit's own ledger contradicts itself, or what the handlers wrote down."""
+    """Contradictions within the kit's own ledger, and between it and the handlers' journals."""
     books = evidence.books
     lines = _differ("counts: accepted", books.counts.get("accepted", 0), "records", books.records)
     for handler in evidence.handlers:

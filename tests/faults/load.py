@@ -1,4 +1,4 @@
-"""Plays the sender: a steady, open-loop stream of events with duplicates, each sent again until a 200 came."""
+"""The sender: a steady, open-loop stream of events with duplicates; each is repeated until it is answered 200."""
 
 import asyncio
 import itertools
@@ -13,14 +13,14 @@ import httpx2
 
 from receiver.events import CATALOG
 
-PATIENCE = 10.0
+ANSWER_TIMEOUT = 10.0
 """Seconds that the sender waits for an answer, as Glartek does."""
 GIVE_UP = 25.0
-"""Seconds after which a delivery that got no 200 is not tried again."""
+"""Seconds after which a delivery without a 200 is given up."""
 
 BEGAN = datetime(2026, 11, 3, 9, tzinfo=UTC)
 DISORDER = 5.0
-"""Seconds by which an event may be sent too early or too late: later ones of its subject come before it."""
+"""Seconds by which the order of sending may differ from the events' times."""
 LARGE_SHARE, LARGE_BYTES = 0.02, 300_000
 """The share of events that are large, and how large."""
 SUBJECTS = 50
@@ -29,9 +29,9 @@ SUBJECTS = 50
 
 @dataclass
 class Answers:
-    """What the sender saw, and each event's Work Order and time where it is about one.
+    """The answers that the sender got, and the Work Order and time of each event about one.
 
-    `slowest` is in seconds; a delivery without any answer within the time counts in full.
+    `slowest` is in seconds; a delivery without an answer counts with the whole time-out.
     """
 
     acknowledged: set[str] = field(default_factory=set)
@@ -50,7 +50,7 @@ class Answers:
 
 
 class Load:
-    """Sends `rate` unique events a second for `seconds`; a share of them more than once."""
+    """Sends `rate` unique events a second for `seconds`, some of them more than once."""
 
     def __init__(self, urls: list[str], *, seed: int, rate: float, seconds: float) -> None:
         self._urls, self._rate, self._seconds = urls, rate, seconds
@@ -59,17 +59,20 @@ class Load:
         self.answers = Answers()
 
     async def send(self) -> None:
-        """Return when every delivery was answered with a 200 or given up."""
+        """Return when every delivery was answered 200 or given up."""
         start = time.monotonic()
         limits = httpx2.Limits(max_connections=400, max_keepalive_connections=50)
-        async with httpx2.AsyncClient(timeout=PATIENCE, limits=limits) as self._http, asyncio.TaskGroup() as group:
+        async with (
+            httpx2.AsyncClient(timeout=ANSWER_TIMEOUT, limits=limits) as self._http,
+            asyncio.TaskGroup() as group,
+        ):
             for number in range(round(self._rate * self._seconds)):
                 await asyncio.sleep(start + number / self._rate - time.monotonic())
                 for event, body, wait in self._copies(number):
                     group.create_task(self._deliver(event, body, wait))
 
     def _copies(self, number: int) -> list[tuple[str, bytes, float]]:
-        """An event, its bytes, and how many seconds to wait, for each time that it is sent."""
+        """(event id, body, seconds to wait) for each time that the event is sent."""
         event = f"{self._name}-{number:06d}"
         kind = self._rng.choice(CATALOG)
         payload = kind.sample() | {"id": event, "type": kind.name}
@@ -86,7 +89,7 @@ class Load:
         dice = self._rng.random()
         if dice < 0.10:  # at once, to both receivers
             waits += [0.0] * self._rng.choice([1, 1, 1, 5])
-        elif dice < 0.25:  # later, when it may be done already, or still wait in a spool
+        elif dice < 0.25:  # later, when it may be done already, or may still be in a spool
             left = self._seconds - number / self._rate
             waits.append(self._rng.uniform(0.01, min(left, self._seconds / 5)))
         self.answers.unique += 1
@@ -114,7 +117,7 @@ class Load:
             self.answers.unanswered["nothing within 10 s"] += 1
             self.answers.slowest = max(self.answers.slowest, time.monotonic() - began)
             return False
-        except httpx2.TransportError as error:  # refused, or cut off by a kill: the other receiver is tried at once
+        except httpx2.TransportError as error:  # refused, or interrupted by a kill: try the other receiver
             self.answers.unanswered[type(error).__name__] += 1
             return False
         seconds = time.monotonic() - began

@@ -1,7 +1,7 @@
-"""What a receiver looks like before anybody has thought about crashes: SET NX, `enqueue_job`, a stock arq worker.
+"""A naive receiver without protection against crashes: SET NX, `enqueue_job`, a stock arq worker.
 
-`python -m tests.faults.naive receiver|worker`. The harness has to see it lose events: that is how we know that it
-could see the kit lose one.
+`python -m tests.faults.naive receiver|worker`. The harness has to find that it loses events, which shows that it would
+find a loss by the kit.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ async def healthy(_: Request) -> Response:
 
 
 async def handle(ctx: dict[str, Any], event: str) -> None:
-    """All three handlers; when one fails, everything again in a second."""
+    """Run all three handlers; if one fails, run all again after a second."""
     results = await asyncio.gather(*(act(event, name, ctx["job_try"]) for name in NAMES), return_exceptions=True)
     if any(isinstance(result, Exception) and not isinstance(result, GiveUp) for result in results):
         raise Retry(defer=1)

@@ -1,4 +1,4 @@
-"""The other sides of the real handlers: what the external system and the audit log hold once everything is done."""
+"""Checks the effects of the real handlers: the content of the external system and of the audit log at the end."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ _, APPEND, UPDATE = NAMES
 
 
 async def mistakes(cluster: Cluster, runs: Sequence[Run], work_orders: Mapping[str, tuple[str, str]]) -> list[str]:
-    """What does not hold there, by what the handlers say they did."""
+    """Differences between these contents and what the handlers did according to their journals."""
     answer = await cluster.http.get(f"{cluster.sink_url}/recorded/external", timeout=20)
     engine = database.connect(f"sqlite:///{cluster.directory / AUDIT_LOG}")
     try:
@@ -31,14 +31,14 @@ async def mistakes(cluster: Cluster, runs: Sequence[Run], work_orders: Mapping[s
 
 
 def _done(runs: Sequence[Run], handler: str) -> set[str]:
-    """Done or skipped: what was skipped is older than something that was done."""
+    """Events done or skipped; a skipped event is older than one that was done."""
     return {run.event for run in runs if run.handler == handler and run.how in {"done", "skipped"}}
 
 
 def in_external_system(
     recorded: Mapping[str, Any], done: Iterable[str], work_orders: Mapping[str, tuple[str, str]]
 ) -> Iterator[str]:
-    """Each Work Order is as its last event has it, and each event's one idempotency key was applied once at most."""
+    """Check that each Work Order has the state of its last event, and that each idempotency key was applied once."""
     last: dict[str, str] = {}
     keys = set()
     for event in done:
@@ -56,7 +56,7 @@ def in_external_system(
 
 
 def in_audit_log(rows: Iterable[str], done: set[str]) -> Iterator[str]:
-    """Every event that was appended is there once, and no other."""
+    """Check that every appended event is there once, and no other."""
     counted = Counter(rows)
     yield from (f"audit log: {event} is there {count} times" for event, count in counted.items() if count > 1)
     yield from (f"audit log: {event} is not there" for event in sorted(done - counted.keys()))

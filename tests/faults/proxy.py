@@ -1,4 +1,4 @@
-"""A TCP proxy in front of Valkey that loses connections on purpose, or is as slow as a link between two sites."""
+"""A TCP proxy in front of Valkey that drops connections, or limits the rate like a link between two sites."""
 
 import asyncio
 import random
@@ -7,16 +7,16 @@ from contextlib import suppress
 from typing import Self
 
 QUIET = 0.002
-"""The share of messages lost all the time: connections do break once in a while."""
+"""The share of messages lost at all times: connections break now and then."""
 CHUNK = 1 << 14
 
 
 class Proxy:
-    """Passes bytes on between `port` and `target`, both on the loopback interface.
+    """Passes bytes between `port` and `target`, both on loopback.
 
-    `loss` is the share of messages at which a connection is dropped: half of them on their way to Valkey, which never
-    sees the command, and half on their way back, after Valkey has executed it. `rate` is what all connections together
-    may send to Valkey, in bytes a second, `reply_rate` what it may answer; None is as fast as it goes.
+    `loss` is the share of messages at which a connection is dropped: half of them on the way to Valkey, which never
+    sees the command, and half on the way back, after Valkey has executed it. `rate` limits what all connections
+    together send to Valkey, in bytes a second, `reply_rate` what Valkey sends back; None for no limit.
     """
 
     def __init__(self, port: int, target: int, seed: int) -> None:
@@ -26,12 +26,12 @@ class Proxy:
         self.rate: float | None = None
         self.reply_rate: float | None = None
         self.dropped = 0
-        self._links = asyncio.Lock(), asyncio.Lock()  # there and back; connections take turns, a chunk each
+        self._links = asyncio.Lock(), asyncio.Lock()  # for each direction; connections share it, a chunk at a time
         self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)  # a link holds little of what is on its way
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)  # a real link buffers little
         self._server = await asyncio.start_server(self._connected, sock=listener)
         return self
 

@@ -1,4 +1,4 @@
-"""One run: a cluster, a load, faults, the drain, the ledger."""
+"""One run: starts a cluster, sends load, causes faults, waits for the drain, and checks the ledger."""
 
 import asyncio
 import time
@@ -16,9 +16,9 @@ from tests.faults.proxy import Proxy
 from tests.faults.verdict import Verdict, judge, judge_kit
 
 DRAIN = 60.0
-"""Seconds within which everything has to be done once the last fault and the last delivery are over."""
+"""Seconds in which all work has to be done after the last fault and the last delivery."""
 NAIVE_DRAIN = 10.0
-"""The same for the naive receiver, whose interrupted jobs would wait for arq's five minutes."""
+"""The same for the naive receiver: do not wait for its interrupted jobs, which arq blocks for five minutes."""
 KIT = Kind(
     receiver=("-m", "receiver"),
     worker=("-m", "worker"),
@@ -37,7 +37,7 @@ NAIVE = Kind(receiver=("-m", "tests.faults.naive", "receiver"), worker=("-m", "t
 
 @dataclass(frozen=True)
 class Order:
-    """What to run: `seconds` of sending at `rate` unique events a second under the faults of `seed`."""
+    """What to run: `seconds` at `rate` unique events a second, with the faults of `seed`."""
 
     seed: int
     seconds: float
@@ -45,12 +45,12 @@ class Order:
     naive: bool = False
 
     def kind(self) -> Kind:
-        """Receivers that share a spool take turns with receivers that have one each."""
+        """With even seeds the receivers share a spool, with odd ones each has its own."""
         return NAIVE if self.naive else replace(KIT, shared_spool=self.seed % 2 == 0)
 
 
 async def run(order: Order, directory: Path, tell: Callable[[str], None]) -> Verdict:
-    """The verdict on one run, with its files in `directory`; `tell` hears what happens meanwhile."""
+    """Run once, with files in `directory`, and return the verdict; `tell` is called with progress."""
     async with (
         running(order.kind(), directory) as cluster,
         Proxy(cluster.proxy_port, cluster.valkey_port, order.seed) as proxy,
@@ -77,7 +77,7 @@ async def run(order: Order, directory: Path, tell: Callable[[str], None]) -> Ver
 
 
 async def _drained(cluster: Cluster, within: float) -> float | None:
-    """How many seconds it took until nothing waited, ran or was spooled any more; None when it did not end."""
+    """Seconds until no job waited or ran and the spools were empty; None if that took too long."""
     began = time.monotonic()
     while time.monotonic() - began < within:
         if await _is_drained(cluster):
@@ -101,7 +101,7 @@ async def _evidence(order: Order, cluster: Cluster, load: Load, chaos: Chaos) ->
     others: list[str] = []
     if order.naive:
         found = await books.read_naive(cluster.redis, handlers.NAMES)
-        # nobody keeps what gave up: the handler's word is all there is
+        # arq keeps no record of a job that gave up: use the handler's journal
         found.outcomes |= {(run.event, run.handler): books.Recorded("dead") for run in runs if run.how == "gave up"}
     else:
         found = await books.read(cluster.redis, handlers.NAMES)

@@ -1,4 +1,4 @@
-"""Which fault, where, when: a plan made from a seed alone, so that a run can be repeated."""
+"""The plan of faults, made from a seed only, so that a run can be repeated."""
 
 import itertools
 import random
@@ -11,9 +11,9 @@ Lane = Literal["receivers", "workers", "valkey", "connections", "link", "target"
 STRIKES = ("kill", "terminate")
 DAMAGE = "kill, and damage the spool"
 AWAY_SHARE = 0.2
-"""Of the whole run: how long Valkey is taken away once; 30 s in 150."""
+"""Share of the run for which Valkey is taken away, once: 30 s of 150."""
 FULL_LENGTH = 150.0
-"""Seconds of a run in which every fault has its full length; a shorter one has shorter pauses."""
+"""Seconds of a run with faults and pauses of full length; a shorter run scales them down."""
 LONGEST: dict[str, tuple[float, float]] = {
     "kill": (0.2, 3.0),
     "terminate": (0.2, 3.0),
@@ -25,7 +25,7 @@ LONGEST: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """`kind` happens to number `target` of a lane (-1: to both) at `at`, for `seconds`; times since the start."""
+    """A fault `kind` for number `target` of a lane (-1: both), at `at` (seconds since the start), for `seconds`."""
 
     at: float
     lane: Lane
@@ -35,7 +35,7 @@ class Fault:
 
 
 def plan(seed: int, seconds: float) -> list[Fault]:
-    """All faults of a run of this length, in order. Lanes overlap; within a lane one follows the other."""
+    """All faults of a run of this length, in order. Lanes overlap; faults of one lane do not."""
     rng = random.Random(seed)
     faults = [
         *_in_turn("receivers", rng, seconds, pause=(4, 10), of=_strikes(rng, [*STRIKES, DAMAGE], both=0.0)),
@@ -62,14 +62,14 @@ def _in_turn(
 
 
 def _strikes(rng: random.Random, kinds: Sequence[str], *, both: float) -> Iterator[tuple[str, int, float]]:
-    """Ends of a process in a random order; a share of them hits both processes of the lane at once."""
+    """Kills in random order; a share of them hits both processes of the lane at once."""
     while True:
         target = -1 if rng.random() < both else rng.randrange(2)
         yield rng.choice(kinds), target, rng.uniform(0.1, 1.5)
 
 
 def _mishaps(rng: random.Random) -> Iterator[tuple[str, int, float]]:
-    """Rounds of every way in which an external system fails for now, in a random order."""
+    """Rounds of all temporary failures of the external system, each round in random order."""
     while True:
         kinds = ["refuse for now", "ask for a pause", "lose answers", "answer late"]
         rng.shuffle(kinds)
@@ -77,7 +77,7 @@ def _mishaps(rng: random.Random) -> Iterator[tuple[str, int, float]]:
 
 
 def _valkey(rng: random.Random, seconds: float) -> Iterator[tuple[str, int, float]]:
-    """Rounds of every fault of Valkey in a random order; it is taken away for long in the first round only."""
+    """Rounds of all faults of Valkey, each in random order; the long outage is in the first round only."""
     scale = min(1.0, max(0.4, seconds / FULL_LENGTH))
     for number in _for_ever():
         faults = [(kind, 0, rng.uniform(*span) * scale) for kind, span in LONGEST.items()]

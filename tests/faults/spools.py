@@ -1,4 +1,4 @@
-"""Damages a spool's file in a way that loses nothing by itself, and recovers what was kept."""
+"""Damages a spool's file without losing a delivery, and recovers the kept files."""
 
 import os
 import sqlite3
@@ -14,7 +14,7 @@ PAGE = 4096
 
 
 def damage(spool: Path) -> None:
-    """Overwrite the index of subjects: the receiver that meets it has to begin a new file, and no delivery is hit."""
+    """Overwrite the index of subjects, so that the receiver has to begin a new file; the deliveries stay intact."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(spool, timeout=2)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         [page] = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'spool_subject'").fetchone()
@@ -24,7 +24,7 @@ def damage(spool: Path) -> None:
 
 
 def recover(spools: set[Path]) -> int:
-    """What an operator does: one command for each file that is kept. How many there were."""
+    """Run the recovery command for each kept file, as an operator would; returns the number of files."""
     kept = [(spool, file) for spool in spools for file in kept_files(spool, "damaged")]
     for spool, file in kept:
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SPOOL_PATH": str(spool)}

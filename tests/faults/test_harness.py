@@ -1,4 +1,4 @@
-"""The harness itself, shortened: the kit passes it, and a naive receiver does not. `make faults` runs this, too."""
+"""Short runs of the harness: the kit passes, and a naive receiver fails. `make faults` runs this too."""
 
 import json
 import subprocess

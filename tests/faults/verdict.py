@@ -1,4 +1,4 @@
-"""What a run found, and whether the promises held."""
+"""The numbers of a run, and whether the promises held."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from tests.faults.ledger import STATES, Evidence, account, disagreements, repeat
 from tests.faults.load import Answers
 
 SLOWEST = 1.5
-"""Seconds that an answer may take at most."""
+"""Most seconds for an answer."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The numbers in the order in which they are told, `broken` promises, and `details` to look into."""
+    """The numbers in the order of printing, `broken` promises, and `details` about them."""
 
     numbers: dict[str, int | float | str]
     broken: list[str] = field(default_factory=list)
@@ -25,7 +25,7 @@ class Verdict:
 
 
 def judge(evidence: Evidence, answers: Answers, cluster: Cluster, drained_after: float | None) -> Verdict:
-    """The verdict on a run of anything; `drained_after` is in seconds, None when work was left."""
+    """The verdict on any run; `drained_after` is in seconds, None if work was left."""
     owed, again = account(evidence), repeats(evidence)
     by_itself = [end for member in cluster.members for end in member.ended_by_itself]
     numbers: dict[str, int | float | str] = {
@@ -71,7 +71,7 @@ def judge(evidence: Evidence, answers: Answers, cluster: Cluster, drained_after:
 
 
 def judge_kit(evidence: Evidence, answers: Answers, cluster: Cluster, drained_after: float | None) -> Verdict:
-    """The verdict on the kit: the same, and its own ledger has to agree with what the handlers wrote down."""
+    """The verdict on the kit: as `judge`, and the kit's own ledger has to agree with the handlers' journals."""
     verdict = judge(evidence, answers, cluster, drained_after)
     books, lines = evidence.books, disagreements(evidence)
     for handler in evidence.handlers:

@@ -1,4 +1,4 @@
-"""`python -m tests.hostile`: strangers at the port beside a steady sender, who must not notice."""
+"""`python -m tests.hostile`: attacks on the public port beside a steady sender, whose answers must not suffer."""
 
 import asyncio
 import json
@@ -24,17 +24,17 @@ from tests.hostile.strangers import STRANGERS, head
 TOKEN = "a-test-token-0123456789abcdef"
 PATH = f"/webhooks/glartek/{TOKEN}"
 SLOWEST = 1.0
-"""Seconds that an answer to the steady sender may take."""
+"""Most seconds for an answer to the steady sender."""
 BUFFERED = 16 * 1024 * 1024
 MEMORY = 60e6 + 3 * BUFFERED + 30e6
-"""Bytes that the receiver may take: what its settings say, and its connections."""
+"""Most bytes of the receiver's memory: the process, its buffers and its connections."""
 RATE = 40
-"""Events a second of the steady sender, half of them on connections of their own."""
+"""Events a second of the steady sender, half of them on new connections."""
 
 
 @dataclass
 class Sent:
-    """What the steady sender saw while one stranger was there."""
+    """The steady sender's answers during one attack."""
 
     stranger: str
     statuses: Counter[str] = field(default_factory=Counter)
@@ -47,10 +47,10 @@ class Sent:
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"One of: {', '.join(STRANGERS)}; repeatable.")] = None,
-    seconds: Annotated[float, typer.Option(min=1, max=60, help="How long each stranger stays.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="How long each attack lasts.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Strangers at the port, one kind after the other, beside a sender that sends all the time."""
+    """Run the attacks one after the other beside a steady sender."""
     if unknown := sorted({*(only or ())} - {*STRANGERS}):
         typer.echo(f"--only {unknown[0]}: expected {', '.join(STRANGERS)}", err=True)
         sys.exit(2)
@@ -74,7 +74,7 @@ def show(found: list[Sent]) -> None:
 
 
 async def run(strangers: list[str], seconds: float) -> list[Sent]:
-    """What the steady sender saw beside each."""
+    """The steady sender's answers during each attack."""
     progress = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder, embedded(Path(folder) / "valkey") as url:
         receiver, port = _receiver(Path(folder), url)
@@ -102,10 +102,10 @@ def _receiver(folder: Path, url: str) -> tuple[Process, int]:
 
 @asynccontextmanager
 async def attacked(stranger: str, port: int, seconds: float) -> AsyncIterator[None]:
-    """The stranger's process, there before the sender's measure begins, gone at its end."""
+    """Run the attack in a separate process while the block runs."""
     arguments = ("-m", "tests.hostile.strangers", stranger, str(port), PATH, str(seconds + 5))
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=Path(__file__).parents[2])
-    await asyncio.sleep(0.7)  # it needs a moment to start
+    await asyncio.sleep(0.7)  # time to start
     try:
         yield
     finally:
@@ -115,7 +115,7 @@ async def attacked(stranger: str, port: int, seconds: float) -> AsyncIterator[No
 
 
 async def steadily(sent: Sent, receiver: Process, port: int, seconds: float) -> Sent:
-    """Send RATE events a second, whatever the answers are, and look at the receiver's memory meanwhile."""
+    """Send RATE events a second, whatever the answers are, and measure the receiver's memory."""
     until = time.monotonic() + seconds
     kept = await asyncio.open_connection("127.0.0.1", port)
     async with asyncio.TaskGroup() as group:
@@ -145,7 +145,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _post_on(sent: Sent, port: int, kept: Connection, number: int) -> Connection:
-    """On the connection that is kept; a new one where it was closed, as any client does."""
+    """Send on the kept connection; open a new one if it was closed, as any client does."""
     began = time.monotonic()
     try:
         status = await _ask(kept, f"kept-{number}")

@@ -1,6 +1,6 @@
-"""What strangers do to a public port. Each goes on until it is cancelled; what a connection suffers is no matter.
+"""Attacks on a public port. Each runs until it is cancelled, and ignores connection errors.
 
-`python -m tests.hostile.strangers NAME PORT PATH SECONDS` is one of them in a process of its own.
+`python -m tests.hostile.strangers NAME PORT PATH SECONDS` runs one of them in a separate process.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ def head(path: str, *lines: str, method: str = "POST") -> bytes:
 
 
 async def _flood(port: int, connections: int, attack: Attack) -> None:
-    """`connections` at a time; whoever is cut off comes again."""
+    """Keep `connections` open at a time; one that is closed is opened again."""
 
     async def again_and_again() -> None:
         while True:
@@ -48,7 +48,7 @@ async def says_nothing(port: int, _: str) -> None:
 
 
 async def half_a_head(port: int, path: str) -> None:
-    """600 connections that send a head, a byte every now and then."""
+    """600 connections that send a head slowly, byte by byte."""
 
     async def attack(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for byte in head(path, "x: " + "y" * 1000):
@@ -80,7 +80,7 @@ async def nearly_whole_heads(port: int, path: str) -> None:
 
 
 async def large_bodies_for_a_guess(port: int, _: str) -> None:
-    """50 connections that send a megabyte each to a token that is guessed."""
+    """50 connections that send a megabyte each to a guessed token."""
 
     async def attack(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _say(writer, head(WRONG, f"content-length: {MEGABYTE}"), b"x" * MEGABYTE)

@@ -1,7 +1,7 @@
-"""Every event, once, in a log that can be shown to an auditor: appended to, chained by hashes, never changed.
+"""Every event, once, in an append-only log for auditors, chained by hashes.
 
-    event ─▶ masking ─▶ record (pure) ─▶ writer ─▶ database: lock, seen before?, head, insert
-                                                      └─▶ anchors: the head, elsewhere
+    event ─▶ masking ─▶ record (pure) ─▶ writer ─▶ database: lock, check for duplicates, read the head, insert
+                                                      └─▶ anchors: copies of the head elsewhere
 
 `python -m examples.handlers.audit_log verify | export | head` reads it; README.md says what it proves.
 """
@@ -23,7 +23,7 @@ __all__ = ["AuditSettings", "append", "configure"]
 
 
 class AuditLog:
-    """What this process needs to append: made once, at start."""
+    """What a process needs to append to the log; created once, at start."""
 
     def __init__(self, settings: AuditSettings) -> None:
         seal = settings.seal()
@@ -42,7 +42,7 @@ class AuditLog:
 def _hider(mask: Iterable[str]) -> Callable[[Event], Event]:
     if not mask:
         return lambda event: event
-    settings = load(Settings)  # say where the fields of a masked payload are
+    settings = load(Settings)  # the paths of fields, to parse the masked payload
     return lambda event: masking.hidden(event, mask, settings)
 
 
@@ -52,13 +52,13 @@ def _log() -> AuditLog:
 
 
 def opened(settings: AuditSettings, prepare: Callable[[Engine], None]) -> Engine:
-    """The database, made ready by `prepare`. Raises `SettingsError` when it cannot be opened or used."""
+    """Connect to the database and run `prepare` on it. Raises `SettingsError` if it cannot be used."""
     engine = database.connect(settings.audit_database_url.get_secret_value())
     try:
         prepare(engine)
     except (sa.exc.DBAPIError, OSError, Refused) as error:
         engine.dispose()
-        shown = engine.url.set(query={}).render_as_string()  # without its password, which may be in the query too
+        shown = engine.url.set(query={}).render_as_string()  # without the password, which may be in the query too
         where = "" if isinstance(error, Refused) else f"cannot open {shown}: "
         raise SettingsError(f"AUDIT_DATABASE_URL: {where}{database.cause(error)}") from None
     return engine
@@ -71,14 +71,14 @@ def configure() -> None:
 
 
 def close() -> None:
-    """Stop the anchors and give the database's connections back."""
+    """Stop the anchors and close the database connections."""
     if _log.cache_info().currsize:
         _log().close()
         _log.cache_clear()
 
 
 async def append(event: Event, ctx: Context) -> None:
-    """Write the event into the log, unless it is there: a repeat changes nothing, whoever sends it."""
+    """Write the event into the log, unless its key is there already."""
     log = _log()
     entry = record.of_event(log.hide(event), ctx.idempotency_key, ctx.received_at)
     appended = await log.writer.append(entry)

@@ -1,4 +1,4 @@
-"""`python -m examples.handlers.audit_log verify | export | head`: the log, read."""
+"""`python -m examples.handlers.audit_log verify | export | head`: reads the log."""
 
 import os
 import sys
@@ -62,7 +62,7 @@ def verify_command(
     file: Annotated[Path | None, typer.Option(help="A whole export, instead of the database.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Read the whole log and say whether it is what was written; exit code 1 when it is not."""
+    """Read the whole log and report whether it was changed; exit code 1 if it was."""
     try:
         seal = load(audit_log.AuditSettings).seal()
     except SettingsError as error:
@@ -84,7 +84,7 @@ def verify_command(
 
 @app.command("head")
 def head_command(*, as_json: Json = False) -> None:
-    """Print the last row's place and hash: note it elsewhere, and give it to `verify --expect-head`."""
+    """Print the last row's number and hash, to keep elsewhere for `verify --expect-head`."""
     with _opened() as engine:
         last = database.head(engine)
     if as_json:
@@ -103,7 +103,7 @@ def export_command(
     subject: Annotated[str | None, typer.Option(help="Only this Work Order or Action, by its id.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary for a program; rows are JSON always.")] = False,
 ) -> None:
-    """Write rows as JSON Lines, oldest first; all of them can be verified again with `verify --file`."""
+    """Write rows as JSON Lines, oldest first; `verify --file` can verify an export of all rows."""
     conditions: list[sa.ColumnElement[bool]] = []
     if since is not None:
         conditions.append(TABLE.c.received_at >= stamp(since))
@@ -127,7 +127,7 @@ def export_command(
 
 @contextmanager
 def _opened() -> Iterator[Engine]:
-    """The log to read. A wrong setting or a database out of reach is one line, exit code 2."""
+    """Open the log for reading. A wrong setting or an unreachable database gives one line and exit code 2."""
     try:
         engine = audit_log.opened(load(audit_log.AuditSettings), database.check)
     except SettingsError as error:
@@ -142,13 +142,13 @@ def _opened() -> Iterator[Engine]:
 
 @contextmanager
 def _writable(to: Path | None) -> Iterator[BinaryIO]:
-    """Where rows go, in bytes: they are UTF-8 whatever the terminal is."""
+    """The output as a binary stream: rows are UTF-8 in any locale."""
     try:
         with nullcontext(sys.stdout.buffer) if to is None else to.open("wb") as out:
             yield out
             out.flush()
     except BrokenPipeError:
-        raise  # the reader has seen enough, which is no error
+        raise  # the reader closed the pipe: not an error
     except OSError as error:
         _stop(f"--to: cannot write {to or 'standard output'}: {os.strerror(error.errno or 0)}")
 

@@ -1,6 +1,6 @@
-"""Anchors: the log's head leaves the database by itself, to where whoever can change the database cannot follow.
+"""Anchors: copies of the log's head outside of the database, so that changes in the database can be detected.
 
-To the process's log always; to a file and a URL where the settings name them. `verify --anchors` reads all of these.
+They go to the process's log, and to a file and a URL if set. `verify --anchors` reads all of these.
 """
 
 import contextvars
@@ -21,17 +21,17 @@ log = structlog.get_logger()
 
 
 class NotAnchored(Exception):
-    """The head did not arrive elsewhere; the message names no more of the URL than its host."""
+    """The head could not be sent; the message has only the host of the URL."""
 
 
 class Anchors:
-    """Sends the head at once, and then every `every` seconds if it is another one, in a thread of its own."""
+    """Sends the head at start, and then every `every` seconds if it has changed, in a separate thread."""
 
     def __init__(self, engine: Engine, every: float, path: Path | None = None, url: str | None = None) -> None:
         self._engine, self._every, self._path, self._url = engine, every, path, url
         self._sent = Head()
         self._stopped = threading.Event()
-        run = contextvars.copy_context().run  # what the process's log lines have in common
+        run = contextvars.copy_context().run  # keeps the context of the process's log lines
         self._thread = threading.Thread(target=run, args=(self._run,), name="audit-anchors", daemon=True)
 
     def start(self) -> None:
@@ -48,7 +48,7 @@ class Anchors:
                 return
 
     def send(self) -> None:
-        """Send the head, unless it has been sent; what did not arrive is sent again next time."""
+        """Send the head, unless it was sent before; after a failure, try again next time."""
         try:
             head = database.head(self._engine)
             if head == self._sent:
@@ -57,7 +57,7 @@ class Anchors:
                 log.error("audit log: an anchored row is gone or changed; run verify", anchor=str(self._sent))
             log.info("audit log: head", head=str(head))
             self._send(head)
-        except Exception as error:  # noqa: BLE001 - a database, disk or server that is away must not end the schedule
+        except Exception as error:  # noqa: BLE001 - no failure may end the schedule
             log.warning("audit log: the head was not anchored", reason=database.cause(error), again_in_s=self._every)
         else:
             self._sent = head

@@ -1,6 +1,6 @@
-"""The log in its database: rows that are only ever appended, in SQLite or PostgreSQL.
+"""The log in its database, SQLite or PostgreSQL: rows are only appended.
 
-One transaction locks, looks which events are there already, reads the head and inserts.
+One transaction takes the lock, finds events that are there already, reads the head and inserts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ _NO_KEY = Seal()
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of a record: its row's place; whether it is `new`, or its key had another payload before."""
+    """The result for a record: its row's number, whether it is `new`, and whether its key has another payload."""
 
     seq: int
     new: bool
@@ -31,13 +31,13 @@ class Appended:
 
 
 def connect(url: str) -> Engine:
-    """An engine for the log; nothing is opened yet."""
+    """An engine for the log; it connects at first use."""
     parsed = sa.make_url(url)
     return sqlite.connect(parsed) if parsed.get_backend_name() == "sqlite" else postgresql.connect(parsed)
 
 
 def create(engine: Engine, seal: Seal = _NO_KEY) -> None:
-    """Make the log where there is none, bring an older one up to date. Raises `Refused`."""
+    """Create the log, or migrate an older one. Raises `Refused`."""
     if engine.dialect.name == "sqlite":
         sqlite.make_file(engine.url)
     with engine.execution_options(writes=True).begin() as connection:
@@ -47,7 +47,7 @@ def create(engine: Engine, seal: Seal = _NO_KEY) -> None:
 
 
 def check(engine: Engine) -> None:
-    """See that there is a log to read. Raises `Refused`."""
+    """Check that there is a log. Raises `Refused`."""
     if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
         raise Refused(f"there is no audit log at {engine.url.database} yet")
     with engine.begin() as connection:
@@ -56,9 +56,9 @@ def check(engine: Engine) -> None:
 
 
 def append(engine: Engine, records: Sequence[Record], seal: Seal = _NO_KEY) -> list[Appended]:
-    """Write the records that are not there yet, all in one transaction, and say what became of each.
+    """Write the records that are not there yet, in one transaction, and return the result for each.
 
-    Raises `Refused` when the last row is under a key that `seal` does not have.
+    Raises `Refused` if the last row is under a key that `seal` does not have.
     """
     with engine.execution_options(writes=True).begin() as connection:
         _lock(connection)
@@ -82,19 +82,19 @@ def append(engine: Engine, records: Sequence[Record], seal: Seal = _NO_KEY) -> l
 
 
 def head(engine: Engine) -> Head:
-    """The last row's place and hash; `Head()` while the log is empty."""
+    """The last row's number and hash; `Head()` if the log is empty."""
     with engine.begin() as connection:
         return _head(connection)
 
 
 def holds(engine: Engine, anchor: Head) -> bool:
-    """Whether the row of an earlier head is still there and the same."""
+    """Whether the row of an earlier head is there and unchanged."""
     with engine.begin() as connection:
         return connection.scalar(sa.select(TABLE.c.hash).where(TABLE.c.seq == anchor.seq)) == anchor.hash
 
 
 def rows(engine: Engine, *conditions: sa.ColumnElement[bool]) -> Iterator[Mapping[str, Any]]:
-    """Every row that meets the conditions, in order, a chunk at a time: no lock is held and memory stays flat."""
+    """The rows that meet the conditions, in order, read in chunks: without a lock and with constant memory."""
     after: list[sa.ColumnElement[bool]] = []
     while True:
         query = sa.select(TABLE).where(*after, *conditions).order_by(TABLE.c.seq).limit(_CHUNK)
@@ -112,12 +112,12 @@ def count(engine: Engine, *conditions: sa.ColumnElement[bool]) -> int:
 
 
 def cause(error: Exception) -> str:
-    """The database's own first line: what follows may quote a row."""
+    """The first line of the database's message; the next lines may quote a row."""
     return str(getattr(error, "orig", error)).partition("\n")[0]
 
 
 def _lock(connection: Connection) -> None:
-    """One writer at a time, until the transaction ends: SQLite's BEGIN IMMEDIATE is that already."""
+    """Lock out other writers until the transaction ends; SQLite's BEGIN IMMEDIATE has done so already."""
     if connection.dialect.name == "postgresql":
         postgresql.lock(connection)
 
@@ -131,7 +131,7 @@ def _already_there(connection: Connection, records: Sequence[Record]) -> dict[st
 
 
 def _last(connection: Connection, seal: Seal) -> Head:
-    """The head to go on from: a row without the key after one with it would look forged."""
+    """The head, for the next row. Refuse if its key is missing: the next row would then look forged."""
     last = _head(connection)
     if seal.age(key := key_id(last.hash)) is None:
         raise Refused(f"the log's last row is under key {key}, which AUDIT_KEY does not have; set it as before")

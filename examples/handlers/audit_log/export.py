@@ -1,4 +1,4 @@
-"""Rows as JSON Lines: `export` writes them and `verify --file` reads them, so that an auditor needs the file alone."""
+"""Rows as JSON Lines: `export` writes and `verify --file` reads them, so that an auditor needs only the file."""
 
 import json
 import operator
@@ -11,11 +11,11 @@ from worker import to_json
 
 
 class NotExported(Exception):
-    """A line of the file is not one that `export` wrote; the message names it."""
+    """A line of the file is not an exported row; the message has its number."""
 
 
 def line(row: Mapping[str, Any]) -> bytes:
-    """One row, with what only tampering can put there (a blob, bytes that are no text)."""
+    """One row, also with values that only tampering can cause (a blob, bytes that are not text)."""
     return to_json(dict(row), indent=None).encode() + b"\n"
 
 

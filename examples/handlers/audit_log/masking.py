@@ -1,6 +1,6 @@
-"""What AUDIT_MASK hides: values are replaced in the parsed payload, and the event is read anew from what is left.
+"""Hides the values that AUDIT_MASK names: replaces them in the parsed payload, then parses the event again.
 
-So nothing of a hidden value reaches a column, a hash or the stored payload, which is the masked text, not the raw one.
+So no hidden value reaches a column, a hash or the stored payload, which is the masked text instead of the received one.
 """
 
 import json
@@ -13,16 +13,16 @@ MASKED = "***"
 
 
 def hidden(event: Event, paths: Iterable[str], settings: Settings) -> Event:
-    """The event as if it had arrived with `MASKED` at the paths."""
-    text = json.dumps(masked(event.payload, paths), ensure_ascii=False)  # an event is not nested too deeply for either
-    return parse(text.encode("utf-8", "backslashreplace"), settings)  # JSON spells a lone surrogate the same way
+    """The event as if it had been received with `MASKED` at the paths."""
+    text = json.dumps(masked(event.payload, paths), ensure_ascii=False)  # the depth of an event is limited
+    return parse(text.encode("utf-8", "backslashreplace"), settings)  # JSON has the same escape for a lone surrogate
 
 
 def masked(payload: Any, paths: Iterable[str]) -> Any:
     """A copy of the payload with the values at the dotted paths replaced.
 
-    Names match in any case and spelling (`work_order`, `workOrder`); a list is entered with or without `*`, which
-    stands for every item of a list or object; a text or number where a path expects more is hidden as a whole.
+    Names match in any case and spelling (`work_order`, `workOrder`). `*` stands for every item of a list or object, and
+    may be left out for a list. A text or number where the path goes deeper is hidden completely.
     """
     for path in paths:
         for place in _places(path):
@@ -31,7 +31,7 @@ def masked(payload: Any, paths: Iterable[str]) -> Any:
 
 
 def _places(path: str) -> Iterator[str]:
-    """A path into a Work Order or an Action holds wherever the kit looks for one, such as `data.work_order`."""
+    """The places of a path: one into a Work Order or an Action applies wherever the kit looks for these objects."""
     first, dot, rest = path.partition(".")
     kinds = {events.normalised(kind): places for kind, places in events.SUBJECT_FIELDS.items()}
     for place in kinds.get(events.normalised(first), (first,)):
@@ -48,7 +48,7 @@ def _masked(value: Any, steps: list[str]) -> Any:
         return [_masked(item, rest if step == "*" else steps) for item in value]
     if not isinstance(value, dict):
         return MASKED
-    if step == "*" and rest:  # one object where a list of them was expected
+    if step == "*" and rest:  # a single object in place of a list
         value = _masked(value, rest)
     return {
         name: _masked(item, rest) if step in {"*", events.normalised(name)} else item for name, item in value.items()

@@ -1,6 +1,6 @@
-"""One event as one row of the log: a pure function, and the text whose hash chains the rows.
+"""One event as one row of the log: pure functions for the row and for the text that is hashed.
 
-Everything is text, times included, so that SQLite and PostgreSQL hash the same bytes.
+All columns except `seq` are text, times included, so that SQLite and PostgreSQL hash the same bytes.
 """
 
 import json
@@ -14,12 +14,12 @@ from examples.handlers.audit_log.seal import HASH, Seal, sha256
 from worker import Event, events
 
 GENESIS = "0" * 64
-"""What the first row has for its `prev_hash`."""
+"""The `prev_hash` of the first row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of an event before it has a place in the log: who, what, which subject, when, and the payload."""
+    """An event before it has a row number: actor, type, subject, times and payload."""
 
     event_key: str
     event_id: str | None
@@ -35,7 +35,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last row's place and hash. Kept elsewhere it is an anchor: `verify` holds the log against it."""
+    """The last row's number and hash. A copy kept elsewhere is an anchor, with which `verify` compares the log."""
 
     seq: int = 0
     hash: str = GENESIS
@@ -45,7 +45,7 @@ class Head:
 
     @classmethod
     def all_in(cls, text: str) -> Iterator["Head"]:
-        """Every head in a text of any kind: an anchor file, the worker's log, a mail."""
+        """All heads in any text, such as an anchor file, a worker's log or a mail."""
         for found in re.finditer(rf"(?<!\d)(?<!hmac:)(\d{{1,18}}):({HASH})(?![0-9a-f])", text):
             yield cls(int(found[1]), found[2])
 
@@ -69,24 +69,24 @@ def of_event(event: Event, key: str, received_at: datetime) -> Record:
 
 
 def chained(record: Record, after: Head, recorded_at: str, seal: Seal) -> dict[str, Any]:
-    """The table's row of a record in its place after the last one: `seq` counts from 1 without gaps."""
+    """The table's row for a record, after the last one; `seq` counts from 1 without gaps."""
     row = {"seq": after.seq + 1, **asdict(record), "recorded_at": recorded_at, "prev_hash": after.hash}
     return {**row, "hash": seal.hash(hashed_text(row))}
 
 
 def hashed_text(row: Mapping[str, Any]) -> str:
-    """What a row's hash is made of: canonical JSON of every column, the payload by its own digest."""
+    """The text that is hashed: canonical JSON of every column, with the payload's digest in place of the payload."""
     return json.dumps([row[name] for name in _HASHED], separators=(",", ":"))
 
 
 _RECORD = tuple(Record.__dataclass_fields__)
 _HASHED = ("seq", *(name for name in _RECORD if name != "payload"), "recorded_at", "prev_hash")
 TEXTS = (*_RECORD, "recorded_at", "prev_hash", "hash")
-"""Every column but `seq`, in the table's order."""
+"""All columns but `seq`, in the table's order."""
 
 
 def stamp(time: datetime) -> str:
-    """UTC with microseconds always, so that text sorts as time does."""
+    """A time in UTC, always with microseconds, so that texts sort by time."""
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
@@ -95,7 +95,7 @@ def _text(text: str) -> str: ...
 @overload
 def _text(text: None) -> None: ...
 def _text(text: str | None) -> str | None:
-    """Text that both databases can hold: halves of surrogate pairs and NUL, which JSON may name, are spelled out."""
+    """Text that both databases can store: lone surrogates and NUL, which JSON allows, are escaped."""
     if text is None:
         return None
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\u0000")

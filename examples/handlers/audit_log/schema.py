@@ -1,6 +1,6 @@
-"""The log's table: what guards it, which version it has, and how an older one becomes the newest.
+"""The log's table: its triggers, its version, and the migrations from older versions.
 
-Triggers refuse every change, every deletion and every replacement; the hash chain shows what got round them.
+Triggers refuse every change, deletion and replacement; the hash chain shows changes that bypassed them.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _REFUSE = "BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END"
 _SQLITE = {
     "audit_log_no_update": f"CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log {_REFUSE}",
     "audit_log_no_delete": f"CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log {_REFUSE}",
-    "audit_log_no_replace": (  # INSERT OR REPLACE deletes without waking the trigger against DELETE
+    "audit_log_no_replace": (  # INSERT OR REPLACE deletes rows without running the DELETE trigger
         "CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log "
         "WHEN EXISTS (SELECT 1 FROM audit_log WHERE seq >= NEW.seq OR event_key = NEW.event_key) "
         "BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END"
@@ -53,13 +53,13 @@ _INDEXES = (
     "CREATE INDEX ix_audit_log_received_at ON audit_log (received_at)",
     "CREATE INDEX ix_audit_log_subject_id ON audit_log (subject_id)",
 )
-# From this version to the next; a row is never touched, so the chain stays as it is.
+# Statements from each version to the next. No row is changed, so the hash chain stays valid.
 _MIGRATIONS: dict[int, dict[str, tuple[str, ...]]] = {
-    1: {"sqlite": _INDEXES, "postgresql": _INDEXES},  # had no index to find a subject or a time by
+    1: {"sqlite": _INDEXES, "postgresql": _INDEXES},  # version 1 had no index on subject and time
     2: {"sqlite": (_SQLITE["audit_log_no_replace"],), "postgresql": ()},
 }
 
-# What verify compares: (name, definition) of everything that acts when a row is written, changed or read.
+# For `verify`: (name, definition) of everything that acts when a row is written, changed or read.
 _GUARDS = {
     "sqlite": _SQLITE,
     "postgresql": {
@@ -80,11 +80,11 @@ _INSTALLED = {
 
 
 class Refused(Exception):
-    """What the database holds is nothing that this version of the kit can use; the message says what to do."""
+    """The database's content cannot be used by this version of the kit; the message says what to do."""
 
 
 def prepare(connection: Connection) -> None:
-    """Make the log where there is none, bring an older one up to date; write nothing else. Raises `Refused`."""
+    """Create the log, or migrate an older one. Raises `Refused`."""
     _refuse_narrow_encoding(connection)
     found, dialect = version(connection), connection.dialect.name
     if found is None:
@@ -100,7 +100,7 @@ def prepare(connection: Connection) -> None:
 
 
 def version(connection: Connection) -> int | None:
-    """The version of the log in this database, None where there is no log. Raises `Refused`."""
+    """The version of the log in this database, None if there is no log. Raises `Refused`."""
     tables = set(sa.inspect(connection).get_table_names())
     if TABLE.name not in tables:
         return None
@@ -120,7 +120,7 @@ def version(connection: Connection) -> int | None:
 
 
 def unguarded(connection: Connection) -> Iterator[str]:
-    """What is not as this kit made it, among the triggers (and, on PostgreSQL, rules) of the table."""
+    """A line for each trigger (and, on PostgreSQL, rule) of the table that differs from the kit's."""
     missing = {**_GUARDS[connection.dialect.name]}
     for name, definition in connection.exec_driver_sql(_INSTALLED[connection.dialect.name]):
         if name not in missing:

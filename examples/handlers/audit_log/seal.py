@@ -1,6 +1,6 @@
-"""What makes a row's hash: SHA-256, which anyone can compute, or HMAC-SHA256 with AUDIT_KEY, which its holders can.
+"""Computes a row's hash: SHA-256, which anyone can compute, or HMAC-SHA256 with AUDIT_KEY, which needs the key.
 
-9f86d081…                    under no key
+9f86d081…                    without a key
 hmac:1a2b3c4d:9f86d081…      under the key with that id
 """
 
@@ -14,7 +14,7 @@ _KEYED = re.compile(r"hmac:([0-9a-f]{8}):[0-9a-f]{64}")
 
 
 class Seal:
-    """Hashes rows, and checks their hashes. `keys` are newest first: new rows are under the first one."""
+    """Hashes rows, and checks their hashes. `keys` are in order, newest first; new rows use the first one."""
 
     def __init__(self, *keys: bytes) -> None:
         self._keys = {hashlib.sha256(key).hexdigest()[:8]: key for key in keys}
@@ -29,11 +29,11 @@ class Seal:
         return self._hash(text, self._ids[0])
 
     def holds(self, text: str, row_hash: str) -> bool:
-        """Whether this is the hash of that text under the key that it names. Raises KeyError for an unknown key."""
+        """Whether the hash is that of the text, under the key that the hash names. Raises KeyError if it is unknown."""
         return self._hash(text, key_id(row_hash)) == row_hash
 
     def age(self, key: str) -> int | None:
-        """How many newer keys there are, `NO_KEY` being the oldest; None for a key that is not here."""
+        """The number of newer keys, with `NO_KEY` as the oldest; None for an unknown key."""
         return self._ids.index(key) if key in self._ids else None
 
     def _hash(self, text: str, key: str) -> str:
@@ -43,7 +43,7 @@ class Seal:
 
 
 def key_id(row_hash: str) -> str:
-    """The id of the key that a hash was made with, or `NO_KEY`."""
+    """The id of the key of a hash, or `NO_KEY`."""
     keyed = _KEYED.fullmatch(row_hash)
     return keyed[1] if keyed else NO_KEY
 
@@ -53,4 +53,4 @@ def sha256(text: str) -> str:
 
 
 def encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # lone surrogates: only tampering can bring them
+    return text.encode("utf-8", "surrogatepass")  # lone surrogates: only tampering can cause them

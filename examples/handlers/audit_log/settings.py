@@ -1,4 +1,4 @@
-"""Where the log is, what is hidden in it, what seals it, and where its anchors go."""
+"""Settings of the audit log: database, masked paths, keys and anchors."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,17 +17,17 @@ def _database_url(value: SecretStr) -> SecretStr:
     expected = "expected sqlite:///path/to/file.db or postgresql+psycopg://user:password@host/database"
     try:
         url = sa.make_url(value.get_secret_value())
-    except (sa.exc.ArgumentError, ValueError):  # the latter for a port that is no number
+    except (sa.exc.ArgumentError, ValueError):  # ValueError for a port that is not a number
         raise ValueError(expected) from None
     if url.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"} or not url.database:
         raise ValueError(expected)
     if url.get_backend_name() == "sqlite" and (url.host or url.query or url.database == ":memory:"):
-        raise ValueError(expected)  # with two slashes the path's first part would be a host
+        raise ValueError(expected)  # with two slashes the first part of the path is taken for a host
     return value
 
 
 def _paths(value: tuple[str, ...]) -> tuple[str, ...]:
-    """A path that can name nothing would leave in the log what it was to hide."""
+    """Refuse a path with an empty step: it would match nothing, and leave the value visible in the log."""
     if not all(step.strip() for path in value for step in path.split(".")):
         raise ValueError("expected paths such as actor.name,work_order.assignees.*.name")
     return value
@@ -80,5 +80,5 @@ class AuditSettings(EnvSettings):
     )
 
     def seal(self) -> Seal:
-        """What makes the hashes of new rows, and checks those of all rows."""
+        """The seal for these keys."""
         return Seal(*(_split(self.audit_key) if self.audit_key else ()))

@@ -1,4 +1,4 @@
-"""What the log needs of SQLite: a private file, a write-ahead log, and rows on disk before they are reported."""
+"""The log in SQLite: a private file, write-ahead log mode, and rows on disk before the handler returns."""
 
 import sqlite3
 import time
@@ -7,39 +7,39 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 
-_PATIENCE = 10.0  # seconds to wait for another process's transaction
+_LOCK_TIMEOUT = 10.0  # seconds to wait for another process's transaction
 
 
 def connect(url: URL) -> Engine:
-    # an error never shows a payload
-    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _PATIENCE})
+    # hide_parameters keeps payloads out of error messages
+    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _LOCK_TIMEOUT})
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)
     return engine
 
 
 def make_file(url: URL) -> None:
-    """The file and its folder, for this user only; what exists keeps its mode. Raises OSError."""
+    """Create the file and its folder, for this user only; existing ones keep their mode. Raises OSError."""
     file = Path(url.database or "")
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file.touch(mode=0o600)  # SQLite gives the files beside it, such as -wal, the same mode
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver
+    connection.isolation_level = None  # `_begin` begins transactions, not the driver
     connection.text_factory = _text
     _into_wal(connection)
-    connection.execute("PRAGMA synchronous=FULL")  # a row reported as written survives a power cut
+    connection.execute("PRAGMA synchronous=FULL")  # a committed row survives a power loss
 
 
 def _text(stored: bytes) -> str:
-    """Bytes that are no text, which only tampering can bring, do not hide the rest of the log from `verify`."""
+    """Decode also invalid UTF-8, which only tampering can cause, so that `verify` can read the rest of the log."""
     return stored.decode("utf-8", "surrogateescape")
 
 
 def _into_wal(connection: sqlite3.Connection) -> None:
-    """Here SQLite does not wait for others that make the same new file, whatever its time-out."""
-    deadline = time.monotonic() + _PATIENCE
+    """Set WAL mode, with retries: this statement ignores SQLite's time-out while another process creates the file."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -53,4 +53,4 @@ def _into_wal(connection: sqlite3.Connection) -> None:
 
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")  # the former lets one write at a time
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")  # IMMEDIATE: one writer at a time

@@ -1,4 +1,4 @@
-"""Is the log what was written? Every row's hash, every link, every number, read once in flat memory."""
+"""Verifies the log: every row's hash, link and number, in one pass with constant memory."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,15 +8,15 @@ from typing import Any
 from examples.handlers.audit_log.record import TEXTS, Head, hashed_text
 from examples.handlers.audit_log.seal import Seal, key_id, sha256
 
-MOST_PROBLEMS = 100  # listed; a log rewritten from its first row on has one for every row
-_STEP = 5000  # rows between two signs of progress
+MOST_PROBLEMS = 100  # listed; a rewritten log has a problem in every row
+_STEP = 5000  # rows between two progress updates
 
 LogRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and the `seq` where it shows."""
+    """What is wrong, and the `seq` of the row."""
 
     seq: int
     what: str
@@ -24,10 +24,10 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What was found: rows read, the last one, how much is wrong, and the first of it in order.
+    """The result: rows read, the last one, the number of problems, and the first of them in order.
 
-    `unguarded` is what is wrong with the table's triggers. `sealed` says that there was a key to check with;
-    `anchored` is the last row that an anchor confirmed.
+    `unguarded` has the problems of the table's triggers. `sealed`: rows were checked with a key. `anchored` is the last
+    row that an anchor confirmed.
     """
 
     rows: int = 0
@@ -49,7 +49,7 @@ class Report:
                 self.problems.append(problem)
 
     def proves(self) -> list[str]:
-        """What an intact log shows, and what it cannot show."""
+        """What an intact log proves, and what it does not."""
         if not self.intact:
             return []
         return [
@@ -62,7 +62,7 @@ class Report:
         ]
 
     def lines(self) -> Iterator[str]:
-        """The report for a person."""
+        """The report as text."""
         yield from (problem.what for problem in self.problems)
         if self.problem_count > len(self.problems):
             yield f"and {self.problem_count - len(self.problems)} more"
@@ -72,7 +72,7 @@ class Report:
         yield from (f"  {line}" for line in self.proves())
 
     def as_json(self) -> dict[str, Any]:
-        """The report for a program."""
+        """The report as JSON."""
         return {
             "intact": self.intact,
             "rows": self.rows,
@@ -90,14 +90,14 @@ def verify(
     anchors: Iterable[Head] = (),
     progress: Callable[[int], None] = lambda _rows: None,
 ) -> Report:
-    """Read the rows, in order of `seq`, and report all that does not hold.
+    """Read the rows, in order of `seq`, and report all problems.
 
-    The chain alone cannot show that its last rows are gone: `anchors` do, heads that were noted earlier. Where `seal`
-    has keys, a row that is not under the newest could be anybody's: only an anchor at it, or after it, vouches for it.
+    The chain alone cannot show that its last rows were removed; `anchors`, heads that were noted earlier, can. If
+    `seal` has keys, a row that is not under the newest key may be forged, unless an anchor at or after it confirms it.
     """
     seal, expected = seal or Seal(), _by_seq(anchors)
     report, last = Report(sealed=seal.has_key), Head()
-    unvouched: list[int] = []  # the first and the last row that neither the key nor an anchor vouches for
+    unvouched: list[int] = []  # the first and the last row confirmed neither by the key nor by an anchor
     for row in log:
         report.add(_problems(row, last, seal))
         last = Head(row["seq"], str(row["hash"]))
@@ -135,7 +135,7 @@ def _problems(row: LogRow, before: Head, seal: Seal) -> Iterator[Problem]:
         yield Problem(seq, f"row {seq} does not follow the row before it")
     if not before.seq or key != key_id(before.hash):
         yield from _of_another_key(seq, key, before, seal)
-    if any(not isinstance(row[name], str | None) for name in TEXTS):  # SQLite takes any value in any column
+    if any(not isinstance(row[name], str | None) for name in TEXTS):  # SQLite stores any type in any column
         yield Problem(seq, f"row {seq} was changed")
     elif sha256(row["payload"] or "") != row["payload_sha256"]:
         yield Problem(seq, f"row {seq}'s payload was changed")
@@ -144,7 +144,7 @@ def _problems(row: LogRow, before: Head, seal: Seal) -> Iterator[Problem]:
 
 
 def _of_another_key(seq: int, key: str, before: Head, seal: Seal) -> Iterator[Problem]:
-    """The rows under one key follow each other, those under newer keys last."""
+    """Check the order of keys: rows under older keys, or none, come before rows under newer ones."""
     age = seal.age(key)
     age_before = seal.age(key_id(before.hash)) if before.seq else None
     if age is None:

@@ -1,4 +1,4 @@
-"""Events that wait for the database at the same time are written together: one transaction, one flush to disk."""
+"""Writes events in batches: those that wait at the same time share one transaction and one flush to disk."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ _MOST_TEXT = 4 << 20  # characters of payload in one transaction
 
 
 class LogUnavailable(Exception):
-    """The audit log cannot be written for now: the worker tries again with its own back-off."""
+    """The audit log cannot be written at the moment; the worker tries again with back-off."""
 
 
 class Writer:
-    """Appends to one log; while a transaction is under way, what arrives waits for the next."""
+    """Appends to one log; records that arrive during a transaction go into the next one."""
 
     def __init__(self, engine: Engine, seal: Seal) -> None:
         self._engine, self._seal = engine, seal
         self._batcher: Batcher[Record, Appended | Exception] = Batcher(self._write, count=_MOST, weight=_MOST_TEXT)
 
     async def append(self, record: Record) -> Appended:
-        """What became of the record, once it is on disk. Raises `LogUnavailable` or, where no retry helps, `GiveUp`."""
+        """Append a record; returns once it is on disk. Raises `LogUnavailable`, or `GiveUp` if no retry can help."""
         answer = await self._batcher.add(record, len(record.payload))
         if isinstance(answer, Exception):
             raise answer
@@ -39,10 +39,10 @@ class Writer:
         return await asyncio.to_thread(self._written, records)  # the drivers are synchronous
 
     def _written(self, records: Sequence[Record]) -> list[Appended | Exception]:
-        """An answer for each: a record that the database does not take is found by halves and fails alone."""
+        """The result for each record. A record that the database rejects is found by halving, and only it fails."""
         try:
             return [*database.append(self._engine, records, self._seal)]
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not hold up the other records
+        except Exception as error:  # noqa: BLE001 - one record's error must not stop the others
             if len(records) == 1 or _concerns_all(error):
                 return [_failure(error) for _ in records]
         half = len(records) // 2
@@ -50,14 +50,14 @@ class Writer:
 
 
 def _concerns_all(error: Exception) -> bool:
-    """Whether no other record would fare better: the database is gone, locked, full, read-only or not ours."""
+    """Whether every record would fail: the database is unreachable, locked, full, read-only or not the kit's."""
     if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
         return not _is_limit(error)
     return isinstance(error, Refused) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated)
 
 
 def _is_limit(error: Exception) -> bool:
-    """PostgreSQL's class 54 is about one statement (a value too long), although its driver files it with outages."""
+    """Whether a limit was exceeded: PostgreSQL's class 54 is an OperationalError, but concerns only one record."""
     return isinstance(error, sa.exc.DBAPIError) and postgresql.sqlstate(error.orig).startswith("54")
 
 

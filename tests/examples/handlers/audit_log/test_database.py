@@ -72,12 +72,12 @@ def test_a_writer_that_stopped_in_the_middle_does_not_stop_the_others(
     engine = database.connect(new_postgresql_database())
     database.create(engine)
     with engine.connect() as stopped:
-        monkeypatch.setattr(postgresql, "_PATIENCE", 0.5)
+        monkeypatch.setattr(postgresql, "_LOCK_TIMEOUT", 0.5)
         postgresql.lock(stopped)
-        monkeypatch.setattr(postgresql, "_PATIENCE", 0.01)
+        monkeypatch.setattr(postgresql, "_LOCK_TIMEOUT", 0.01)
         with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
             database.append(engine, [record(1)])
-        monkeypatch.setattr(postgresql, "_PATIENCE", 10)
+        monkeypatch.setattr(postgresql, "_LOCK_TIMEOUT", 10)
         assert database.append(engine, [record(1)])[0].new
         with pytest.raises(sa.exc.DBAPIError, match="idle-in-transaction timeout"):
             stopped.execute(sa.text("SELECT 1"))
