@@ -29,7 +29,7 @@ def sender() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit code is 0 for success, 1 when something failed, 2 for wrong usage."""
+    """Run the command; returns the exit code: 0 for success, 1 if something failed, 2 for wrong usage."""
     try:
         return app(arguments, prog_name="python -m examples.sender", standalone_mode=False) or 0
     except Refusal as refusal:
@@ -42,6 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job is started with it ignored
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # ends as cleanly as Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # end as with Ctrl-C
     sys.exit(main())

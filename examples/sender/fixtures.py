@@ -1,6 +1,6 @@
 """pytest fixtures for both sides: `pytest_plugins = ["examples.sender.fixtures"]` in a conftest.py.
 
-`recording_receiver` stands where a sender sends to; `glartek` plays Glartek to a receiver. Tests that use them are
+`recording_receiver` is a receiver for the sender under test; `glartek` sends like Glartek. Tests that use them are
 coroutines run by AnyIO's plugin, which comes with Starlette: mark them with `pytest.mark.anyio`.
 """
 
@@ -21,7 +21,7 @@ from examples.sender.play.payloads import Story, randomness
 
 
 class Glartek:
-    """Sends events as Glartek would: all of one Work Order and one Action, each with an id of its own."""
+    """Sends events as Glartek would: all about one Work Order and one Action, each with its own id."""
 
     def __init__(self, client: httpx2.AsyncClient, timeout: float = delivery.TIMEOUT) -> None:
         self.client = client
@@ -32,7 +32,7 @@ class Glartek:
     async def send(
         self, url: str, event_type: str, changes: Mapping[str, Any] | None = None, secret: str | None = None
     ) -> Attempt:
-        """One event of a type, `changes` by dotted path made to its sample, signed when there is a secret."""
+        """Send an event of a type, with `changes` (by dotted path) to its sample; signed if a secret is given."""
         payload = self.story.event(event_type, randomness(None)[1])
         for path, value in (changes or {}).items():
             edits.put(payload, path, value)
@@ -40,7 +40,7 @@ class Glartek:
         return await self._deliver(url, Signer(secret).signed(message) if secret else message)
 
     async def send_again(self, url: str) -> Attempt:
-        """The last event once more, byte-identical: Glartek says that this happens."""
+        """Send the last event again, byte-identical, as Glartek may do."""
         return await self._deliver(url, self.sent[-1])
 
     async def _deliver(self, url: str, message: Message) -> Attempt:
@@ -50,13 +50,13 @@ class Glartek:
 
 @pytest.fixture
 async def recording_receiver() -> AsyncIterator[RecordingReceiver]:
-    """A receiver on a free port of this machine; answers 200 and keeps what arrives."""
+    """A receiver on a free local port; answers 200 and keeps what arrives."""
     async with RecordingReceiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
 async def glartek() -> AsyncIterator[Glartek]:
-    """Glartek, for one test."""
+    """A sender like Glartek, for one test."""
     async with delivery.client() as client:
         yield Glartek(client)

@@ -1,4 +1,4 @@
-"""Reports as HTML: one self-contained page, readable on a phone, in the dark and on paper."""
+"""Reports as one self-contained HTML page, for phones, dark mode and paper."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ svg { width: 100%; min-width: 40rem } svg text, rect { fill: currentColor; font-
 footer { margin: 3rem 0 1rem; color: var(--skipped); font-size: .85rem }
 """
 
-_WIDTH, _LABEL, _ROW = 960, 210, 22  # of a timeline, in its own units
+_WIDTH, _LABEL, _ROW = 960, 210, 22  # of a timeline, in SVG units
 
 
 def page(title: str, subtitle: str, *sections: str) -> str:
-    """A whole page; `title` and `subtitle` are text, the sections are HTML made by the functions below."""
+    """A complete page; `title` and `subtitle` are text, the sections are HTML from the functions below."""
     at = datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -56,21 +56,21 @@ def page(title: str, subtitle: str, *sections: str) -> str:
 
 
 def tiles(counts: Iterable[tuple[object, str, str]]) -> str:
-    """(figure, what it counts, status word or nothing): the report at a glance."""
+    """A summary from (figure, what it counts, status or "")."""
     shown = (f'<div class="{status}"><b>{escape(str(count))}</b>{escape(what)}</div>' for count, what, status in counts)
     return f'<div class="tiles">{"".join(shown)}</div>'
 
 
 def card(status: str, title: str, paragraphs: Iterable[tuple[str, str]]) -> str:
-    """Something to act upon: paragraphs as (what it is about, text), the first part in bold where there is one."""
+    """A finding to act on: paragraphs as (label in bold or "", text)."""
     told = "".join(f"<p>{f'<b>{escape(about)}</b> ' if about else ''}{escape(text)}</p>" for about, text in paragraphs)
     return f'<section class="card {status}"><h3>{escape(title)}</h3>{told}</section>'
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
-    """A table of text under a heading; columns whose name ends with `#` hold numbers. Nothing without a row.
+    """A table of text with a heading; columns whose name ends with `#` hold numbers. Empty without rows.
 
-    A second line of a cell stands beneath it, small.
+    The second line of a cell is shown small, below the first.
     """
     numbers = [column.endswith("#") for column in columns]
     head = "".join(
@@ -83,7 +83,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = ""
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something on a timeline: when it began and how long it took, in seconds, its status word, what it was."""
+    """A bar on a timeline: start and duration in seconds, status, description."""
 
     at: float
     seconds: float
@@ -92,7 +92,7 @@ class Mark:
 
 
 def timeline(title: str, rows: Sequence[tuple[str, Sequence[Mark]]]) -> str:
-    """A row for each label with its marks along one time axis, each with its words when pointed at."""
+    """A row for each label with its marks on a shared time axis; a mark's tooltip has its description."""
     end = max((mark.at + mark.seconds for _, marks in rows for mark in marks), default=0.0)
     if not end:
         return ""
@@ -117,7 +117,7 @@ def _mark(mark: Mark, row: int, end: float) -> str:
 
 
 def listing(title: str, text: str) -> str:
-    """Lines to be copied as they are."""
+    """Preformatted text to copy."""
     return f"{_heading(title)}<pre>{escape(text)}</pre>"
 
 
@@ -126,7 +126,7 @@ def points(texts: Iterable[str]) -> str:
 
 
 def folded(title: str, section: str) -> str:
-    """What few readers ask for: shown on request."""
+    """A collapsed section."""
     return f"<details><summary>{escape(title)}</summary>{section}</details>"
 
 
@@ -134,7 +134,7 @@ def _heading(title: str) -> str:
     return f"<h2>{escape(title)}</h2>" if title else ""
 
 
-def _cell(kind: str, text: str, is_number: bool) -> str:  # noqa: FBT001 - a column is one or is not
+def _cell(kind: str, text: str, is_number: bool) -> str:  # noqa: FBT001 - called by position in `map`
     mark = ' class="number"' if is_number else ""
     first, _, second = text.partition("\n")
     beneath = f"<small>{escape(second)}</small>" if second else ""

@@ -1,20 +1,20 @@
-"""payload.toml: where a customer's payloads say which event it is, what happened, when, and to what.
+"""payload.toml: the paths of id, type, time and subject in a customer's payloads.
 
     [event]
-    id = ["eventGuid"]               # a dotted path, or several: the first that is there counts
+    id = ["eventGuid"]               # a dotted path, or several: the first one present is used
     type = "webhookType"
     time = "triggeredAt"
-    time_zone = "Europe/Lisbon"      # of times that have no offset; UTC unless said
+    time_zone = "Europe/Lisbon"      # for times without offset; default UTC
 
-    [types]                          # the sender's words for Glartek's types, where they are neither name nor title
+    [types]                          # the sender's words for Glartek's types, if neither name nor title
     "work_order.completed" = ["WO_DONE"]
 
     [work_order]                     # and [action]
     at = "data"                      # the object that describes it
     id = "workOrderId"               # in that object, as is every other field
 
-What the file does not say is where the kit's own receiver looks. Of a subject this tool needs `at` and `id`; the other
-fields are the receiver's to read.
+Missing entries default to the paths of the kit's own receiver. Of a subject this tool needs only `at` and `id`; the
+receiver reads the other fields.
 """
 
 import json
@@ -32,12 +32,12 @@ from examples.sender.terminal import Refusal
 from receiver import events
 
 _PATH = re.compile(r"[^.\[\]|*?@&\s]+(\.[^.\[\]|*?@&\s]+)*")
-_MILLISECONDS_FROM = 10**11  # a Unix time beyond this is in milliseconds: in seconds it would be the year 5138
+_MILLISECONDS_FROM = 10**11  # larger Unix times are in milliseconds: in seconds this is the year 5138
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Where the payload describes a Work Order or an Action, and its id in that object."""
+    """The paths of the object that describes a Work Order or an Action, and of the id in it."""
 
     at: Sequence[str]
     id: Sequence[str] = ("id", "code")
@@ -45,14 +45,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class PayloadMap:
-    """Where to look in a payload, as dotted paths."""
+    """The dotted paths of a payload's fields."""
 
     id: Sequence[str] = events.EVENT_ID_PATHS
     type: Sequence[str] = events.EVENT_TYPE_PATHS
     time: Sequence[str] = events.OCCURRED_AT_PATHS
     time_zone: tzinfo = UTC
     types: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By our name for a type, the sender's words for it."""
+    """The sender's words for a type, by our name."""
     subjects: Mapping[str, Subject] = field(
         default_factory=lambda: {kind: Subject(paths) for kind, paths in events.SUBJECT_FIELDS.items()}
     )
@@ -62,7 +62,7 @@ class PayloadMap:
         return {events.normalised(word): name for name, words in self.types.items() for word in words}
 
     def after(self, other: "PayloadMap") -> "PayloadMap":
-        """Looks here first and then where the other one does: for payloads of both."""
+        """A map that tries these paths first, then those of the other map."""
         subjects = {
             kind: Subject((*mine.at, *other.subjects[kind].at), (*mine.id, *other.subjects[kind].id))
             for kind, mine in self.subjects.items()
@@ -73,11 +73,11 @@ class PayloadMap:
         return replace(self, id=id_, type=type_, time=time, subjects=subjects)
 
     def named(self, words: str) -> str:
-        """Our name for a type in the sender's words, or those words when they mean none that we know."""
+        """Our name for a type in the sender's words; the words themselves if they are unknown."""
         return self._words.get(events.normalised(words)) or events.canonical(words)
 
     def type_of(self, payload: Any) -> str | None:
-        """The event's type; None when the payload names none."""
+        """The event's type; None if the payload has none."""
         words = events.first_text(payload, self.type)
         return None if words is None else self.named(words)
 
@@ -85,7 +85,7 @@ class PayloadMap:
         return events.first_text(payload, self.id)
 
     def time_of(self, payload: Any) -> datetime | None:
-        """When it happened, aware; None when the payload does not say, or in a way that is not understood."""
+        """The event's time, with time zone; None if it is missing or cannot be parsed."""
         for value in (events.at_path(payload, path) for path in self.time):
             if isinstance(value, int | float) and not isinstance(value, bool):
                 return unix_time(value)
@@ -94,7 +94,7 @@ class PayloadMap:
         return None
 
     def subjects_of(self, payload: Any) -> Iterable[tuple[dict[str, Any], Sequence[str]]]:
-        """What the payload is about: each object that describes a subject, with the names of its id fields."""
+        """Each object in the payload that describes a subject, with the paths of its id."""
         for subject in self.subjects.values():
             found = (events.at_path(payload, path) for path in subject.at)
             yield from ((part, subject.id) for part in found if isinstance(part, dict))
@@ -108,11 +108,11 @@ class PayloadMap:
 
 
 OURS = PayloadMap()
-"""Where the kit's own receiver looks unless it is told otherwise."""
+"""The default paths of the kit's own receiver."""
 
 
 def unix_time(value: float) -> datetime | None:
-    """A Unix time in seconds or milliseconds; None for a number that is none."""
+    """A Unix time in seconds or milliseconds; None if the number is out of range."""
     try:
         return datetime.fromtimestamp(value / (1000 if abs(value) >= _MILLISECONDS_FROM else 1), UTC)
     except (OverflowError, ValueError, OSError):
@@ -120,7 +120,7 @@ def unix_time(value: float) -> datetime | None:
 
 
 def from_file(file: Path) -> PayloadMap:
-    """The map in a TOML file. Raises `Refusal` that names the entry and says what was expected."""
+    """Read the map from a TOML file. Raises `Refusal`, which names the entry and what was expected."""
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -135,7 +135,7 @@ def from_file(file: Path) -> PayloadMap:
 
 
 def as_toml(event: Mapping[str, Sequence[str]], subjects: Mapping[str, Subject]) -> str:
-    """The file for paths that were found."""
+    """The content of payload.toml for these paths."""
     lines = ["# Where the fields of the payloads are: dotted paths, the first that is there counts."]
     lines += ["[event]", *(f"{name} = {_list(paths)}" for name, paths in event.items())]
     for kind, subject in subjects.items():
@@ -144,7 +144,7 @@ def as_toml(event: Mapping[str, Sequence[str]], subjects: Mapping[str, Subject])
 
 
 def _list(paths: Sequence[str]) -> str:
-    """As TOML: its basic strings are JSON's, but for the one control character that JSON leaves alone."""
+    """A list as TOML: its strings are those of JSON, but DEL must be escaped too."""
     return json.dumps(list(paths), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -1,4 +1,4 @@
-"""What the user sees: tables and progress on a terminal, plain columns in a pipe, one clear line for a mistake."""
+"""Output: tables and progress on a terminal, plain columns in a pipe, one clear line for an error."""
 
 import json
 import re
@@ -15,19 +15,19 @@ from rich.text import Text
 
 from receiver.visible import visible
 
-_LONGEST = 10_000  # characters of a cell, or of a line that is not all ours
+_LONGEST = 10_000  # characters of a cell, or of a line with foreign text
 _STYLES = {"ok": "green", "passed": "green", "delivered": "green", "failed": "bold red", "warning": "yellow"}
 _UNITS = ((3600, "h"), (60, "min"))
 _URL = re.compile(r"\bhttps?:/+[^\s'\"<>]*[^\s'\"<>:;,.)]", re.IGNORECASE)
-_SECRET_LENGTH = 16  # a path segment this long is a token: reports are shared, so it is never shown whole
+_SECRET_LENGTH = 16  # a path segment this long may be a token: reports are shared, so it is shortened
 
 
 class Refusal(Exception):
-    """Wrong usage: its message is one line that says what was expected and what to do. Exit code 2."""
+    """Wrong usage; the message is one line with what was expected and what to do. Exit code 2."""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on a terminal, aligned plain columns elsewhere; on stdout."""
+    """Print a table on a terminal, aligned plain columns elsewhere; to stdout."""
     cells = [[visible(str(cell), _LONGEST) for cell in row] for row in rows]
     if sys.stdout.isatty():
         drawn = Table(*columns, header_style="bold", expand=False)
@@ -41,17 +41,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def say(text: str) -> None:
-    """One line on stdout, or several."""
+    """Print one or more lines to stdout."""
     sys.stdout.write("\n".join(map(visible_line, text.split("\n"))) + "\n")
 
 
 def visible_line(line: str) -> str:
-    """A line of ours that may hold text from outside: as it is when every character of it can be shown."""
+    """A line that may contain foreign text, with unprintable characters escaped."""
     return line if line.isprintable() else visible(line, len(line))
 
 
 def verdict(status: str, text: str) -> None:
-    """One line on stdout that begins with a status, in its colour on a terminal, and wrapped beside it there."""
+    """Print a line that begins with a status to stdout; coloured and wrapped on a terminal."""
     if sys.stdout.isatty():
         beside = Table.grid(padding=(0, 1))
         beside.add_column(width=7)
@@ -62,30 +62,30 @@ def verdict(status: str, text: str) -> None:
 
 
 def settings(used: Mapping[str, Any]) -> None:
-    """One line that says with which settings a report came about: what Glartek does not document is one."""
+    """Print the settings that a report is based on, in one line."""
     say("settings: " + "; ".join(f"{name.replace('_', ' ')} {setting(value)}" for name, value in used.items()))
 
 
 def setting(value: Any) -> str:
-    """The value of a setting in words."""
+    """The value of a setting as text."""
     if isinstance(value, list | tuple):
         return ", ".join(map(setting, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def as_json(report: Any) -> None:
-    """A report for programs: on stdout, and nothing else there."""
+    """Print a report as JSON to stdout."""
     sys.stdout.write(_without_control(json.dumps(report, ensure_ascii=False, indent=2)) + "\n")
 
 
 def json_line(value: Any) -> None:
-    """One value as one line of JSON."""
+    """Print a value as one line of JSON."""
     sys.stdout.write(_without_control(json.dumps(value, ensure_ascii=False, separators=(",", ":"))) + "\n")
     sys.stdout.flush()
 
 
 def _without_control(text: str) -> str:
-    """JSON whose strings have escapes where a terminal would obey: the same values, and safe to look at."""
+    """The same JSON with control characters in strings escaped, so that it is safe on a terminal."""
     return text if text.replace("\n", "").isprintable() else "".join(map(_escaped, text))
 
 
@@ -94,13 +94,13 @@ def _escaped(letter: str) -> str:
 
 
 def complain(line: str) -> None:
-    """One line on stderr."""
+    """Print one line to stderr."""
     sys.stderr.write(visible_line(line) + "\n")
 
 
 @contextmanager
 def paused(bar: Progress) -> Iterator[None]:
-    """Make room for lines on stdout, which is often the same terminal."""
+    """Hide the progress bar while lines are printed to stdout, often the same terminal."""
     if bar.disable:
         yield
         return
@@ -110,9 +110,9 @@ def paused(bar: Progress) -> Iterator[None]:
 
 
 def progress(*extra: str, remaining: bool = True) -> Progress:
-    """A progress bar on stderr, for a terminal only; `extra` names task fields to be shown beside it.
+    """A progress bar on stderr, only on a terminal; `extra` has names of task fields to show.
 
-    `remaining` is the time left if all steps take equally long.
+    `remaining` shows the time left, estimated from equally long steps.
     """
     return Progress(
         TextColumn("{task.description}"),
@@ -128,7 +128,7 @@ def progress(*extra: str, remaining: bool = True) -> Progress:
 
 
 def span(seconds: float) -> str:
-    """A time in the unit that suits it: `44 ms`, `1.3 s`, `5.0 min`, `2.0 h`."""
+    """A duration in a suitable unit: `44 ms`, `1.3 s`, `5.0 min`, `2.0 h`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= 2 * size), (1, "s"))
@@ -136,17 +136,17 @@ def span(seconds: float) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """The URL for a report: long path segments and the query are shortened, for they hold the receiver's token."""
+    """The URL for a report, with long path segments and the query shortened: they may hold the token."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # not a URL after all, and it may hold the token nevertheless
+    except ValueError:  # not a valid URL, but it may hold the token
         return _shortened(url.partition("?")[0])
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, _shortened(parts.path), "…" if parts.query else "", ""))
 
 
 def without_urls_secrets(text: str) -> str:
-    """A line that may repeat what the user wrote, with every URL in it as `without_secrets` shows it."""
+    """A text that may contain URLs from the user, with `without_secrets` applied to each."""
     return _URL.sub(lambda found: without_secrets(found[0]), text)
 
 

@@ -1,4 +1,4 @@
-"""What helps against an answer, whatever was asked: a check's own advice is for the fault that it was made for."""
+"""Advice by the kind of failed answer, for failures that are not the fault a check looks for."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ _CERTIFICATE = (
     "Serve a certificate for this host name, from a public authority, with its whole chain. (This tool trusts a "
     "private one that SSL_CERT_FILE names; nobody can tell Glartek of it.)"
 )
-# The first word that is in the error decides.
+# The first text that the error contains decides.
 _ERRORS = (
     ("certificate", _CERTIFICATE),
     ("refused", "Nothing listens there: start the receiver, or correct host and port of the URL."),
@@ -36,7 +36,7 @@ _STATUSES = {
 
 
 def against(reply: Reply) -> str:
-    """What helps when an ordinary event is answered so."""
+    """Advice for this answer to an ordinary event."""
     if reply.status is None:
         return elsewhere([reply]) or "It broke the connection: look into its log, and that of a proxy in front of it."
     if reply.status in _STATUSES:
@@ -51,7 +51,7 @@ def against(reply: Reply) -> str:
 
 
 def elsewhere(replies: Iterable[Reply]) -> str:
-    """What helps when something other than the check's own fault is to blame for these answers; empty if not."""
+    """Advice if these answers show a cause outside of the check, such as a wrong host; "" otherwise."""
     for reply in replies:
         error = (reply.error or "").casefold()
         if reply.status is None and (found := [told for word, told in _ERRORS if word in error]):
@@ -60,7 +60,7 @@ def elsewhere(replies: Iterable[Reply]) -> str:
 
 
 def under_load(replies: Iterable[Reply], otherwise: str) -> str:
-    """What helps when the answer to many events differs from the answer to one."""
+    """Advice if many events are answered differently than one."""
     listed = list(replies)
     statuses = [reply.status for reply in listed if reply.status and reply.status >= 400]  # noqa: PLR2004 - refusals
     return elsewhere(listed) or (against(Reply(max(statuses, key=statuses.count))) if statuses else otherwise)

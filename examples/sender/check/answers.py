@@ -6,7 +6,7 @@ from asyncio.subprocess import DEVNULL
 
 from examples.sender.check import advice
 from examples.sender.check.advice import QUEUE
-from examples.sender.check.bench import Bench, said
+from examples.sender.check.context import CheckContext, said
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.http.delivery import SUCCESS
 from examples.sender.http.reply import Reply
@@ -20,10 +20,10 @@ _LEAN = 1024  # bytes of head, and of body: far more than an empty 200 needs
     glartek="counts any other answer, 202, 204 and redirects included, as a failed request: it may send the event "
     "again, and may disable the endpoint",
     mend="Answer 200 with an empty body as soon as the event is stored, whatever its type.",
-    takes=lambda bench: len(bench.samples.by_type) * bench.alone,
+    takes=lambda context: len(context.samples.by_type) * context.alone,
 )
-async def only_200_or_201(bench: Bench) -> str:
-    replies = {kind: await bench.post(bench.message(kind)) for kind in bench.samples.by_type}
+async def only_200_or_201(context: CheckContext) -> str:
+    replies = {kind: await context.post(context.message(kind)) for kind in context.samples.by_type}
     bad: dict[str, list[str]] = {}
     for kind, reply in replies.items():
         if reply.status not in SUCCESS:
@@ -41,14 +41,14 @@ async def only_200_or_201(bench: Bench) -> str:
     glartek="gives up after 10 s; slow receivers are among those it may disable or ask a customer to mend",
     mend=QUEUE,
     timed=True,
-    takes=lambda bench: 3 * bench.alone,
+    takes=lambda context: 3 * context.alone,
 )
-async def prompt_alone(bench: Bench) -> str:
-    replies = [await bench.post(bench.message()) for _ in range(3)]
+async def prompt_alone(context: CheckContext) -> str:
+    replies = [await context.post(context.message()) for _ in range(3)]
     slowest = max(replies, key=lambda reply: reply.seconds)
-    if slowest.seconds > bench.limits.prompt:
+    if slowest.seconds > context.limits.prompt:
         told = said([slowest]) if slowest.error else f"an answer took {slowest.seconds:.2f} s"
-        raise Failed(f"{told}; up to {bench.limits.prompt:g} s is prompt", slowest)
+        raise Failed(f"{told}; up to {context.limits.prompt:g} s is prompt", slowest)
     return f"within {slowest.seconds * 1000:.0f} ms"
 
 
@@ -60,16 +60,16 @@ async def prompt_alone(bench: Bench) -> str:
     mend=f"{QUEUE} Answer requests side by side: more workers, or an asynchronous server.",
     timed=True,
 )
-async def prompt_under_load(bench: Bench) -> str:
-    replies = await bench.together(bench.message() for _ in range(bench.limits.burst))
-    return at_once(bench, replies, prompt_under_load.mend)
+async def prompt_under_load(context: CheckContext) -> str:
+    replies = await context.together(context.message() for _ in range(context.limits.burst))
+    return at_once(context, replies, prompt_under_load.mend)
 
 
-def at_once(bench: Bench, replies: list[Reply], mend: str, when: str = "") -> str:
-    """What became of many events at once; raises `Failed` unless all were accepted, and promptly."""
+def at_once(context: CheckContext, replies: list[Reply], mend: str, when: str = "") -> str:
+    """Describe the answers to many events at once; raises `Failed` unless all were accepted promptly."""
     slowest = max(reply.seconds for reply in replies)
-    if not all(map(bench.fine, replies)) or not bench.quick(slowest):
-        bad = [reply for reply in replies if not bench.fine(reply)]
+    if not all(map(context.fine, replies)) or not context.quick(slowest):
+        bad = [reply for reply in replies if not context.fine(reply)]
         seen = f"{len(replies)} at once{when}: {said(replies)}, the slowest after {slowest:.2f} s"
         raise Failed(seen, mend=advice.under_load(bad, mend))
     return f"{len(replies)} at once{when} within {slowest * 1000:.0f} ms"
@@ -82,17 +82,17 @@ def at_once(bench: Bench, replies: list[Reply], mend: str, when: str = "") -> st
     mend=f"{QUEUE} An outage of the ERP or of Teams must not be felt at the endpoint.",
     timed=True,
 )
-async def prompt_while_consumer_is_slow(bench: Bench) -> str:
-    if not bench.commands.slow:
+async def prompt_while_consumer_is_slow(context: CheckContext) -> str:
+    if not context.commands.slow:
         raise Skipped("needs --slow-cmd, a command that makes your consumer slow (and --restore-cmd to undo it)")
-    await run(bench.commands.slow)
+    await run(context.commands.slow)
     try:
-        reply = await bench.post(bench.message())
+        reply = await context.post(context.message())
     finally:
-        if bench.commands.restore:
-            await run(bench.commands.restore)
-    if not bench.fine(reply) or not bench.quick(reply.seconds):
-        raise Failed(f"{said([reply])} after {reply.seconds:.2f} s with a slow consumer, {bench.alone:.2f} s without")
+        if context.commands.restore:
+            await run(context.commands.restore)
+    if not context.fine(reply) or not context.quick(reply.seconds):
+        raise Failed(f"{said([reply])} after {reply.seconds:.2f} s with a slow consumer, {context.alone:.2f} s without")
     return f"{said([reply])} within {reply.seconds * 1000:.0f} ms with a slow consumer"
 
 
@@ -102,8 +102,8 @@ async def prompt_while_consumer_is_slow(bench: Bench) -> str:
     glartek="neither reads nor stores them: every byte is waste, and the time to send it counts",
     mend="Send an empty body, and turn off headers that nobody reads: Server, cookies, security and caching headers.",
 )
-async def lean_answer(bench: Bench) -> str:
-    reply = await bench.post(bench.message())
+async def lean_answer(context: CheckContext) -> str:
+    reply = await context.post(context.message())
     seen = f"{reply.head_bytes} bytes of headers, {reply.body_bytes} bytes of body"
     if max(reply.head_bytes, reply.body_bytes) > _LEAN:
         raise Failed(f"{seen}; up to {_LEAN} bytes of each is small")
@@ -118,7 +118,7 @@ def _few(kinds: list[str], of: int) -> str:
 
 
 async def run(command: str) -> None:
-    """Run a command of the user's to its end; raises `Skipped` when it does not work."""
+    """Run a user's command to its end; raises `Skipped` if it fails."""
     try:
         process = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=DEVNULL)
     except OSError as error:

@@ -1,11 +1,11 @@
-"""What is not an event that the receiver knows: it must be answered without a crash, and cost nothing afterwards."""
+"""Unexpected input: the receiver must answer without a crash and keep working."""
 
 import asyncio
 import gzip
 import json
 from contextlib import suppress
 
-from examples.sender.check.bench import Bench, said
+from examples.sender.check.context import CheckContext, said
 from examples.sender.check.effects import kept
 from examples.sender.check.findings import Failed, Warned, check
 from examples.sender.http.message import Message
@@ -24,8 +24,8 @@ _LANGUAGES = "Inspeção às válvulas · فحص المضخة · 点検 · пр�
     glartek=_CRASH,
     mend="Catch what the parser raises; better, store the bytes, answer 200 and let a worker sort it out.",
 )
-async def not_json(bench: Bench) -> str:
-    return await _survives(bench, b"not json", b'{"id": ', b"\x00\xff\xfe\x80", b"a=b&c=d")
+async def not_json(context: CheckContext) -> str:
+    return await _survives(context, b"not json", b'{"id": ', b"\x00\xff\xfe\x80", b"a=b&c=d")
 
 
 @check(
@@ -34,8 +34,8 @@ async def not_json(bench: Bench) -> str:
     glartek=_CRASH,
     mend="Do not parse before looking: an empty body is not an event.",
 )
-async def empty_body(bench: Bench) -> str:
-    return await _survives(bench, b"")
+async def empty_body(context: CheckContext) -> str:
+    return await _survives(context, b"")
 
 
 @check(
@@ -45,10 +45,10 @@ async def empty_body(bench: Bench) -> str:
     mend="Expect any JSON value where an object should be, and any type where a string should be; catch what the "
     "parser raises for JSON that is nested too deep.",
 )
-async def unexpected_shapes(bench: Bench) -> str:
-    seen = await _survives(bench, *_SHAPES)
-    deep = await bench.post_bytes(_DEEP)
-    if _crash(deep):  # no sender nests like this, and nothing else suffers: worth a word, not a failure
+async def unexpected_shapes(context: CheckContext) -> str:
+    seen = await _survives(context, *_SHAPES)
+    deep = await context.post_bytes(_DEEP)
+    if _crash(deep):  # only a warning: no sender nests so deeply, and no other event is affected
         raise Warned(f"{seen}; but {_shown(_DEEP)}: {said([deep])}")
     return seen
 
@@ -59,8 +59,8 @@ async def unexpected_shapes(bench: Bench) -> str:
     glartek="adds types (webhooks are under active development), and counts the refusal as a failure",
     mend="Answer 200, keep the event, log its type; decide later what to do with it.",
 )
-async def unknown_event_type(bench: Bench) -> str:
-    return await _accepts(bench, "an unknown type", bench.retyped("work_order.teleported"))
+async def unknown_event_type(context: CheckContext) -> str:
+    return await _accepts(context, "an unknown type", context.retyped("work_order.teleported"))
 
 
 @check(
@@ -69,8 +69,10 @@ async def unknown_event_type(bench: Bench) -> str:
     glartek="sends what people wrote on site: accents, right-to-left text, emoji and long text. A refusal is a failure",
     mend="Decode the body as UTF-8, store it as UTF-8 (utf8mb4 in MySQL), and do not limit the length of a text.",
 )
-async def text_in_any_language(bench: Bench) -> str:
-    return await _accepts(bench, "accents, right-to-left, emoji, 20 kB of text", bench.payload() | {"note": _LANGUAGES})
+async def text_in_any_language(context: CheckContext) -> str:
+    return await _accepts(
+        context, "accents, right-to-left, emoji, 20 kB of text", context.payload() | {"note": _LANGUAGES}
+    )
 
 
 @check(
@@ -79,14 +81,16 @@ async def text_in_any_language(bench: Bench) -> str:
     glartek="does not document its content type: a receiver that insists on one may refuse every event",
     mend="Do not look at Content-Type; try to parse the body as JSON.",
 )
-async def any_content_type(bench: Bench) -> str:
+async def any_content_type(context: CheckContext) -> str:
     labels = ("text/plain", "application/json; charset=utf-8", "application/cloudevents+json", "")
-    messages = [Message("", bench.message().body, headers={"content-type": label} if label else {}) for label in labels]
-    replies = await bench.together(messages)
+    messages = [
+        Message("", context.message().body, headers={"content-type": label} if label else {}) for label in labels
+    ]
+    replies = await context.together(messages)
     bad = [
         f"{label or 'none'}: {said([reply])}"
         for label, reply in zip(labels, replies, strict=True)
-        if not bench.fine(reply)
+        if not context.fine(reply)
     ]
     if bad:
         raise Failed("; ".join(bad), *replies)
@@ -100,12 +104,12 @@ async def any_content_type(bench: Bench) -> str:
     "failure, each time that it is sent",
     mend="Raise the limit on bodies to 1 MiB at least: express.json({limit}), client_max_body_size in nginx, and the "
     "like in each proxy in front.",
-    takes=lambda bench: 3 * bench.alone,
+    takes=lambda context: 3 * context.alone,
 )
-async def large_body(bench: Bench) -> str:
-    replies = {size: await bench.post(_sized(bench, size)) for size in _LARGE}
+async def large_body(context: CheckContext) -> str:
+    replies = {size: await context.post(_sized(context, size)) for size in _LARGE}
     seen = ", ".join(f"{size // 1024} KiB: {said([reply])}" for size, reply in replies.items())
-    bad = [size for size, reply in replies.items() if not bench.fine(reply)]
+    bad = [size for size, reply in replies.items() if not context.fine(reply)]
     if bad == [max(_LARGE)] and not _crash(replies[max(_LARGE)]):
         raise Warned(seen)
     if bad:
@@ -120,16 +124,16 @@ async def large_body(bench: Bench) -> str:
     "cannot be read loses the event",
     mend="Unpack a body by its Content-Encoding, up to the limit on bodies; or answer 415 to it.",
 )
-async def compressed_body(bench: Bench) -> str:
-    plain = bench.message()
+async def compressed_body(context: CheckContext) -> str:
+    plain = context.message()
     packed = Message(plain.type, gzip.compress(plain.body), plain.id, {**plain.headers, "content-encoding": "gzip"})
-    reply = await bench.post(packed)
+    reply = await context.post(packed)
     seen = f"gzip: {said([reply])}"
     if _crash(reply):
         raise Failed(seen, reply)
-    if not bench.fine(reply):
+    if not context.fine(reply):
         raise Warned(seen)
-    return f"{seen}{await kept(bench, packed, seen)}"
+    return f"{seen}{await kept(context, packed, seen)}"
 
 
 @check(
@@ -138,9 +142,9 @@ async def compressed_body(bench: Bench) -> str:
     glartek=_CRASH,
     mend="Limit the size (1 MiB is generous), answer 413 once it is exceeded, and keep the rest out of memory.",
 )
-async def huge_body(bench: Bench) -> str:
-    body = json.dumps(bench.payload() | {"filler": "x" * bench.limits.huge}).encode()
-    return await _survives(bench, body)
+async def huge_body(context: CheckContext) -> str:
+    body = json.dumps(context.payload() | {"filler": "x" * context.limits.huge}).encode()
+    return await _survives(context, body)
 
 
 @check(
@@ -150,50 +154,50 @@ async def huge_body(bench: Bench) -> str:
     mend="Use a server that does not spend a thread or a process on each slow connection, and a time limit for a body.",
     timed=True,
 )
-async def stalled_bodies(bench: Bench) -> str:
-    message = bench.message()
-    stalled = [await bench.connect() for _ in range(bench.limits.several)]
+async def stalled_bodies(context: CheckContext) -> str:
+    message = context.message()
+    stalled = [await context.connect() for _ in range(context.limits.several)]
     try:
         for connection in stalled:
             with suppress(OSError):
-                await connection.stall(bench.headers(message), len(message.body), message.body[:10])
-        reply = await bench.post(bench.message())
+                await connection.stall(context.headers(message), len(message.body), message.body[:10])
+        reply = await context.post(context.message())
     finally:
         for connection in stalled:
             connection.close()
-    if not bench.fine(reply) or not bench.quick(reply.seconds):
+    if not context.fine(reply) or not context.quick(reply.seconds):
         raise Failed(f"with {len(stalled)} stalled connections: {said([reply])} after {reply.seconds:.2f} s")
     return f"with {len(stalled)} stalled connections: {said([reply])} within {reply.seconds * 1000:.0f} ms"
 
 
-async def _accepts(bench: Bench, what: str, payload: dict[str, object]) -> str:
-    reply = await bench.post(bench.of(payload))
-    if not bench.fine(reply):
+async def _accepts(context: CheckContext, what: str, payload: dict[str, object]) -> str:
+    reply = await context.post(context.of(payload))
+    if not context.fine(reply):
         raise Failed(f"{what}: {said([reply])}", reply)
     return f"{what}: {said([reply])}"
 
 
-async def _survives(bench: Bench, *bodies: bytes) -> str:
-    """No crash, no broken connection, no silence; and an ordinary event is accepted right after."""
-    replies = await asyncio.gather(*map(bench.post_bytes, bodies))
+async def _survives(context: CheckContext, *bodies: bytes) -> str:
+    """Check that each body gets an answer below 500, and that an ordinary event is accepted afterwards."""
+    replies = await asyncio.gather(*map(context.post_bytes, bodies))
     crashed = [f"{_shown(body)}: {said([reply])}" for body, reply in zip(bodies, replies, strict=True) if _crash(reply)]
     if crashed:
         raise Failed("; ".join(crashed), *filter(_crash, replies))
-    after = await bench.post(bench.message())
-    if not bench.fine(after):
+    after = await context.post(context.message())
+    if not context.fine(after):
         raise Failed(f"answered {said(replies)}, but an ordinary event right after: {said([after])}", after)
     return f"{said(replies)}; an ordinary event right after: {said([after])}"
 
 
-def _sized(bench: Bench, size: int) -> Message:
-    payload = bench.payload()
-    room = size - len(bench.of(payload | {"filler": ""}).body)
-    return bench.of(payload | {"filler": "x" * room})
+def _sized(context: CheckContext, size: int) -> Message:
+    payload = context.payload()
+    room = size - len(context.of(payload | {"filler": ""}).body)
+    return context.of(payload | {"filler": "x" * room})
 
 
 def _crash(reply: Reply) -> bool:
-    return reply.status is None or reply.status >= 500  # noqa: PLR2004 - 4xx refuses, 5xx breaks
+    return reply.status is None or reply.status >= 500  # noqa: PLR2004 - 4xx is a refusal, 5xx an error
 
 
 def _shown(body: bytes) -> str:
-    return repr(body[:24])[1:] + (f"… ({len(body)} bytes)" if len(body) > 24 else "")  # noqa: PLR2004 - enough to know it
+    return repr(body[:24])[1:] + (f"… ({len(body)} bytes)" if len(body) > 24 else "")  # noqa: PLR2004 - enough to recognise it

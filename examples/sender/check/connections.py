@@ -1,15 +1,15 @@
-"""HTTP as senders really speak it: chunked, slow, one connection for many requests, a secret in the path."""
+"""HTTP features that senders use: chunked and slow bodies, kept connections, a secret in the path."""
 
 import re
 from http import HTTPStatus
 
-from examples.sender.check.bench import Bench, said
+from examples.sender.check.context import CheckContext, said
 from examples.sender.check.effects import kept
 from examples.sender.check.findings import Failed, Skipped, Warned, check
 from examples.sender.http.message import Message
 
 _H2C = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAEAAEAAAAIAAAABAAMAAABk"}
-_TOKEN = 16  # characters: a shorter last segment is a name, not a secret
+_TOKEN = 16  # characters: a shorter last segment is taken for a name
 
 
 @check(
@@ -18,9 +18,9 @@ _TOKEN = 16  # characters: a shorter last segment is a name, not a secret
     glartek="does not say whether it announces a length: many HTTP clients send chunks, and a refusal is a failure",
     mend="Put a server or a proxy in front that understands Transfer-Encoding: chunked; do not rely on Content-Length.",
 )
-async def chunked_body(bench: Bench) -> str:
-    reply = await bench.post(bench.message(), parts=2, chunked=True)
-    if not bench.fine(reply):
+async def chunked_body(context: CheckContext) -> str:
+    reply = await context.post(context.message(), parts=2, chunked=True)
+    if not context.fine(reply):
         raise Failed(f"in two chunks: {said([reply])}", reply)
     return f"in two chunks: {said([reply])}"
 
@@ -30,13 +30,13 @@ async def chunked_body(bench: Bench) -> str:
     likely="possible",
     glartek="does not control the network in between: what arrives within its 10 s should be taken",
     mend="Give a body several seconds before answering 408.",
-    takes=lambda bench: bench.limits.slow_body + bench.alone,
+    takes=lambda context: context.limits.slow_body + context.alone,
 )
-async def slow_body(bench: Bench) -> str:
-    reply = await bench.post(bench.message(), parts=5, pause=bench.limits.slow_body / 4)
-    if not bench.fine(reply):
-        raise Failed(f"over {bench.limits.slow_body:g} s: {said([reply])}", reply)
-    return f"over {bench.limits.slow_body:g} s: {said([reply])}"
+async def slow_body(context: CheckContext) -> str:
+    reply = await context.post(context.message(), parts=5, pause=context.limits.slow_body / 4)
+    if not context.fine(reply):
+        raise Failed(f"over {context.limits.slow_body:g} s: {said([reply])}", reply)
+    return f"over {context.limits.slow_body:g} s: {said([reply])}"
 
 
 @check(
@@ -46,9 +46,9 @@ async def slow_body(bench: Bench) -> str:
     "do; a refusal is a failure",
     mend="Answer 100 Continue, or read the body without it: the server's own support is enough, a 417 is not.",
 )
-async def expect_continue(bench: Bench) -> str:
-    reply = await bench.post(bench.message().having({"expect": "100-continue"}))
-    if not bench.fine(reply):
+async def expect_continue(context: CheckContext) -> str:
+    reply = await context.post(context.message().having({"expect": "100-continue"}))
+    if not context.fine(reply):
         raise Failed(f"Expect: 100-continue: {said([reply])}", reply)
     return f"Expect: 100-continue: {said([reply])}" + ("" if reply.continued else ", without 100 Continue")
 
@@ -60,30 +60,30 @@ async def expect_continue(bench: Bench) -> str:
     "what is answered 200 and not read is lost for good",
     mend="Ignore the Upgrade header, as HTTP allows, and read the body like any other: a proxy in front can drop the "
     "header; with uvicorn use --http h11, for its httptools parser loses such a body.",
-    takes=lambda bench: 0.1 + 4 * bench.alone,
+    takes=lambda context: 0.1 + 4 * context.alone,
 )
-async def upgrade_offered(bench: Bench) -> str:
-    later = await bench.post(bench.message().having(_H2C), parts=1, lead=0.1)
-    message = bench.message().having(_H2C)
-    joined = await bench.post(message, lead=None)
+async def upgrade_offered(context: CheckContext) -> str:
+    later = await context.post(context.message().having(_H2C), parts=1, lead=0.1)
+    message = context.message().having(_H2C)
+    joined = await context.post(message, lead=None)
     seen = f"Upgrade: h2c, the body behind the head: {said([later])}; in one piece with it: {said([joined])}"
     if HTTPStatus.SWITCHING_PROTOCOLS in {later.status, joined.status}:
         raise Skipped(f"{seen}: it goes on in HTTP/2, which this tool does not speak")
-    if not bench.fine(later) or not bench.fine(joined):
+    if not context.fine(later) or not context.fine(joined):
         raise Failed(seen, later, joined)
-    if bench.count and message.id:
-        return f"{seen}{await kept(bench, message, seen)}"
-    return f"{seen}; {await _read_behind_an_upgrade(bench, seen)}"
+    if context.count and message.id:
+        return f"{seen}{await kept(context, message, seen)}"
+    return f"{seen}; {await _read_behind_an_upgrade(context, seen)}"
 
 
-async def _read_behind_an_upgrade(bench: Bench, seen: str) -> str:
-    """Without the user's count of effects: what is refused for its body must be refused with an Upgrade as well."""
+async def _read_behind_an_upgrade(context: CheckContext, seen: str) -> str:
+    """Whether the body is read, found without counting effects: a bad body must be refused with Upgrade too."""
     message = Message.raw(b"not json")
-    plain = await bench.post(message)
-    if bench.fine(plain) or plain.status is None:
+    plain = await context.post(message)
+    if context.fine(plain) or plain.status is None:
         return "whether its body was read is seen with --effects-cmd"
-    upgraded = await bench.post(message.having(_H2C), lead=None)
-    if bench.fine(upgraded):
+    upgraded = await context.post(message.having(_H2C), lead=None)
+    if context.fine(upgraded):
         told = f"without Upgrade: {said([plain])}, with it: {said([upgraded])}"
         raise Failed(f"{seen}; a body that is not JSON {told}: it was not read")
     return "a body that is not JSON is refused with and without it"
@@ -96,19 +96,19 @@ async def _read_behind_an_upgrade(bench: Bench, seen: str) -> str:
     "was taken, and sends it again",
     mend="Keep connections open for some seconds longer than idle senders do, or answer with Connection: close.",
 )
-async def keep_alive(bench: Bench) -> str:
-    connection = await bench.connect()
+async def keep_alive(context: CheckContext) -> str:
+    connection = await context.connect()
     replies = []
     try:
         for _ in range(3):
-            replies.append(await bench.post_on(connection))
+            replies.append(await context.post_on(connection))
             if not connection.usable:
                 break
             if await connection.closed_within(0.05):
                 raise Failed(f"closed the connection right after its answer number {len(replies)}, without saying so")
     finally:
         connection.close()
-    if not all(map(bench.fine, replies)):
+    if not all(map(context.fine, replies)):
         raise Failed(f"on one connection: {said(replies)}", *replies)
     return f"{len(replies)} on one connection" if len(replies) > 1 else "says Connection: close, which is allowed"
 
@@ -120,16 +120,16 @@ async def keep_alive(bench: Bench) -> str:
     "but anyone who guesses the URL can send events",
     mend="End the URL with a long random token and answer 404 to any other, compared in constant time.",
 )
-async def secret_in_url(bench: Bench) -> str:
-    last = re.split(r"[/?&=]", bench.url)[-1]
+async def secret_in_url(context: CheckContext) -> str:
+    last = re.split(r"[/?&=]", context.url)[-1]
     if len(last) < _TOKEN or not re.search(r"\d", last):
         raise Warned("this URL does not seem to hold a secret; behind a VPN or an allow list that may be right")
-    other = bench.url[:-1] + ("A" if last[-1] != "A" else "B")
-    connection = await bench.connect(other)
+    other = context.url[:-1] + ("A" if last[-1] != "A" else "B")
+    connection = await context.connect(other)
     try:
-        reply = await bench.post_on(connection)
+        reply = await context.post_on(connection)
     finally:
         connection.close()
-    if reply.status is None or reply.status < 400:  # noqa: PLR2004 - any refusal is a 4xx or more
+    if reply.status is None or reply.status < 400:  # noqa: PLR2004 - a refusal is 400 or more
         raise Failed(f"one letter of it changed: {said([reply])}")
     return f"one letter changed: {said([reply])}"

@@ -1,9 +1,9 @@
-"""The same event more than once: Glartek says that it happens, even without a failure."""
+"""Duplicates: Glartek says that it may send the same event twice, even without a failure."""
 
 import json
 from collections.abc import Iterable
 
-from examples.sender.check.bench import Bench, said
+from examples.sender.check.context import CheckContext, said
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.http.message import Message
 from examples.sender.http.reply import Reply
@@ -16,12 +16,12 @@ _AGAIN = "takes it for a failure, although the event was handled: it sends it ye
     likely="certain",
     glartek=_AGAIN,
     mend="Answer a duplicate exactly as its first delivery: 200. Drop it behind the answer.",
-    takes=lambda bench: 3 * bench.alone,
+    takes=lambda context: 3 * context.alone,
 )
-async def duplicates_one_after_another(bench: Bench) -> str:
-    message = bench.message()
-    replies = [await bench.post(message) for _ in range(3)]
-    if not all(map(bench.fine, replies)):
+async def duplicates_one_after_another(context: CheckContext) -> str:
+    message = context.message()
+    replies = [await context.post(message) for _ in range(3)]
+    if not all(map(context.fine, replies)):
         raise Failed(f"the same bytes three times: {said(replies)}", *replies)
     return f"the same bytes three times: {said(replies)}"
 
@@ -33,19 +33,19 @@ async def duplicates_one_after_another(bench: Bench) -> str:
     mend="Claim the event's id in one atomic step (INSERT … ON CONFLICT DO NOTHING, SET NX), never look first and "
     "insert later; whoever comes second gets 200 too.",
 )
-async def duplicates_at_once(bench: Bench) -> str:
-    message = bench.message()
-    replies = await bench.together([message] * bench.limits.several)
+async def duplicates_at_once(context: CheckContext) -> str:
+    message = context.message()
+    replies = await context.together([message] * context.limits.several)
     seen = f"the same bytes {len(replies)} times at once: {said(replies)}"
-    if all(map(bench.fine, replies)):
+    if all(map(context.fine, replies)):
         return seen
-    _unless_refused_anyway(bench, await bench.post(message), replies)
+    _unless_refused_anyway(context, await context.post(message), replies)
     raise Failed(seen, *replies)
 
 
-def _unless_refused_anyway(bench: Bench, later: Reply, replies: Iterable[Reply]) -> None:
-    """A receiver that refuses any duplicate is told so once, by the check above."""
-    if not bench.fine(later) and all(bench.fine(reply) or reply.status == later.status for reply in replies):
+def _unless_refused_anyway(context: CheckContext, later: Reply, replies: Iterable[Reply]) -> None:
+    """Raise `Skipped` for a receiver that refuses every duplicate: the check above reports that."""
+    if not context.fine(later) and all(context.fine(reply) or reply.status == later.status for reply in replies):
         raise Skipped(f"a duplicate is refused anyway, with {said([later])}: see duplicates-one-after-another")
 
 
@@ -55,16 +55,16 @@ def _unless_refused_anyway(bench: Bench, later: Reply, replies: Iterable[Reply])
     glartek="has never said that a repeated request is byte-identical: a field such as the time of sending may differ. "
     "It " + _AGAIN,
     mend="Recognise an event by its id, not by its bytes, and answer 200; keep differing bytes aside if they matter.",
-    takes=lambda bench: 3 * bench.alone,
+    takes=lambda context: 3 * context.alone,
 )
-async def duplicates_with_other_bytes(bench: Bench) -> str:
-    payload = bench.payload()
+async def duplicates_with_other_bytes(context: CheckContext) -> str:
+    payload = context.payload()
     again = {**payload, "sent_again": True}
-    pretty = json.dumps(again, indent=1).encode()  # another serialisation too
-    await bench.post(bench.of(payload))
-    same = await bench.post(bench.of(payload))
-    other = await bench.post(Message.raw(pretty, bench.samples.where))
-    if not bench.fine(other):
-        _unless_refused_anyway(bench, same, [other])
+    pretty = json.dumps(again, indent=1).encode()  # also another serialisation
+    await context.post(context.of(payload))
+    same = await context.post(context.of(payload))
+    other = await context.post(Message.raw(pretty, context.samples.where))
+    if not context.fine(other):
+        _unless_refused_anyway(context, same, [other])
         raise Failed(f"the same id in other bytes: {said([other])}", other)
     return f"the same id in other bytes: {said([other])}"

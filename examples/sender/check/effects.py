@@ -1,8 +1,8 @@
-"""What the events did, not only how they were answered: needs the user's command that counts an event's effects."""
+"""The effects of events, not only their answers: needs the user's command that counts an event's effects."""
 
 import asyncio
 
-from examples.sender.check.bench import Bench, said
+from examples.sender.check.context import CheckContext, said
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.check.ledger import CannotCount, counted
 from examples.sender.http.message import Message
@@ -18,13 +18,13 @@ _NEEDED = (
     likely="certain",
     glartek="sends the same event twice in some circumstances, even without a failure",
     mend="Remember the ids of handled events, and mark an event as handled in the same transaction as its effect.",
-    takes=lambda bench: 3 * bench.alone + _settling(bench),
+    takes=lambda context: 3 * context.alone + _settling(context),
 )
-async def effect_once(bench: Bench) -> str:
-    message = identified(bench)
+async def effect_once(context: CheckContext) -> str:
+    message = identified(context)
     for _ in range(3):
-        await bench.post(message)
-    return await _once(bench, [message], "sent three times")
+        await context.post(message)
+    return await _once(context, [message], "sent three times")
 
 
 @check(
@@ -32,12 +32,12 @@ async def effect_once(bench: Bench) -> str:
     likely="likely",
     glartek="may send again while the first request is still being answered: a time-out is ambiguous",
     mend="Claim the id in one atomic step before handling (INSERT … ON CONFLICT DO NOTHING, SET NX).",
-    takes=lambda bench: bench.alone + _settling(bench),
+    takes=lambda context: context.alone + _settling(context),
 )
-async def effect_once_at_once(bench: Bench) -> str:
-    message = identified(bench)
-    await bench.together([message] * bench.limits.several)
-    return await _once(bench, [message], f"sent {bench.limits.several} times at once")
+async def effect_once_at_once(context: CheckContext) -> str:
+    message = identified(context)
+    await context.together([message] * context.limits.several)
+    return await _once(context, [message], f"sent {context.limits.several} times at once")
 
 
 @check(
@@ -45,15 +45,15 @@ async def effect_once_at_once(bench: Bench) -> str:
     likely="certain",
     glartek="offers no way to ask for an event again: what is lost after a 200 is gone",
     mend="Answer only after the event is on disk (a queue with fsync, a committed row), never from memory.",
-    takes=lambda bench: bench.alone + _settling(bench),
+    takes=lambda context: context.alone + _settling(context),
 )
-async def effect_of_every_event(bench: Bench) -> str:
-    messages = [identified(bench) for _ in range(10)]
-    replies = await bench.together(messages)
-    accepted = [message for message, reply in zip(messages, replies, strict=True) if bench.fine(reply)]
+async def effect_of_every_event(context: CheckContext) -> str:
+    messages = [identified(context) for _ in range(10)]
+    replies = await context.together(messages)
+    accepted = [message for message, reply in zip(messages, replies, strict=True) if context.fine(reply)]
     if not accepted:
         raise Skipped(f"none of {len(messages)} events at once was accepted: {said(replies)}")
-    return await _once(bench, accepted, f"{len(accepted)} different events at once")
+    return await _once(context, accepted, f"{len(accepted)} different events at once")
 
 
 @check(
@@ -62,61 +62,61 @@ async def effect_of_every_event(bench: Bench) -> str:
     glartek="takes an error for a failure and sends the event again, although it was handled",
     mend="Look before you handle: what is refused has no effect, and once an event was handled the answer is 200, "
     "whatever goes wrong afterwards.",
-    takes=lambda bench: bench.alone + _settling(bench),
+    takes=lambda context: context.alone + _settling(context),
 )
-async def no_effect_of_what_it_refused(bench: Bench) -> str:
-    identified(bench)
-    huge = bench.payload() | {"filler": "x" * bench.limits.huge}
-    odd = [bench.of(payload) for payload in (huge, bench.retyped("work_order.teleported"), bench.retyped(None))]
-    replies = await bench.together(odd)
-    refused = [message for message, reply in zip(odd, replies, strict=True) if not bench.fine(reply) and message.id]
+async def no_effect_of_what_it_refused(context: CheckContext) -> str:
+    identified(context)
+    huge = context.payload() | {"filler": "x" * context.limits.huge}
+    odd = [context.of(payload) for payload in (huge, context.retyped("work_order.teleported"), context.retyped(None))]
+    replies = await context.together(odd)
+    refused = [message for message, reply in zip(odd, replies, strict=True) if not context.fine(reply) and message.id]
     seen = f"a huge, an unknown and a typeless event: {said(replies)}"
     if not refused:
         return f"{seen}: none refused"
-    await asyncio.sleep(bench.limits.effects_settle)
-    if handled := sum(count > 0 for count in await counts(bench, refused)):
+    await asyncio.sleep(context.limits.effects_settle)
+    if handled := sum(count > 0 for count in await counts(context, refused)):
         raise Failed(f"{seen}; {handled} of the {len(refused)} that it refused took effect all the same")
     return f"{seen}; what it refused had no effect"
 
 
-async def kept(bench: Bench, message: Message, seen: str) -> str:
-    """That an accepted event took effect, in words, where that can be counted; raises `Failed` when it did not."""
-    if not bench.count or not message.id:
+async def kept(context: CheckContext, message: Message, seen: str) -> str:
+    """Wait for an accepted event's effect, if effects can be counted, and describe it; raises `Failed` if none."""
+    if not context.count or not message.id:
         return ""
-    if not (await counts(bench, [message], bench.limits.effects_wait))[0]:
-        raise Failed(f"{seen}, and no effect within {bench.limits.effects_wait:g} s: the event is lost")
+    if not (await counts(context, [message], context.limits.effects_wait))[0]:
+        raise Failed(f"{seen}, and no effect within {context.limits.effects_wait:g} s: the event is lost")
     return ", and it took effect"
 
 
-def identified(bench: Bench) -> Message:
-    """An event whose effects can be counted; raises `Skipped` when they cannot."""
-    message = bench.message()
-    if bench.count is None:
+def identified(context: CheckContext) -> Message:
+    """An event whose effects can be counted; raises `Skipped` if they cannot."""
+    message = context.message()
+    if context.count is None:
         raise Skipped(_NEEDED)
     if not message.id:
         raise Skipped("the sample payloads have no event id to count effects by")
     return message
 
 
-async def counts(bench: Bench, messages: list[Message], wait: float = 0.0) -> list[int]:
-    """How often each took effect, as soon as all have, or after `wait` seconds."""
-    if bench.count is None:
+async def counts(context: CheckContext, messages: list[Message], wait: float = 0.0) -> list[int]:
+    """How often each event took effect; returns when all have, or after `wait` seconds."""
+    if context.count is None:
         raise Skipped(_NEEDED)
     try:
-        return await counted(bench.count, [message.id or "" for message in messages], wait)
+        return await counted(context.count, [message.id or "" for message in messages], wait)
     except CannotCount as reason:
         raise Skipped(str(reason)) from None
 
 
-async def _once(bench: Bench, messages: list[Message], what: str) -> str:
-    if missing := (await counts(bench, messages, bench.limits.effects_wait)).count(0):
-        raise Failed(f"{what}: {missing} without any effect after {bench.limits.effects_wait:g} s")
-    await asyncio.sleep(bench.limits.effects_settle)
-    most = max(await counts(bench, messages))
+async def _once(context: CheckContext, messages: list[Message], what: str) -> str:
+    if missing := (await counts(context, messages, context.limits.effects_wait)).count(0):
+        raise Failed(f"{what}: {missing} without any effect after {context.limits.effects_wait:g} s")
+    await asyncio.sleep(context.limits.effects_settle)
+    most = max(await counts(context, messages))
     if most > 1:
         raise Failed(f"{what}: took effect {most} times")
     return f"{what}: took effect once"
 
 
-def _settling(bench: Bench) -> float:
-    return bench.limits.effects_settle if bench.count else 0.0
+def _settling(context: CheckContext) -> float:
+    return context.limits.effects_settle if context.count else 0.0

@@ -1,10 +1,10 @@
-"""What a check is, what it finds, and the list of all of them."""
+"""Checks, their findings, and the list of all checks."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from examples.sender.check.bench import Bench
+from examples.sender.check.context import CheckContext
 from examples.sender.http.reply import Reply
 
 Status = Literal["passed", "failed", "warning", "skipped"]
@@ -15,14 +15,13 @@ LIKELY: dict[Likely, str] = {
     "possible": "possible: Glartek does not say, and some senders do it",
     "unlikely": "unlikely: no ordinary event is like this, but the endpoint is open to the internet",
 }
-"""How likely Glartek is to do what a check does."""
+"""How likely Glartek is to send such requests."""
 
 
 class Failed(Exception):
-    """The check found a fault; its message says what was seen.
+    """The check found a fault; the message says what was seen.
 
-    `mend` replaces the check's own advice where that cannot help; `replies` are the answers in question, from which
-    that is found out when no `mend` is given.
+    `mend` replaces the check's own advice. Without it, the advice is chosen from `replies`, the failed answers.
     """
 
     def __init__(self, seen: str, *replies: Reply, mend: str = "") -> None:
@@ -32,16 +31,16 @@ class Failed(Exception):
 
 
 class Warned(Exception):
-    """Nothing that Glartek asks for is broken, but the user should know; its message says what was seen."""
+    """Glartek's requirements are met, but the user should know what was seen; see the message."""
 
 
 class Skipped(Exception):
-    """The check cannot be made; its message says what is needed for it."""
+    """The check cannot be made; the message says what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check saw; `glartek`, `likely` and `mend` are told only where there is something to mend."""
+    """The result of a check; `glartek`, `likely` and `mend` are set only for a failure or a warning."""
 
     check: str
     title: str
@@ -59,7 +58,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that is checked."""
+    """One check."""
 
     name: str
     title: str
@@ -67,10 +66,10 @@ class Check:
     glartek: str
     mend: str
     timed: bool
-    """Whether it judges by the clock: a fault must then show twice, because any machine hesitates once."""
-    takes: Callable[[Bench], float]
-    """About how many seconds, once `bench.alone` says how long an answer takes."""
-    made_by: Callable[[Bench], Awaitable[str]]
+    """Whether it measures time: then it fails only if it fails twice, because any machine may pause once."""
+    takes: Callable[[CheckContext], float]
+    """Estimated seconds, computed from `context.alone`."""
+    made_by: Callable[[CheckContext], Awaitable[str]]
 
 
 CHECKS: dict[str, Check] = {}
@@ -83,11 +82,11 @@ def check(
     glartek: str,
     mend: str,
     timed: bool = False,
-    takes: Callable[[Bench], float] = lambda bench: bench.alone,
-) -> Callable[[Callable[[Bench], Awaitable[str]]], Check]:
-    """Add a coroutine to the list of checks, named as it is: it returns what it saw, or raises one of the above."""
+    takes: Callable[[CheckContext], float] = lambda context: context.alone,
+) -> Callable[[Callable[[CheckContext], Awaitable[str]]], Check]:
+    """Add a coroutine to the list of checks under its name; it returns what it saw, or raises one of the above."""
 
-    def add(made_by: Callable[[Bench], Awaitable[str]]) -> Check:
+    def add(made_by: Callable[[CheckContext], Awaitable[str]]) -> Check:
         name = made_by.__name__.replace("_", "-")
         CHECKS[name] = Check(name, title, likely, glartek, mend, timed, takes, made_by)
         return CHECKS[name]

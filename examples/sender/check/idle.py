@@ -1,10 +1,10 @@
-"""After a while without any event: are connections that were kept still good, and are many events at once?"""
+"""After a pause without any event: are kept connections still usable, and are many events at once accepted?"""
 
 import asyncio
 from dataclasses import dataclass, field
 
 from examples.sender.check.answers import at_once
-from examples.sender.check.bench import Bench, said
+from examples.sender.check.context import CheckContext, said
 from examples.sender.check.findings import Failed, Warned, check
 from examples.sender.http.reply import Reply
 from examples.sender.http.wire import Connection
@@ -14,26 +14,26 @@ _KEPT = 5  # connections
 
 @dataclass(slots=True)
 class Pause:
-    """What came after so many seconds without any event."""
+    """The answers after a pause of so many seconds without any event."""
 
     seconds: float
     fresh: list[Reply] = field(default_factory=list)
-    """The answers to many events at once, each on a connection of its own: they come first, and wake the receiver."""
+    """The answers to many events at once, each on a new connection: sent first, they wake the receiver."""
     reused: list[Reply] = field(default_factory=list)
     closed: int = 0
-    """Kept connections that the receiver had closed meanwhile."""
+    """Kept connections that the receiver closed during the pause."""
 
 
-async def pauses(bench: Bench) -> list[Pause]:
-    """Every pause of `limits.idle`, counted from one beginning. Both checks judge the same ones, for they take long."""
-    if bench.pauses is None:
-        bench.pauses = asyncio.create_task(_made(bench))
-    made: list[Pause] = await bench.pauses
+async def pauses(context: CheckContext) -> list[Pause]:
+    """Every pause of `limits.idle`, all from the same start. Both checks share them, because they take long."""
+    if context.pauses is None:
+        context.pauses = asyncio.create_task(_made(context))
+    made: list[Pause] = await context.pauses
     return made
 
 
-async def _made(bench: Bench) -> list[Pause]:
-    kept = {seconds: await _opened(bench) for seconds in sorted(bench.limits.idle)}
+async def _made(context: CheckContext) -> list[Pause]:
+    kept = {seconds: await _opened(context) for seconds in sorted(context.limits.idle)}
     begun = asyncio.get_running_loop().time()
     made = []
     for seconds, connections in kept.items():
@@ -41,18 +41,18 @@ async def _made(bench: Bench) -> list[Pause]:
         pause = Pause(seconds)
         open_ones = [connection for connection in connections if not connection.closed]
         pause.closed = len(connections) - len(open_ones)
-        pause.fresh = await bench.together(bench.message() for _ in range(bench.limits.several))
-        pause.reused = await asyncio.gather(*map(bench.post_on, open_ones))
+        pause.fresh = await context.together(context.message() for _ in range(context.limits.several))
+        pause.reused = await asyncio.gather(*map(context.post_on, open_ones))
         for connection in connections:
             connection.close()
         made.append(pause)
     return made
 
 
-async def _opened(bench: Bench) -> list[Connection]:
-    """Connections that have served one event and may be used again."""
-    opened = await asyncio.gather(*(bench.connect() for _ in range(_KEPT)))
-    await asyncio.gather(*map(bench.post_on, opened))
+async def _opened(context: CheckContext) -> list[Connection]:
+    """Connections that have served one event and can be used again."""
+    opened = await asyncio.gather(*(context.connect() for _ in range(_KEPT)))
+    await asyncio.gather(*map(context.post_on, opened))
     for connection in opened:
         if not connection.usable:
             connection.close()
@@ -65,12 +65,12 @@ async def _opened(bench: Bench) -> list[Connection]:
     glartek="may keep its connections, as HTTP clients do: what it sends on one that is dead fails or times out",
     mend="Keep idle connections open for longer than the proxy in front of you does (60 s in most; keepAliveTimeout in "
     "Node, --timeout-keep-alive in uvicorn, keepalive in gunicorn), and close them properly.",
-    takes=lambda bench: max(bench.limits.idle) + 2 * bench.alone,
+    takes=lambda context: max(context.limits.idle) + 2 * context.alone,
 )
-async def idle_connections(bench: Bench) -> str:
-    made = await pauses(bench)
+async def idle_connections(context: CheckContext) -> str:
+    made = await pauses(context)
     seen = "; ".join(f"after {pause.seconds:g} s idle: {_told(pause)}" for pause in made)
-    bad = [reply for pause in made for reply in pause.reused if not bench.fine(reply)]
+    bad = [reply for pause in made for reply in pause.reused if not context.fine(reply)]
     if bad:
         raise Failed(seen, mend="" if any(reply.error for reply in bad) else "See why it answers so after a pause.")
     if any(pause.closed for pause in made):
@@ -91,14 +91,14 @@ def _told(pause: Pause) -> str:
     mend="Keep what answers awake: no scaling to zero, no pool that starts empty; or let it wake within seconds, "
     "and queue what comes meanwhile.",
     timed=True,
-    takes=lambda bench: 2 * bench.alone,
+    takes=lambda context: 2 * context.alone,
 )
-async def burst_after_a_pause(bench: Bench) -> str:
-    made = await pauses(bench)
+async def burst_after_a_pause(context: CheckContext) -> str:
+    made = await pauses(context)
     try:
         return "; ".join(
-            at_once(bench, pause.fresh, burst_after_a_pause.mend, f" after {pause.seconds:g} s") for pause in made
+            at_once(context, pause.fresh, burst_after_a_pause.mend, f" after {pause.seconds:g} s") for pause in made
         )
     except Failed:
-        bench.pauses = None  # another pause, should it be judged again
+        context.pauses = None  # make a new pause if the check is repeated
         raise

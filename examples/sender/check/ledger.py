@@ -1,4 +1,4 @@
-"""How many times an event took effect, counted by the user's own command."""
+"""Counts how often an event took effect, with the user's command."""
 
 import asyncio
 import shlex
@@ -10,18 +10,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from examples.sender.terminal import Refusal
 
 Count = Callable[[Sequence[str]], Awaitable[list[int]]]
-"""From the ids of events to how many times each took effect so far."""
+"""Takes event ids, returns how often each took effect so far."""
 OF_THE_KIT = f"{shlex.quote(sys.executable)} -m examples.ledger {{ids}}"
-"""The command for a receiver that is this kit: what its worker recorded in the Redis of REDIS_URL."""
+"""The command for this kit: reads what its worker recorded in the Redis at REDIS_URL."""
 _AT_ONCE = 8  # processes
 
 
 class CannotCount(Exception):
-    """Its message says why, in one line."""
+    """The effects cannot be counted; the message says why, in one line."""
 
 
 def by_command(command: str) -> Count:
-    """Runs a command: one process for each {id}, or one for all {ids}; its last words are the numbers, in order."""
+    """Count with a command: a process for each {id}, or one for all {ids}. The numbers are its last words, in order."""
     some = asyncio.Semaphore(_AT_ONCE)
 
     async def one(event_id: str) -> int:
@@ -39,7 +39,7 @@ def by_command(command: str) -> Count:
 
 
 def effects_command(command: str | None, *, ledger: bool) -> Count | None:
-    """What `--effects-cmd` or `--ledger` asks for, if either does; raises `Refusal` when both do."""
+    """The counter for `--effects-cmd` or `--ledger`, if either is given; raises `Refusal` if both are."""
     if command and ledger:
         raise Refusal("expected either --effects-cmd or --ledger")
     chosen = OF_THE_KIT if ledger else command
@@ -47,7 +47,7 @@ def effects_command(command: str | None, *, ledger: bool) -> Count | None:
 
 
 def _filled(word: str, event_ids: Sequence[str]) -> Sequence[str]:
-    """`{ids}` alone becomes a word for each id; inside a word they are joined by commas."""
+    """`{ids}` alone becomes one word for each id; inside a word, the ids joined by commas."""
     return event_ids if word == "{ids}" else [word.replace("{ids}", ",".join(event_ids))]
 
 
@@ -68,7 +68,7 @@ async def _numbers(words: list[str], expected: int) -> list[int]:
 
 
 async def counted(count: Count, event_ids: Sequence[str], wait: float) -> list[int]:
-    """How often each took effect, as soon as all have, or else `wait` seconds after the last one that did."""
+    """How often each took effect; returns when all have, or `wait` seconds after the last effect."""
     counts = dict.fromkeys(event_ids, 0)
     last = time.monotonic()
     while True:

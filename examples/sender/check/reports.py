@@ -1,4 +1,4 @@
-"""The findings as JSON, as JUnit XML for a CI server, and as one HTML page that needs nothing else."""
+"""The findings as JSON, as JUnit XML for a CI server, and as a self-contained HTML page."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def as_dict(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> dict[str, Any]:
-    """The whole report, with the settings that were used: what Glartek does not document is a setting."""
+    """The whole report, with the settings in place of what Glartek does not document."""
     return {
         "url": url,
         "summary": summary(findings),
@@ -28,7 +28,7 @@ def as_dict(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> 
 
 
 def junit(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> str:
-    """JUnit XML: one test case per check; a warning passes, with its words in `system-out`."""
+    """JUnit XML: one test case per check; a warning passes, with its text in `system-out`."""
     counts = Counter(finding.status for finding in findings)
     suite = ET.Element(
         "testsuite",
@@ -55,7 +55,7 @@ def junit(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> st
 
 
 def html(url: str, findings: Sequence[Finding], settings: dict[str, Any]) -> str:
-    """One page, worst first, for whoever has to mend the receiver."""
+    """One page for the developer of the receiver, failures first."""
     by_status = {status: [one for one in findings if one.status == status] for status in ORDER}
     tiles = [(len(found), status, status if found else "skipped") for status, found in by_status.items()]
     to_mend = [*by_status["failed"], *by_status["warning"]]
@@ -84,5 +84,5 @@ def _told(finding: Finding) -> list[tuple[str, str]]:
 
 
 def _printable(text: str) -> str:
-    """XML has no way to write control characters."""
+    """Replace control characters, which XML cannot represent."""
     return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)

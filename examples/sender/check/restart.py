@@ -1,10 +1,10 @@
-"""A receiver that is killed in the middle of its work: what it had answered 200 must not be lost."""
+"""A receiver that is killed under load: no event that it answered 200 may be lost."""
 
 import asyncio
 import time
 
 from examples.sender.check.answers import run
-from examples.sender.check.bench import Bench, said
+from examples.sender.check.context import CheckContext, said
 from examples.sender.check.effects import counts, identified
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.http.message import Message
@@ -21,42 +21,44 @@ _BEFORE = 1.0  # seconds of them before it is killed
     "that were answered 200",
     mend="Answer only after the event is on disk (a queue with fsync, a committed row). Work that was put off to after "
     "the answer (BackgroundTasks, setImmediate, a thread, a queue in memory) dies with the process.",
-    takes=lambda bench: _BEFORE + 2.0 + bench.limits.effects_settle if bench.commands.restart and bench.count else 0.0,
+    takes=lambda context: (
+        _BEFORE + 2.0 + context.limits.effects_settle if context.commands.restart and context.count else 0.0
+    ),
 )
-async def keeps_what_it_accepted(bench: Bench) -> str:
-    if not bench.commands.restart:
+async def keeps_what_it_accepted(context: CheckContext) -> str:
+    if not context.commands.restart:
         raise Skipped("needs --restart-cmd, a command that kills the receiver (kill -9) and starts it again")
-    identified(bench)
-    accepted = await _killed_in_mid_load(bench, bench.commands.restart)
+    identified(context)
+    accepted = await _killed_in_mid_load(context, context.commands.restart)
     begun = time.monotonic()
-    after: Reply = await bench.post(bench.message())
-    while not bench.fine(after):
-        if time.monotonic() - begun > bench.limits.restart_wait:
+    after: Reply = await context.post(context.message())
+    while not context.fine(after):
+        if time.monotonic() - begun > context.limits.restart_wait:
             raise Failed(
-                f"accepts no event {bench.limits.restart_wait:g} s after --restart-cmd: {said([after])}",
+                f"accepts no event {context.limits.restart_wait:g} s after --restart-cmd: {said([after])}",
                 mend="Let the receiver start by itself, and take events before it has done anything else.",
             )
         await asyncio.sleep(0.1)
-        after = await bench.post(bench.message())
-    lost = (await counts(bench, accepted, bench.limits.effects_wait)).count(0)
+        after = await context.post(context.message())
+    lost = (await counts(context, accepted, context.limits.effects_wait)).count(0)
     if lost:
         raise Failed(f"lost {lost} of {len(accepted)} events that it had accepted around its kill")
     return f"killed under load: none of {len(accepted)} accepted events is lost"
 
 
-async def _killed_in_mid_load(bench: Bench, command: str) -> list[Message]:
-    """The events that were accepted, before and after; what was refused meanwhile is no fault."""
+async def _killed_in_mid_load(context: CheckContext, command: str) -> list[Message]:
+    """The events accepted before and after the kill; refusing events in between is not a fault."""
     accepted: list[Message] = []
 
     async def send(message: Message) -> None:
-        if bench.fine(await bench.post(message)):
+        if context.fine(await context.post(message)):
             accepted.append(message)
 
     killing: asyncio.Task[None] | None = None
     begun = time.monotonic()
     async with asyncio.TaskGroup() as group:
         while not killing or not killing.done():
-            group.create_task(send(identified(bench)))
+            group.create_task(send(identified(context)))
             await asyncio.sleep(1 / _RATE)
             if not killing and time.monotonic() - begun > _BEFORE:
                 killing = asyncio.create_task(run(command))

@@ -1,4 +1,4 @@
-"""Running a scenario: its events in order, and in the end what they did, each as a finding."""
+"""Runs a scenario: sends its events in order, then counts their effects; each result is a finding."""
 
 import asyncio
 import time
@@ -16,20 +16,20 @@ from examples.sender.http.signing import Signer
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the events go, and how their effects are counted."""
+    """Where to send the events, and how to count their effects."""
 
     url: str
     signer: Signer | None = None
     timeout: float = TIMEOUT
     speed: float = 1.0
-    """Pauses are so many times shorter; 0 leaves them out."""
+    """Pauses are divided by this; 0 means no pauses."""
     count: Count | None = None
     effects_wait: float = 10.0
     effects_settle: float = 1.0
 
 
 async def findings(steps: Sequence[Step], target: Target) -> AsyncIterator[Finding]:
-    """One finding for each event that was sent, and in the end one for each whose effects are expected."""
+    """A finding for each sent event, then one for each event with expected effects."""
     async with delivery.client() as client:
         for step in steps:
             if step.message is None:

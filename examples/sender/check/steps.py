@@ -1,8 +1,8 @@
-"""A customer's acceptance test as data: which events, in which order, and what they shall have done in the end.
+"""A customer's acceptance test as data: the events, their order, and the effects expected at the end.
 
     [[step]]
-    name = "created"                     # to refer to it
-    send = "work_order.created"          # a type: its sample with ids and times of its own
+    name = "created"                     # so that other steps can refer to it
+    send = "work_order.created"          # a type: its sample with fresh ids and times
     set = { "work_order.name" = "Pump 7" }
 
     [[step]]
@@ -10,16 +10,16 @@
 
     [[step]]
     name = "done"
-    send = "work_order.completed"        # about the same Work Order, unless `about` names another story
+    send = "work_order.completed"        # about the same Work Order, unless `about` has another name
     set = { "work_order.parent" = "{created.work_order.id}" }
-    effects = 1                          # how often it shall have taken effect when all is over
+    effects = 1                          # how often it must have taken effect at the end
 
     [[step]]
-    again = "done"                       # the same bytes once more; `file = "x.json"` sends a file's bytes
+    again = "done"                       # sends the same bytes again; `file = "x.json"` sends a file's bytes
     times = 2
-    status = [200]                       # 200 or 201 unless said
+    status = [200]                       # default: 200 or 201
 
-Everything is read, made and checked here, before the first event is sent.
+All steps are read, made and checked before the first event is sent.
 """
 
 import difflib
@@ -59,20 +59,20 @@ class Step:
 
 @dataclass
 class Maker:
-    """Makes the steps of one file; raises `Refusal` with the step that is wrong."""
+    """Makes the steps of a file; raises `Refusal`, which names the wrong step."""
 
     file: Path
     samples: Samples
     rng: Random
     now: datetime | None
     extra: Mapping[str, str] = field(default_factory=dict)
-    """Headers of the user's own."""
+    """The user's additional headers."""
     stories: dict[str, Story] = field(default_factory=dict)
     payloads: dict[str, Any] = field(default_factory=dict)
     messages: dict[str, Message] = field(default_factory=dict)
 
     def steps(self) -> list[Step]:
-        """All of them, in order."""
+        """All steps, in order."""
         try:
             tables = tomllib.loads(self.file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -122,7 +122,7 @@ class Maker:
             raise Refusal(f"{file}: cannot be read: {error.strerror}") from None
 
     def _filled(self, value: Any) -> Any:
-        """A value with `{step.path}` replaced; one that is nothing else keeps the type of what it refers to."""
+        """A value with references `{step.path}` replaced; a reference alone keeps the type of its target."""
         if isinstance(value, dict):
             return {key: self._filled(part) for key, part in value.items()}
         if isinstance(value, list):

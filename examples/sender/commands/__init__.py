@@ -1,1 +1,1 @@
-"""One module for each command of `python -m examples.sender`: its options, and what it prints."""
+"""One module for each command of `python -m examples.sender`: its options and its output."""

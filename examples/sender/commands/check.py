@@ -1,4 +1,4 @@
-"""check URL: Glartek's best practices as a report about any receiver."""
+"""check URL: tests a receiver against Glartek's best practices and reports the result."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ import typer
 
 from examples.sender import terminal
 from examples.sender.check import reports
-from examples.sender.check.bench import Bench, Commands, Limits
+from examples.sender.check.context import CheckContext, Commands, Limits
 from examples.sender.check.findings import LIKELY, Check, Finding
 from examples.sender.check.ledger import effects_command
 from examples.sender.check.run import begin, checks, estimate, findings
@@ -33,17 +33,17 @@ from examples.sender.commands.options import (
 from examples.sender.terminal import Refusal
 
 _DEFAULT = Limits()
-_LONG = 20.0  # seconds that are worth a word beforehand where there is no progress bar
+_LONG = 20.0  # seconds from which the estimated time is printed if there is no progress bar
 _LONGEST_PAUSE = 600.0
-_FEW = 5  # names that are worth telling
-Names = Annotated[list[str] | None, typer.Option("--only", metavar="CHECK", help="Make only these checks.")]
-Skips = Annotated[list[str] | None, typer.Option("--skip", metavar="CHECK", help="Leave these checks out.")]
+_FEW = 5  # most names that are listed
+Names = Annotated[list[str] | None, typer.Option("--only", metavar="CHECK", help="Run only these checks.")]
+Skips = Annotated[list[str] | None, typer.Option("--skip", metavar="CHECK", help="Skip these checks.")]
 
 
 def check(
     *,
     url: Annotated[str | None, typer.Argument(metavar="URL", help="The endpoint, as it is given to Glartek.")] = None,
-    list_checks: Annotated[bool, typer.Option("--list", help="Name all the checks and end.")] = False,
+    list_checks: Annotated[bool, typer.Option("--list", help="List all checks.")] = False,
     only: Names = None,
     skip: Skips = None,
     effects_cmd: Effects = None,
@@ -59,8 +59,8 @@ def check(
     prompt: Annotated[float, typer.Option(min=0.01, help="Seconds within which an answer is quick.")] = _DEFAULT.prompt,
     burst: Annotated[int, typer.Option(min=1, max=500, help="Deliveries at once.")] = _DEFAULT.burst,
     rate: Annotated[float, typer.Option(min=1, max=2000, help="Events/s it must take.")] = _DEFAULT.rate,
-    rate_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="For so long.")] = _DEFAULT.rate_seconds,
-    max_rate: Annotated[float, typer.Option(min=1, max=5000, help="Where to stop looking.")] = _DEFAULT.max_rate,
+    rate_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds at --rate.")] = _DEFAULT.rate_seconds,
+    max_rate: Annotated[float, typer.Option(min=1, max=5000, help="Most events/s to try.")] = _DEFAULT.max_rate,
     huge: Annotated[int, typer.Option(min=1, max=2**30, help="Bytes of the huge body.")] = _DEFAULT.huge,
     slow_body: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds of a slow body.")] = _DEFAULT.slow_body,
     idle: Annotated[str, typer.Option(metavar="SECONDS,…", help="Pauses before connections are used again.")] = "4",
@@ -79,7 +79,7 @@ def check(
         timeout=timeout, prompt=prompt, burst=burst, rate=rate, rate_seconds=rate_seconds, max_rate=max(rate, max_rate),
         huge=huge, slow_body=slow_body, idle=_pauses(idle), effects_wait=effects_wait, effects_settle=effects_settle,
     )  # fmt: skip
-    bench = Bench(
+    context = CheckContext(
         options.endpoint(url),
         limits,
         options.samples(samples, payload_map),
@@ -90,7 +90,7 @@ def check(
     )
     names, found = _chosen(only, skip), list[Finding]()
     options.writable(junit, html)
-    stopped = options.until_stopped(_make(bench, names, found, quiet=json))
+    stopped = options.until_stopped(_make(context, names, found, quiet=json))
     found += [_left_out(checks()[name]) for name in names[len(found) :]]
     _report(terminal.without_secrets(url), found, asdict(limits), junit, html, json=json)
     return STOPPED if stopped else int(any(finding.status == "failed" for finding in found))
@@ -111,17 +111,17 @@ def _report(
         options.write(html, reports.html(url, found, used))
 
 
-async def _make(bench: Bench, names: Sequence[str], found: list[Finding], *, quiet: bool) -> None:
+async def _make(context: CheckContext, names: Sequence[str], found: list[Finding], *, quiet: bool) -> None:
     with terminal.progress("left", remaining=False) as bar:
         task = bar.add_task("an ordinary event first", total=len(names), left="")
-        first = await begin(bench)
-        whole = estimate(bench, names)
+        first = await begin(context)
+        whole = estimate(context, names)
         if whole > _LONG and bar.disable:
             terminal.complain(f"checking takes about {terminal.span(whole)}")
         bar.update(task, left=f"about {terminal.span(whole)}")
-        async for finding in findings(bench, names, first):
+        async for finding in findings(context, names, first):
             found.append(finding)
-            left = terminal.span(estimate(bench, names[len(found) :]))
+            left = terminal.span(estimate(context, names[len(found) :]))
             bar.update(task, advance=1, description=finding.title, left=f"about {left} left")
             if not quiet and finding.status != "skipped":
                 with terminal.paused(bar):
@@ -136,7 +136,7 @@ def _tell(finding: Finding) -> None:
 
 
 def _tell_skipped(found: Iterable[Finding]) -> None:
-    """Each reason once, with the checks that it keeps from being made."""
+    """Print each reason once, with the skipped checks."""
     reasons: dict[str, list[str]] = {}
     for finding in found:
         if finding.status == "skipped":

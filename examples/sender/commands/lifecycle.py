@@ -1,4 +1,4 @@
-"""lifecycle: legal stories of Work Orders and Actions, sent to webhooks as they happen."""
+"""lifecycle: sends consistent stories of Work Orders and Actions to webhooks, in time."""
 
 import asyncio
 import json as jsonlib
@@ -28,8 +28,8 @@ from examples.sender.play.webhooks import Webhook
 from examples.sender.terminal import Refusal
 from receiver import events
 
-_BEGINS = datetime(2026, 11, 3, 6, tzinfo=UTC)  # of every seeded run, so that its bytes are the same
-_MOST = 100_000  # Work Orders: they are made before the first is sent
+_BEGINS = datetime(2026, 11, 3, 6, tzinfo=UTC)  # fixed for seeded runs, so that their bytes are equal
+_MOST = 100_000  # Work Orders: all are made before the first event is sent
 
 
 def lifecycle(
@@ -58,7 +58,7 @@ def lifecycle(
     timeout: TimeOut = delivery.TIMEOUT,
     json: Json = False,
 ) -> int:
-    """Tell the stories of Work Orders and Actions, each event to every webhook that has its type."""
+    """Send stories of Work Orders and Actions, each event to every webhook with its type."""
     if sites * work_orders > _MOST:
         raise Refusal(f"--sites times --work-orders: expected at most {_MOST}")
     number = Random().getrandbits(32) if seed is None else seed
@@ -84,7 +84,7 @@ def lifecycle(
 
 
 def _schedule(happenings: Sequence[Happening], speed: float, where: PayloadMap) -> Iterator[tuple[float, Message]]:
-    """When to send, in seconds from the beginning, and what."""
+    """(seconds from the start, message) for each event."""
     first = happenings[0].at
     for one in happenings:
         yield (one.at - first).total_seconds() / speed if speed else 0.0, Message.of(one.payload, where)
@@ -104,7 +104,7 @@ async def _tell(due: Sequence[Due], targets: Sequence[Endpoint], *, wait: bool) 
                     if one.message.type in target.webhook.types
                 ]
                 if not wait and sent:
-                    await asyncio.wait(sent)  # without waiting there is still an order
+                    await asyncio.wait(sent)  # keep the order even without pauses
                 bar.advance(task)
 
 

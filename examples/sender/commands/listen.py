@@ -1,4 +1,4 @@
-"""listen: a receiver for a person: shows what arrives, keeps it, sends it on."""
+"""listen: a receiver that shows, records and forwards what arrives."""
 
 import asyncio
 import sys
@@ -26,13 +26,13 @@ def listen(
     *,
     host: Host = "127.0.0.1",
     port: Port = 8080,
-    path: Annotated[str, typer.Option(help="Path of the URL that is printed; any path is taken.")] = "/webhooks",
+    path: Annotated[str, typer.Option(help="Path of the printed URL; any path is accepted.")] = "/webhooks",
     tls_cert: Certificate = None,
     tls_key: Key = None,
     forward_to: Annotated[
-        str | None, typer.Option(help="Send each request on to this URL, and answer as it does.")
+        str | None, typer.Option(help="Forward each request to this URL, and answer as it does.")
     ] = None,
-    answer: Annotated[int, typer.Option(min=200, max=599, help="What to answer, unless it is sent on.")] = 200,
+    answer: Annotated[int, typer.Option(min=200, max=599, help="Status to answer with, unless forwarded.")] = 200,
     save: Save = None,
     redact: Redact = False,
     payload_map: Map = None,
@@ -41,7 +41,7 @@ def listen(
     seconds: Annotated[float, typer.Option(min=0.1, help="End after so many seconds.")] = 86400.0,
     json: Json = False,
 ) -> int:
-    """Show what arrives, as a live list on a terminal; keep it with --save, send it on with --forward-to."""
+    """Show what arrives, as a live list on a terminal; record it with --save, forward it with --forward-to."""
     where = options.where(payload_map)
     again = Again(options.endpoint(forward_to), options.headers(header), None, timeout, where) if forward_to else None
     listening = Listening(again, answer)
@@ -64,17 +64,17 @@ def listen(
 
 @dataclass(slots=True)
 class Seen:
-    """One request, and what became of it."""
+    """One request, and the answer to it."""
 
     arrival: Arrival
     reply: Reply | None = None
-    """What the place that it was sent on to answered."""
+    """The answer of the URL that it was forwarded to."""
     is_again: bool = False
-    """Whether a person sent it again."""
+    """Whether the user sent it again."""
 
     @property
     def status(self) -> str:
-        """The answer in a word or two."""
+        """The answer in a few words."""
         if self.reply:
             return self.reply.error or str(self.reply.status)
         if self.arrival.abandoned:
@@ -86,7 +86,7 @@ class Seen:
         return self.reply.seconds if self.reply else (self.arrival.ended or self.arrival.began) - self.arrival.began
 
     def as_dict(self) -> dict[str, Any]:
-        """For programs; the body as text, for most are."""
+        """The request as JSON, with the body as text."""
         arrival, told = self.arrival, self.arrival.message
         answered = arrival.answer.status if arrival.answer and not arrival.abandoned else None
         reply = self.reply
@@ -104,7 +104,7 @@ class Seen:
 
 @dataclass
 class Listening:
-    """All that has arrived, and how it is answered: as said, or as the place that it is sent on to does."""
+    """All requests, answered with `status`, or with the answer of the URL that they are forwarded to."""
 
     again: Again | None
     status: int
@@ -119,7 +119,7 @@ class Listening:
         self.changed.set()
         if not self.again:
             return Answer(self.status)
-        # shielded: when the sender gives up meanwhile, what the receiver answers is still worth seeing
+        # shielded, to show the receiver's answer even if the sender gives up
         reply = await asyncio.shield(asyncio.ensure_future(self._sent_on(seen, self.again)))
         kept = {
             name: value for name, value in reply.headers.items() if name in {"content-type", "retry-after", "location"}
@@ -130,7 +130,7 @@ class Listening:
         self.changed.set()
 
     def send_again(self, seen: Seen) -> str:
-        """Send one on once more; says so, or why not."""
+        """Forward a request again; returns a line that says so, or why not."""
         if not self.again:
             return "nothing to send it to: --forward-to URL is missing"
         once_more = Seen(seen.arrival, is_again=True)
@@ -150,7 +150,7 @@ class Listening:
 
 
 class Lines:
-    """One line for each request when it was answered, or one JSON object."""
+    """Prints a line, or a JSON object, for each request after its answer."""
 
     def __init__(self, listening: Listening, *, json: bool) -> None:
         self.listening = listening
@@ -158,7 +158,7 @@ class Lines:
         self._told = 0
 
     def show(self) -> None:
-        """Whatever is done and was not told yet, in order."""
+        """Print finished requests that were not printed yet, in order."""
         for seen in self.listening.seen[self._told :]:
             if seen.arrival.ended is None:
                 return
@@ -179,7 +179,7 @@ class Lines:
 
 
 async def _watch(receiver: RecordingReceiver, listening: Listening, show: Live | Lines, seconds: float) -> None:
-    """Serve and show until somebody ends it, or the time is up. Raises `Refusal` when the port is taken."""
+    """Serve and show until stopped, or for so many seconds. Raises `Refusal` if the port is taken."""
     stop = asyncio.Event()
     try:
         async with receiver:

@@ -1,4 +1,4 @@
-"""The live list of `listen` on a terminal: what arrived, its body on request, a key to send it again."""
+"""The live list of `listen` on a terminal: the requests, their bodies, and a key to send one again."""
 
 import asyncio
 import os
@@ -28,12 +28,12 @@ _KEYS = {
     b"\x08": "back",
 }
 _HELP = "j/k move · g/G first, last · Enter body · r send again · f filter · q quit"
-_BESIDE = 6  # lines of the screen that are no request
+_BESIDE = 6  # lines of the screen that show no request
 _COLOURS = {"2": "green", "3": "yellow", "4": "bold red", "5": "bold red"}
 
 
 class Seen(Protocol):
-    """What is shown of a request."""
+    """A request, as it is shown."""
 
     arrival: Arrival
     reply: Reply | None
@@ -46,7 +46,7 @@ class Seen(Protocol):
 
 
 class Source(Protocol):
-    """Where the requests come from, and who sends one again."""
+    """The requests, and the function that sends one again."""
 
     changed: asyncio.Event
 
@@ -57,13 +57,13 @@ class Source(Protocol):
 
 
 class Live:
-    """State and keys of the list; `run` draws it until somebody quits."""
+    """State and keys of the list; `run` draws it until the user quits."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.chosen = 0
         self.follows = True
-        """Whether the newest request is the chosen one."""
+        """Whether the selection stays on the newest request."""
         self.is_open = False
         self.scrolled = 0
         self.filter = ""
@@ -73,13 +73,13 @@ class Live:
 
     @property
     def rows(self) -> list[Seen]:
-        """What the filter lets through: a part of type, id or status, in any case."""
+        """The requests whose type, id or status contains the filter's text, in any case."""
         wanted = self.filter.casefold()
         listed = self.source.seen
         return [one for one in listed if wanted in f"{one.arrival.type} {one.arrival.id} {one.status}".casefold()]
 
     def press(self, key: str) -> None:
-        """What one key does; typing into the filter takes all but Enter, Escape and back."""
+        """Handle a key; while the filter is edited, all keys but Enter, Escape and Backspace are text."""
         self.said = ""
         if self.is_typing:
             self._type(key)
@@ -121,7 +121,7 @@ class Live:
         self.chosen = max(min(last if self.follows else self.chosen, last), 0)
 
     async def run(self, url: str, stop: asyncio.Event) -> None:
-        """Draw whenever something changed, until `q` or until `stop` is set."""
+        """Draw after each change, until `q` is pressed or `stop` is set."""
         console = Console()
         with _keys(self.source.changed, self.press), Screen(console=console, screen=True, auto_refresh=False) as screen:
             while not stop.is_set() and not self.is_over:
@@ -134,7 +134,7 @@ class Live:
                     wait.cancel()
 
     def drawn(self, url: str, height: int) -> Group:
-        """The whole screen, `height` lines of it."""
+        """The screen's content for `height` lines."""
         room = max(height - _BESIDE, 1)
         head = Text(f"{url}  ", style="bold").append(f"{len(self.source.seen)} requests", style="dim")
         rows = self.rows
@@ -166,7 +166,7 @@ class Live:
 
 
 def _opened(one: Seen) -> list[str]:
-    """A request as a person reads it: line, headers, body, and what was answered."""
+    """A request as lines of text: request line, headers, body and answer."""
     arrival, reply = one.arrival, one.reply
     lines = [f"{arrival.method} {arrival.target}", *(f"{name}: {value}" for name, value in arrival.sent_headers), ""]
     lines += pretty(arrival.content).decode("utf-8", "replace").split("\n")
@@ -178,8 +178,8 @@ def _opened(one: Seen) -> list[str]:
 
 @contextmanager
 def _keys(changed: asyncio.Event, press: Callable[[str], None]) -> Iterator[None]:
-    """Read single keys from the terminal, without echo; it is as before in the end."""
-    import termios  # noqa: PLC0415 - nowhere but on POSIX, and the rest of the sender runs elsewhere too
+    """Read single keys from the terminal without echo; restores its mode at the end."""
+    import termios  # noqa: PLC0415 - POSIX only; the rest of the sender runs on other systems too
     import tty  # noqa: PLC0415
 
     file = sys.stdin.fileno()

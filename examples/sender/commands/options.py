@@ -1,4 +1,4 @@
-"""The options that several commands share, and what they mean."""
+"""The options that several commands share."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from examples.sender.terminal import Refusal
 To = Annotated[str | None, typer.Option("--to", envvar="SENDER_TO", help="The endpoint's URL.", show_default=False)]
 Duplicates = Annotated[int, typer.Option(min=0, max=1000, help="Send each delivery N further times, byte-identical.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of each payload.")]
-Remove = Annotated[list[str] | None, typer.Option("--remove", metavar="PATH", help="Take a field out of each payload.")]
+Remove = Annotated[list[str] | None, typer.Option("--remove", metavar="PATH", help="Remove a field from each payload.")]
 Folder = Annotated[Path | None, typer.Option("--samples", help="A folder of real payloads, in place of the kit's.")]
 Headers = Annotated[
     list[str] | None, typer.Option("--header", metavar="NAME: VALUE", help="A header of each request; again for more.")
@@ -35,7 +35,7 @@ Map = Annotated[
         "--payload-map", envvar="PAYLOAD_MAP", help="payload.toml: where the payloads' fields are.", show_default=False
     ),
 ]
-Curl = Annotated[bool, typer.Option("--curl", help="Print each request as a curl line, token and all; send nothing.")]
+Curl = Annotated[bool, typer.Option("--curl", help="Print each request as a curl line, with the token; send nothing.")]
 Secret = Annotated[
     str | None,
     typer.Option(envvar="SENDER_SECRET", help="Sign with this whsec_… secret (Standard Webhooks).", show_default=False),
@@ -44,28 +44,28 @@ Seed = Annotated[int | None, typer.Option(help="Repeat the same ids, times and b
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OF_HTTP = {"content-length", "transfer-encoding", "host", "connection"}
 STOPPED = 130
-"""The exit code of a run that was ended with Ctrl-C, as shells have it."""
+"""The exit code after Ctrl-C, as in shells."""
 Json = Annotated[bool, typer.Option("--json", help="The report as JSON.")]
 Save = Annotated[Path | None, typer.Option("--save", help="Write each request that arrives to this folder.")]
-Redact = Annotated[bool, typer.Option("--redact", help="With stand-ins for people, e-mails, tokens and free text.")]
+Redact = Annotated[bool, typer.Option("--redact", help="Replace people, e-mails, tokens and free text.")]
 Certificate = Annotated[Path | None, typer.Option("--tls-cert", help="Certificate (PEM), to listen with TLS.")]
 Key = Annotated[Path | None, typer.Option("--tls-key", help="Its private key.")]
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for a sender elsewhere.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free port.")]
 Effects = Annotated[
     str | None,
     typer.Option("--effects-cmd", help="Prints how often event {id} took effect, or a number for all {ids}."),
 ]
 Ledger = Annotated[bool, typer.Option("--ledger", help="Effects are in this kit's own Redis, REDIS_URL.")]
 EffectsWait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for effects.")]
-EffectsSettle = Annotated[float, typer.Option(min=0.1, help="And for a second one.")]
+EffectsSettle = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a second effect.")]
 Junit = Annotated[Path | None, typer.Option("--junit", help="Write the report as JUnit XML to this file.")]
 TimeOut = Annotated[float, typer.Option("--timeout", min=0.05, max=60, help="Seconds to wait; Glartek waits 10.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
 
 
 def endpoint(to: str | None) -> str:
-    """The URL to send to; raises `Refusal` when it is missing or is none."""
+    """The URL to send to; raises `Refusal` if it is missing or not valid."""
     if not to:
         raise Refusal(
             "--to is missing: expected the endpoint's URL, such as --to http://127.0.0.1:8000/webhooks/glartek/TOKEN"
@@ -74,7 +74,7 @@ def endpoint(to: str | None) -> str:
 
 
 def samples(folder: Path | None, file: Path | None = None) -> Samples:
-    """The payloads to send, and where their fields are. Raises `Refusal`."""
+    """The payloads to send, with the paths of their fields. Raises `Refusal`."""
     return Samples.from_folder(folder, where(file)) if folder else Samples.ours(where(file))
 
 
@@ -83,7 +83,7 @@ def where(file: Path | None) -> PayloadMap:
 
 
 def headers(lines: Sequence[str] | None) -> dict[str, str]:
-    """Headers by lower-case name; raises `Refusal` for a line that is none."""
+    """Headers by lower-case name; raises `Refusal` for a line that is not a header."""
     found = {}
     for line in lines or ():
         name, colon, value = line.partition(":")
@@ -96,7 +96,7 @@ def headers(lines: Sequence[str] | None) -> dict[str, str]:
 
 
 def saving(folder: Path | None, where: PayloadMap, *, redact: bool) -> Callable[[Arrival], None]:
-    """What writes each whole request to the folder, if there is one. Raises `Refusal`."""
+    """A function that writes each complete request to the folder, if one is given. Raises `Refusal`."""
     if folder is None:
         if redact:
             raise Refusal("--redact is for what is written: expected --save FOLDER too")
@@ -107,7 +107,7 @@ def saving(folder: Path | None, where: PayloadMap, *, redact: bool) -> Callable[
         try:
             if arrival.complete:
                 recording.save(arrival)
-        except OSError as error:  # the sender is answered all the same
+        except OSError as error:  # must not prevent the answer
             terminal.complain(f"--save {folder}: cannot be written: {error.strerror}")
 
     return save
@@ -118,7 +118,7 @@ def signer(secret: str | None) -> Signer | None:
 
 
 def until_stopped(work: Coroutine[Any, Any, object]) -> bool:
-    """Run it to its end, or until Ctrl-C: what was done until then is worth a report. Whether it was stopped."""
+    """Run it to its end, or until Ctrl-C; returns whether it was stopped, so that the caller can still report."""
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
@@ -128,7 +128,7 @@ def until_stopped(work: Coroutine[Any, Any, object]) -> bool:
 
 @contextlib.asynccontextmanager
 async def stopping(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Ctrl-C and SIGTERM end the watch, not the report; a thread that is not the main one has no signals."""
+    """Set `stop` at Ctrl-C and SIGTERM, so that a report can follow. Only the main thread can handle signals."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
@@ -143,7 +143,7 @@ async def stopping(stop: asyncio.Event) -> AsyncIterator[None]:
 
 
 def tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """What to listen with; raises `Refusal` when it cannot be used."""
+    """The TLS context to listen with; raises `Refusal` if the files cannot be used."""
     if not certificate and not key:
         return None
     if not certificate or not key:
@@ -157,7 +157,7 @@ def tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
 
 
 def writable(*files: Path | None) -> None:
-    """Raises `Refusal` at once when a report could not be written in the end."""
+    """Raise `Refusal` now if a report could not be written at the end."""
     for file in filter(None, files):
         try:
             file.open("a").close()
@@ -166,7 +166,7 @@ def writable(*files: Path | None) -> None:
 
 
 def write(file: Path, text: str) -> None:
-    """A report into a file; raises `Refusal` when it cannot be written."""
+    """Write a report to a file; raises `Refusal` if it cannot be written."""
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""profile: a receiver with a script, and a report of what your sender did with it."""
+"""profile: a receiver with scripted answers, and a report of how your sender reacted."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from examples.sender.profile.sightings import sightings
 from examples.sender.terminal import Refusal
 from receiver.visible import visible
 
-# With a space, an accent and a slash, percent-encoded: whether a sender keeps them is one of the questions.
+# With an encoded space, accent and slash, to find out whether the sender keeps them.
 _PATH = "/webhooks/caf%C3%A9%20a%2Fb"
 
 
@@ -41,7 +41,9 @@ def profile(
     only: Annotated[list[str] | None, typer.Option("--only", metavar="ANSWER", help="Give only these answers.")] = None,
     tries: Annotated[int, typer.Option(min=1, help="Requests of an event that get its answer; then 200.")] = 3,
     late: Annotated[float, typer.Option(min=0.1, max=120, help="Seconds of the late answer.")] = 11.0,
-    idle: Annotated[float, typer.Option(min=0.1, help="End after all was seen and so many quiet seconds.")] = 60.0,
+    idle: Annotated[
+        float, typer.Option(min=0.1, help="End after all answers and so many seconds without a request.")
+    ] = 60.0,
     seconds: Annotated[float, typer.Option(min=0.1, help="End after so many seconds in any case.")] = 86400.0,
     save: Save = None,
     redact: Redact = False,
@@ -50,7 +52,7 @@ def profile(
     html: Html = None,
     json: Json = False,
 ) -> int:
-    """Profile a sender: point it at the URL that is printed, let it send events, stop with Ctrl-C."""
+    """Profile a sender: configure it with the printed URL, let it send events, stop with Ctrl-C."""
     played = _chosen(scenes(path, late), only)
     if not path.startswith("/"):
         raise Refusal(f"--path {path}: expected a path that begins with /")
@@ -88,7 +90,7 @@ def profile(
 
 @dataclass
 class Watch:
-    """Listens until everything was seen and it is quiet, the time is up, or someone stops it."""
+    """Listens until all answers were given and no request comes, until the time limit, or until stopped."""
 
     receiver: RecordingReceiver
     script: Script
@@ -96,7 +98,7 @@ class Watch:
     seconds: float
 
     async def run(self) -> None:
-        """Serve and show what arrives; raises `Refusal` when the port is taken."""
+        """Serve and show what arrives; raises `Refusal` if the port is taken."""
         stop = asyncio.Event()
         try:
             async with self.receiver:
@@ -133,7 +135,7 @@ class Watch:
 
 
 def _new_files(folder: Path | None) -> list[Path]:
-    """The files that a proposal is written to; raises `Refusal` when one is there already or cannot be made."""
+    """The files for a proposal; raises `Refusal` if one exists already or cannot be created."""
     files = [folder / name for name in ("payload.toml", "proposed.env")] if folder else []
     for file in files:
         if file.exists():

@@ -1,4 +1,4 @@
-"""replay DIR: what was recorded, sent again."""
+"""replay DIR: sends recorded requests again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def replay(
     *,
     recording: Annotated[Path, typer.Argument(metavar="DIR", help="What `listen --save` wrote, or one file of it.")],
     to: To = None,
-    speed: Annotated[float, typer.Option(min=0, help="Times as fast as it came; 0 is without waiting.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0, help="Times the recorded speed; 0 for no pauses.")] = 1.0,
     changes: Set = None,
     remove: Remove = None,
     payload_map: Map = None,
@@ -37,7 +37,7 @@ def replay(
     curl: Curl = False,
     json: Json = False,
 ) -> int:
-    """Send again what was recorded, byte for byte, in its order and with its pauses; duplicates are duplicates."""
+    """Send recorded requests again, byte for byte, with their order, pauses and duplicates."""
     where = options.where(payload_map)
     again = Again(options.endpoint(to), options.headers(header), options.signer(secret), timeout, where)
     requests = edited(recordings.read(recording), changes, remove)

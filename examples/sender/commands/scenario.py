@@ -1,4 +1,4 @@
-"""scenario FILE: an acceptance test that is data."""
+"""scenario FILE: runs an acceptance test from a TOML file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ def scenario_command(
     to: To = None,
     effects_cmd: Effects = None,
     ledger: Ledger = False,
-    speed: Annotated[float, typer.Option(min=0, help="Pauses are so many times shorter; 0 leaves them out.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0, help="Divides pauses; 0 for no pauses.")] = 1.0,
     samples: Folder = None,
     payload_map: Map = None,
     header: Headers = None,
@@ -52,7 +52,7 @@ def scenario_command(
     junit: Junit = None,
     json: Json = False,
 ) -> int:
-    """Send the events of a scenario in order, and hold answers and effects against what it expects."""
+    """Send the events of a scenario in order, and compare answers and effects with its expectations."""
     rng, now = payloads.randomness(seed)
     steps = Maker(file, options.samples(samples, payload_map), rng, now, options.headers(header)).steps()
     count = effects_command(effects_cmd, ledger=ledger)

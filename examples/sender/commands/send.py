@@ -1,4 +1,4 @@
-"""list, send and all: one event of each type that is named."""
+"""list, send and all: the event types, and sending one event of each."""
 
 import os
 import shlex
@@ -41,7 +41,7 @@ Edit = Annotated[bool, typer.Option("--edit", help="Change each body in $EDITOR 
 
 
 def list_types(*, json: Json = False) -> None:
-    """The event types of Glartek's catalog, and when each is triggered."""
+    """List the event types of Glartek's catalog, and when each is triggered."""
     if json:
         rows = [{"name": kind.name, "title": kind.title, "trigger": kind.trigger} for kind in events.CATALOG]
         terminal.as_json({"note": payloads.INVENTED, "types": rows})
@@ -69,7 +69,7 @@ def send(
     curl: Curl = False,
     json: Json = False,
 ) -> int:
-    """Send an event of each TYPE, one for every sample that it has, or the bytes of a file."""
+    """Send an event for every sample of each TYPE, or the bytes of a file."""
     chosen = options.samples(samples, payload_map)
     url, signer = options.endpoint(to), options.signer(secret)
     sending = Sending(url, duplicates, timeout, signer, json, curl, chosen.note if raw is None else "")
@@ -117,7 +117,7 @@ def _messages(
     rng, now = payloads.randomness(seed)
     story = Story(rng, samples)
     made = [
-        story.event(words, now, turn) for words in types for turn in range(len(samples.by_type[samples.named(words)]))
+        story.event(words, now, index) for words in types for index in range(len(samples.by_type[samples.named(words)]))
     ]
     edits = Edits(changes, removals, made)
     for payload in made:

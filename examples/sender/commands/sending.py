@@ -1,4 +1,4 @@
-"""Sending a list of messages, one after another, and reporting on each."""
+"""Sends a list of messages one after another, and reports on each."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from examples.sender.http.signing import Signer
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """Where to, how often, and how to report it."""
+    """Where to send, how often, and how to report."""
 
     url: str
     duplicates: int
@@ -26,14 +26,14 @@ class Sending:
     json: bool
     curl: bool
     note: str
-    """Whose the payloads are."""
+    """The origin of the payloads, for the report."""
 
     @property
     def _settings(self) -> dict[str, Any]:
         return {"timeout": self.timeout, "duplicates": self.duplicates, "signed": "yes" if self.signer else "no"}
 
     def run(self, messages: Sequence[Message]) -> int:
-        """Send all of them in order, print the report; the exit code is 1 when any delivery failed."""
+        """Send all messages in order and print the report; returns exit code 1 if a delivery failed."""
         planned = [message for message in messages for _ in range(1 + self.duplicates)]
         if self.curl:
             for message in planned:
@@ -73,7 +73,7 @@ class Sending:
         terminal.settings(self._settings)
 
     def _report(self, messages: Sequence[Message], attempts: Sequence[Attempt]) -> dict[str, Any]:
-        pairs = zip(messages, attempts, strict=False)  # a run that was stopped has fewer attempts
+        pairs = zip(messages, attempts, strict=False)  # fewer attempts if the run was stopped
         rows = [{"type": message.type, "id": message.id, **attempt.as_dict()} for message, attempt in pairs]
         return {
             "to": terminal.without_secrets(self.url),
@@ -85,11 +85,11 @@ class Sending:
 
 
 def row(message: Message, attempt: Attempt) -> tuple[str, ...]:
-    """A delivery as a row of a table; what the answer said is shown when it was no success."""
+    """A delivery as a row of a table, with the start of the answer after a failure."""
     answer = str(attempt.status or "none")
     return message.type, message.id or "", answer, f"{attempt.seconds * 1000:.0f} ms", result(attempt)
 
 
 def result(attempt: Attempt) -> str:
-    """What came of it, in words."""
+    """The result as text."""
     return "delivered" if attempt.ok else f"failed: {attempt.failure}"

@@ -1,7 +1,8 @@
-"""storm: many events at a rate or from so many clients, with live figures and a histogram."""
+"""storm: sends many events at a rate or from many clients, with live figures and a histogram."""
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
@@ -21,13 +22,15 @@ from examples.sender.terminal import Refusal
 
 _MOST = 1_000_000
 _PREPARED = 50_000
-_LATE = 0.1  # seconds behind its schedule that are worth a word
+_LATE = 0.1  # seconds behind schedule from which it is reported
 _BAR = 40  # characters of the longest bar in the histogram
 
 
 def storm(
     *,
-    types: Annotated[list[str] | None, typer.Argument(metavar="TYPE…", help="In turn; all eleven unless said.")] = None,
+    types: Annotated[
+        list[str] | None, typer.Argument(metavar="TYPE…", help="Sent in rotation; default: all eleven.")
+    ] = None,
     to: To = None,
     rate: Annotated[float | None, typer.Option(min=0.1, max=20000, help="Events/s, open loop.")] = None,
     clients: Annotated[int | None, typer.Option(min=1, max=1000, help="Or: clients that wait for answers.")] = None,
@@ -48,7 +51,7 @@ def storm(
         raise Refusal("expected either --rate (events per second, whatever the answers) or --clients (each waits)")
     chosen, extra = options.samples(samples, payload_map), options.headers(header)
     make = _maker(types, chosen, Edits(changes, remove, chosen.payloads), seed, extra)
-    if count <= _PREPARED:  # made beforehand, so that making them does not slow the sending down
+    if count <= _PREPARED:  # made before sending, which would be slower otherwise
         make = iter([make() for _ in range(count)]).__next__
     sending = Storm(
         options.endpoint(to), make, count, timeout=timeout, duplicates_every=duplicates_every,
@@ -69,13 +72,13 @@ def storm(
 def _maker(
     types: Sequence[str] | None, samples: Samples, edits: Edits, seed: int | None, extra: Mapping[str, str]
 ) -> Callable[[], Message]:
-    """Fresh events of these types, and of the samples of each, in turn; each about a Work Order of its own."""
+    """Fresh events, rotating through these types and their samples; each is about its own Work Order."""
     rng, _ = payloads.randomness(seed)
     named = [samples.named(words) for words in types] if types else list(samples.by_type)
-    turns = ((name, round_) for round_ in itertools.count() for name in named)
+    order = ((name, round_) for round_ in itertools.count() for name in named)
 
     def make() -> Message:
-        name, round_ = next(turns)
+        name, round_ = next(order)
         payload = Story(rng, samples).event(name, None if seed is not None else datetime.now(UTC), round_)
         edits.apply(payload)
         return Message.of(payload, samples.where).having(extra)
@@ -109,7 +112,7 @@ def _print(figures: Figures) -> None:
     terminal.say(f"time to answer  {shares}" if figures.latencies else "no event was answered")
     largest = max((events for _, events in figures.histogram()), default=1)
     for edge, events in figures.histogram():
-        terminal.say(f"  up to {edge:>7}  {events:>8}  {'█' * -(-events * _BAR // largest)}")
+        terminal.say(f"  up to {edge:>7}  {events:>8}  {'█' * math.ceil(events * _BAR / largest)}")
     terminal.table(("ANSWER", "EVENTS"), [(answer, str(count)) for answer, count in figures.answers.most_common()])
 
 

@@ -1,4 +1,4 @@
-"""One connection of a recording receiver: httptools parses, one request at a time is answered, as scripted."""
+"""One connection of a recording receiver: parses with httptools, and answers one request at a time."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ _MAX_BODY = 16 * 1024 * 1024
 
 
 class Recorder(Protocol):
-    """What a connection tells, and asks, the receiver that it belongs to."""
+    """The receiver, as its connections use it."""
 
     arrivals: list[Arrival]
     malformed: list[str]
@@ -35,7 +35,7 @@ class Recorder(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """The protocol of one connection; pipelined requests are answered in their order."""
+    """The protocol of one connection; pipelined requests are answered in order."""
 
     def __init__(self, receiver: Recorder) -> None:
         self.receiver = receiver
@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
         self.headers: list[tuple[str, str]] = []
         self.target = ""
         self.upgrading = False
-        """Whether the request being read offered an upgrade, which is ignored."""
+        """Whether the current request offered an upgrade, which is ignored."""
         self.body = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:  # the script itself failed: its test should know
+        except httptools.HttpParserCallbackError as error:  # the script raised: report it to the test
             self.receiver.faults.append(error.__context__ or error)
             self.transport.abort()
         except httptools.HttpParserUpgrade as upgrade:
@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self.upgrading:
-            return  # the same request once more, for a parser that is to read its body
+            return  # the same request, parsed again by a new parser to read its body
         tls = self.transport.get_extra_info("ssl_object")
         self.headers, self.target, self.body = [], "", bytearray()
         self.receiver.open_requests += 1
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
             arrival.target, arrival.http_version = self.target, self.parser.get_http_version()
             arrival.sent_headers = tuple(self.headers)
         if self.parser.should_upgrade():
-            return  # the parser stops here, and `data_received` goes on with another one
+            return  # the parser stops here; `data_received` goes on with a new one
         early = self.receiver.choose_early(arrival)
         if early:
             self._begin(early, keep_alive=False)
@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
         self.receiver.tell()
 
     def stop(self) -> None:
-        """Close at once; a request that is still open counts as answered by nothing."""
+        """Close at once; an open request counts as not answered."""
         self.transport.abort()
 
     @property
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
         arrival.answer = answer if isinstance(answer, Answer) else None
 
         async def respond() -> None:
-            if before:  # HTTP/1.1: pipelined requests are answered in their order
+            if before:  # HTTP/1.1: answer pipelined requests in order
                 await before
             arrival.answer = chosen = await self._chosen(answer)
             await asyncio.sleep(chosen.delay)
@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
             return answer
         try:
             return await answer
-        except Exception as error:  # noqa: BLE001 - whatever the script raises is told at the end of its test
+        except Exception as error:  # noqa: BLE001 - reported at the end of the test
             self.receiver.faults.append(error)
             return Answer(ending="reset")
 
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def _ignore_the_upgrade(self, rest: bytes) -> None:
-        """Read the body as if nothing had been offered, as RFC 9110, 7.8 has it; the headers are kept as they came."""
+        """Ignore the offer and read the body (RFC 9110, 7.8); the recorded headers stay unchanged."""
         arrival = self._current
         if arrival.method == "CONNECT":
             self._refuse("CONNECT asks for a tunnel")
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
         self.data_received(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + rest)
 
     def _refuse(self, why: str) -> None:
-        """What came is not HTTP, so what was read of it is no request either."""
+        """Answer 400 to data that is not HTTP, and remove the incomplete request."""
         self.receiver.malformed.append(why)
         if self.arrival and not self.arrival.complete and self.arrival.answer is None:
             self.open.remove(self.arrival)
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
 
 
 def _other_protocol(data: bytes) -> str:
-    """What is spoken instead of HTTP/1.1, where that can be told."""
+    """The name of the protocol used instead of HTTP/1.1; "" if unknown."""
     if data.startswith(b"PRI * HTTP/2"):
         return "HTTP/2 without TLS"
     return "TLS, on a port that speaks plain HTTP" if data.startswith(b"\x16\x03") else ""

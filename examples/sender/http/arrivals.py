@@ -1,4 +1,4 @@
-"""One request and its answer, as values: what a recording receiver is told to do, and what it saw."""
+"""One request and its answer as values: what a recording receiver answers, and what it received."""
 
 import zlib
 from collections.abc import Mapping
@@ -15,8 +15,9 @@ _MOST_UNPACKED = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How to answer one request: `delay` seconds late, and `whole`, cut off by `half`, with a `reset`, or whole
-    and then a `close` that nothing announced.
+    """How to answer one request: after `delay` seconds, and with an ending.
+
+    The ending: the `whole` answer, only `half` of it, a `reset`, or the whole answer and an unannounced `close`.
     """
 
     status: int = 200
@@ -26,7 +27,7 @@ class Answer:
     ending: Literal["whole", "half", "reset", "close"] = "whole"
 
     def encoded(self, *, keep_alive: bool) -> bytes:
-        """The answer on the wire; half of it when the ending says so."""
+        """The answer's bytes; half of them for the ending `half`."""
         phrase = HTTPStatus(self.status).phrase if self.status in set(HTTPStatus) else "Unknown"
         headers = {"content-length": str(len(self.body)), **self.headers}
         if not keep_alive:
@@ -38,7 +39,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Arrival:
-    """One request as it came in."""
+    """One request as received."""
 
     number: int
     connection: int
@@ -50,12 +51,12 @@ class Arrival:
     http_version: str = ""
     tls: str | None = None
     sent_headers: tuple[tuple[str, str], ...] = ()
-    """In their order and with their names' case, as they came."""
+    """As received, with order and case."""
     body: bytes = b""
     complete: bool = False
     answer: Answer | None = None
     ended: float | None = None
-    """Seconds on the monotonic clock when it was answered, or its sender gave up."""
+    """Seconds on the monotonic clock when it was answered, or the sender gave up."""
     abandoned: bool = False
     """Whether the sender closed the connection before it was answered."""
     where: PayloadMap = OURS
@@ -65,16 +66,16 @@ class Arrival:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The same with lower-case names."""
+        """The headers with lower-case names."""
         return tuple((name.lower(), value) for name, value in self.sent_headers)
 
     def header(self, name: str) -> str | None:
-        """The first header of this name, in any case."""
+        """The first header with this name, in any case."""
         return next((value for key, value in self.sent_headers if key.lower() == name.lower()), None)
 
     @property
     def content(self) -> bytes:
-        """The body without its compression; as it came when it cannot be unpacked."""
+        """The body without compression; unchanged if it cannot be unpacked."""
         return unpacked(self.body, self.header("content-encoding") or "")
 
     @property
@@ -87,12 +88,12 @@ class Arrival:
 
     @property
     def message(self) -> Message:
-        """What the body says: type and id, as `where` finds them."""
+        """The body as a message, with type and id."""
         return Message.raw(self.content, self.where)
 
 
 def unpacked(body: bytes, encoding: str) -> bytes:
-    """A gzip or deflate body unpacked, up to 16 MiB; any other, or one that is broken, as it is."""
+    """A gzip or deflate body unpacked, up to 16 MiB; any other or a broken one unchanged."""
     if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
         return body
     try:

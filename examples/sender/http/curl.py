@@ -1,4 +1,4 @@
-"""A request as a curl line, to be pasted into a shell."""
+"""A request as a curl command to paste into a shell."""
 
 import base64
 import shlex
@@ -9,9 +9,9 @@ _LONGEST = 100_000  # bytes of an argument: Linux takes 128 KiB
 
 
 def line(url: str, message: Message) -> str:
-    """The same POST; a body that no argument or terminal can take goes through a pipe. It shows the URL's token."""
+    """The same POST; a body that does not fit into an argument goes through a pipe. Contains the URL's token."""
     headers = dict(message.headers)
-    headers.setdefault("content-type", "")  # curl would name one of its own
+    headers.setdefault("content-type", "")  # otherwise curl adds its default
     words = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}" if value else f"{name}:")]
     curl = f"curl -sS -i -X POST {shlex.join([url, *words])}"
     if _is_text(message.body):
@@ -24,4 +24,4 @@ def _is_text(body: bytes) -> bool:
         text = body.decode()
     except UnicodeDecodeError:
         return False
-    return len(body) <= _LONGEST and text.replace("\n", "").isprintable()  # for it is printed
+    return len(body) <= _LONGEST and text.replace("\n", "").isprintable()  # it is shown on a terminal

@@ -1,7 +1,7 @@
 """One POST as Glartek makes it: 10 s, only 200 or 201 is success, redirects are not followed.
 
-Source: Glartek's webhook page. It neither reads nor stores the answer's headers or body; here the body is drained, up
-to a bound, so that the connection can serve again, and its first words are kept for whoever looks for a fault.
+Source: Glartek's webhook page. Glartek neither reads nor stores the answer's headers and body. Here the body is read,
+up to a limit, so that the connection can be reused; its start is kept to show the reason of a failure.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from examples.sender.http.wire import reason, trusted
 from receiver.visible import visible
 
 STOPPED = "stopped before an answer came; the receiver may have taken it"
-"""What came of a request that was open when the sender was told to stop."""
+"""The error of a request that was open when the sender was stopped."""
 TIMEOUT = 10.0
 """Seconds that Glartek waits for the whole answer."""
 SUCCESS = frozenset({200, 201})
@@ -27,13 +27,13 @@ _SHOWN = 200  # characters of an answer
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one POST: a status or an error in words, and the seconds it took."""
+    """The result of one POST: a status or an error text, and the seconds it took."""
 
     status: int | None
     seconds: float
     error: str | None = None
     answer: str = ""
-    """The first words of the answer's body, when it was no success."""
+    """The start of the answer's body, if it was not a success."""
 
     @property
     def ok(self) -> bool:
@@ -41,12 +41,12 @@ class Attempt:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether the receiver may have taken the event all the same: it was sent and no answer came."""
+        """Whether the receiver may have taken the event: it was sent, but no answer came."""
         return self.status is None and self.error is not None and not self.error.startswith("cannot connect")
 
     @property
     def failure(self) -> str:
-        """Why it failed, with what the answer said; empty when it did not."""
+        """Why it failed, with the start of the answer; "" if it did not."""
         if self.ok:
             return ""
         said = f": {self.answer}" if self.answer else ""
@@ -64,7 +64,7 @@ class Attempt:
 
 
 async def deliver(client: httpx2.AsyncClient, url: str, message: Message, timeout: float = TIMEOUT) -> Attempt:
-    """POST a message and say what came of it; never raises for anything that the network or the receiver does."""
+    """POST a message and return the result; never raises because of the network or the receiver."""
     begun = time.perf_counter()
     status, error, body = None, None, b""
     try:
@@ -92,13 +92,13 @@ def client() -> httpx2.AsyncClient:
 
 
 def _root(error: Exception) -> Exception:
-    """What the operating system said, under the layers that passed it on."""
+    """The innermost error, from the operating system."""
     cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error.__cause__ or error.__context__
     return _root(cause) if isinstance(cause, Exception) else error
 
 
 async def _post(client: httpx2.AsyncClient, url: str, message: Message) -> tuple[int, bytes]:
-    """The status, and as much of the body as is worth reading."""
+    """The status, and the start of the body."""
     async with client.stream("POST", url, content=message.body, headers=dict(message.headers)) as response:
         body = bytearray()
         async for chunk in response.aiter_raw():

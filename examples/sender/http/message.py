@@ -1,4 +1,4 @@
-"""One event as it goes out."""
+"""One event to send."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from examples.sender.payload_map import OURS, PayloadMap
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Its type, its id where the body has one, its bytes and its headers."""
+    """An event's type, id (if the body has one), body and headers."""
 
     type: str
     body: bytes
@@ -19,7 +19,7 @@ class Message:
 
     @classmethod
     def of(cls, payload: Mapping[str, Any], where: PayloadMap = OURS) -> "Message":
-        """The message of a payload; `where` says where its type and id are."""
+        """The message of a payload; `where` has the paths of type and id."""
         return cls(
             type=where.type_of(payload) or "(no type)",
             body=json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"),
@@ -27,12 +27,12 @@ class Message:
         )
 
     def having(self, headers: Mapping[str, str]) -> "Message":
-        """The same event with these headers too; names in lower case, a value here wins."""
+        """The same event with additional headers (lower-case names), which take precedence."""
         return replace(self, headers={**self.headers, **headers}) if headers else self
 
     @classmethod
     def raw(cls, body: bytes, where: PayloadMap = OURS) -> "Message":
-        """Any bytes at all, just as they are."""
+        """The message of any bytes, unchanged."""
         try:
             payload = json.loads(body)
         except (ValueError, RecursionError):

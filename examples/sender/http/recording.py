@@ -1,11 +1,11 @@
-"""A receiver for tests: a real socket, scripted answers, and everything that arrived, byte for byte.
+"""A receiver for tests, with a real socket and scripted answers, that records every request byte for byte.
 
     async with RecordingReceiver([Answer(503), Answer(200)]) as receiver:
         await my_sender(receiver.url)
         first, again = await receiver.wait_for("work_order.completed", 2)
         assert first.body == again.body
 
-It can also do what no framework lets a server do: answer by halves, reset the connection, stay silent.
+It can also send half an answer, reset the connection or never answer, which web frameworks do not support.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ __all__ = ["Answer", "Arrival", "NotArrived", "RecordingReceiver"]
 
 
 class NotArrived(AssertionError):
-    """What was waited for did not come in time; says what did."""
+    """The expected requests did not arrive in time; the message says what did."""
 
 
 Answers = Sequence[Answer] | Callable[[Arrival], Answer | Awaitable[Answer]]
 
 
 class RecordingReceiver:
-    """Listens on `host:port` (any free port by default) for as long as its `async with` block lasts.
+    """Listens on `host:port` (by default on a free port) during its `async with` block.
 
-    `answers` are given one per request and then 200 for ever, or are chosen by a function from the whole request;
-    `at_headers` may answer before the body is read; `where` says where an arrival's type and id are; `on_end` is told
-    of each request when it was answered, or its sender gave up. Raises OSError when the port is taken.
+    `answers` are given one per request, then always 200; or a function chooses the answer to each complete request.
+    `at_headers` may answer before the body is read. `where` has the paths of type and id. `on_end` is called for each
+    request that was answered, or whose sender gave up. Raises OSError if the port is taken.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class RecordingReceiver:
         self.open_requests = 0
         self.arrivals: list[Arrival] = []
         self.malformed: list[str] = []
-        """What was received that is not HTTP/1.1, in the parser's words."""
+        """Descriptions of received data that is not HTTP/1.1."""
         self.faults: list[BaseException] = []
-        """What the script raised; the first one is raised again at the end of the block."""
+        """Exceptions of the script; the first one is raised again at the end of the block."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -82,29 +82,29 @@ class RecordingReceiver:
 
     @property
     def url(self) -> str:
-        """The endpoint's URL, to be given to a sender."""
+        """The endpoint's URL, for the sender."""
         return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}{self._path}"
 
     def of(self, event_type: str | None = None) -> list[Arrival]:
-        """The whole requests so far, of one type or of all; Glartek's titles are understood."""
+        """The complete requests so far, of one type (name or Glartek's title) or of all."""
         wanted = event_type and self.where.named(event_type)
         return [arrival for arrival in self.arrivals if arrival.complete and wanted in (None, arrival.type)]
 
     def save(self, folder: Path, *, redact: bool = False) -> list[Path]:
-        """Write the whole requests so far to a folder; the files of their bodies. Raises `Refusal` and OSError.
+        """Write the complete requests so far to a folder; returns the files of their bodies.
 
-        `redact` puts stable stand-ins in the place of people, e-mails, tokens and free text.
+        `redact` replaces people, e-mails, tokens and free text by pseudonyms. Raises `Refusal` and OSError.
         """
         recording = Recording(folder, Redaction(self.where) if redact else None)
         return [recording.save(arrival) for arrival in self.of()]
 
     async def wait_for(self, event_type: str | None = None, n: int = 1, timeout: float = 10.0) -> list[Arrival]:
-        """At least `n` requests of this type, or of any; raises `NotArrived` after `timeout` seconds."""
+        """Wait for at least `n` requests of this type, or of any; raises `NotArrived` after `timeout` seconds."""
         await self.until(lambda: len(self.of(event_type)) >= n, f"{n} of {event_type or 'any type'}", timeout)
         return self.of(event_type)
 
     async def until(self, condition: Callable[[], bool], expected: str, timeout: float = 10.0) -> None:
-        """Wait until something is so about what arrived; `expected` says what, for `NotArrived`."""
+        """Wait until a condition on the arrivals holds; `expected` describes it, for `NotArrived`."""
         try:
             async with asyncio.timeout(timeout), self._changed:
                 await self._changed.wait_for(condition)
@@ -118,7 +118,7 @@ class RecordingReceiver:
         return self._numbered
 
     def joined(self, connection: Connection) -> int:
-        """Count a connection in; returns its number."""
+        """Count a new connection; returns its number."""
         self._connections.add(connection)
         self.connections += 1
         return self.connections
@@ -127,22 +127,22 @@ class RecordingReceiver:
         self._connections.discard(connection)
 
     def choose_early(self, arrival: Arrival) -> Answer | None:
-        """The answer to a request whose body has not been read; None to read it first."""
+        """An answer before the body is read; None to read the body first."""
         return self._at_headers(arrival) if self._at_headers else None
 
     def ended(self, arrival: Arrival) -> None:
-        """It was answered, or its sender gave up."""
+        """Called when a request was answered, or its sender gave up."""
         self._on_end(arrival)
 
     def choose(self, arrival: Arrival) -> Answer | Awaitable[Answer]:
-        """The answer to a whole request."""
+        """The answer to a complete request."""
         if callable(self._answers):
             return self._answers(arrival)
         self._answered += 1
         return self._answers[self._answered - 1] if self._answered <= len(self._answers) else Answer()
 
     def tell(self) -> None:
-        """Wake whoever waits for something to arrive."""
+        """Wake the tasks that wait for requests."""
         task = asyncio.get_running_loop().create_task(self._notify())
         self._news.add(task)
         task.add_done_callback(self._news.discard)

@@ -1,7 +1,7 @@
-"""What arrived, on disk: two files for each request, to be looked at, sent again, and used as samples.
+"""Recorded requests on disk: two files for each, to read, to send again or to use as samples.
 
-0007-action.created.json    the body, byte for byte as it came (.bin where it is no JSON)
-0007-action.created.head    the request line and the headers as they came, then when, and how it was answered
+0007-action.created.json    the body, byte for byte (.bin if it is not JSON)
+0007-action.created.head    the request line and the headers as received, then time and answer
 """
 
 import json
@@ -22,7 +22,7 @@ _REQUEST_LINE = re.compile(r"([A-Z]+) (\S+) HTTP/\d\.\d")
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One request as it came in, `at` a moment; `answered` with a status, or by nothing."""
+    """One request as received `at` a time; `answered` is the status, or None."""
 
     at: datetime
     method: str
@@ -31,17 +31,17 @@ class Recorded:
     body: bytes
     answered: int | None = None
     name: str = ""
-    """Its files' name, without their suffix."""
+    """The name of its files, without suffix."""
 
     @classmethod
     def of(cls, arrival: Arrival) -> "Recorded":
-        """An arrival as it goes to disk; one that was abandoned was answered by nothing."""
+        """An arrival to write to disk; an abandoned one has no answer."""
         whole = arrival.answer is not None and arrival.answer.ending in {"whole", "close"} and not arrival.abandoned
         status = arrival.answer.status if arrival.answer and whole else None
         return cls(arrival.at, arrival.method, arrival.target, arrival.sent_headers, arrival.body, status)
 
     def header(self, name: str) -> str | None:
-        """The first header of this name, in any case."""
+        """The first header with this name, in any case."""
         return next((value for key, value in self.headers if key.lower() == name), None)
 
 
@@ -49,9 +49,9 @@ Redact = Callable[[Recorded], Recorded]
 
 
 class Recording:
-    """A folder that requests are written to; what is there already stays, and its numbers go on.
+    """A folder for recorded requests; existing files stay, and numbering continues after them.
 
-    `redact` changes each one before it is written. Raises `Refusal` when the folder cannot be made.
+    `redact` changes each request before it is written. Raises `Refusal` if the folder cannot be created.
     """
 
     def __init__(self, folder: Path, redact: Redact | None = None) -> None:
@@ -64,20 +64,20 @@ class Recording:
             raise Refusal(f"{folder}: cannot be written to: {error.strerror}") from None
 
     def save(self, arrival: Arrival) -> Path:
-        """Write one request; returns the file of its body. Raises OSError."""
+        """Write a request; returns the file of its body. Raises OSError."""
         request = Recorded.of(arrival)
-        kind = arrival.type  # of what came, for redaction may hide it
+        kind = arrival.type  # before redaction, which may hide it
         request = self.redact(request) if self.redact else request
         self._last += 1
         name = f"{self._last:04}-{_NAME.sub('_', kind)[:_LONGEST_NAME].strip('_') or 'event'}"
         body = self.folder / f"{name}{'.json' if _is_json(request.body) else '.bin'}"
         _write(body, request.body)
-        _write(self.folder / f"{name}.head", _head(request))  # last: a request without it was not written whole
+        _write(self.folder / f"{name}.head", _head(request))  # last: it marks a completely written request
         return body
 
 
 def read(where: Path) -> list[Recorded]:
-    """The requests of a folder, in the order of their arrival, or of one of its files. Raises `Refusal`."""
+    """The requests in a folder, in order of arrival, or the one in a file. Raises `Refusal`."""
     heads = [where.with_suffix(".head")] if where.is_file() else sorted(where.glob("*.head"))
     if not heads or not all(head.exists() for head in heads):
         raise Refusal(f"{where}: expected a recording, as `listen --save` writes it: a *.head beside each body")
@@ -117,7 +117,7 @@ def _read(head: Path) -> Recorded:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Readable by its owner alone: payloads hold names and tokens."""
+    """Write a file readable only by its owner, because payloads hold names and tokens."""
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
         opened.write(content)
 

@@ -1,8 +1,8 @@
-"""Stand-ins for what must not leave the house: people, e-mails, tokens and free text, in headers, URL and body.
+"""Replaces personal data by pseudonyms: people, e-mails, tokens and free text, in headers, URL and body.
 
-A string is kept only where it is recognised as structure: an id, a time, a type, a state. Everything else is taken for
-free text. The same value has the same stand-in for as long as one `Redaction` lasts, so that what belonged together
-still does; the key behind the stand-ins is random and forgotten, so that nobody can guess them back.
+A string is kept only if it is recognised as an id, a time, a type or a state; all others count as free text. Within one
+`Redaction` equal values get equal pseudonyms, so that relations are kept. Pseudonyms are made with a random key that is
+not stored, so that nobody can reverse them by trying values.
 """
 
 import hashlib
@@ -40,18 +40,18 @@ _ADDRESS_HEADERS = frozenset({"x-forwarded-for", "x-real-ip", "forwarded", "true
 _MAIL = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+\.[^\s@<>\"'(),;:]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)?)?|/Date\(\d+\)/")
 _MACHINE = re.compile(r"(?=.*[\d_])[A-Za-z0-9_.:-]{1,64}|[\d.,-]+")
-_LONGEST_STATE = 40  # characters: `In Progress`, not a sentence
+_LONGEST_STATE = 40  # characters: long enough for `In Progress`, too short for a sentence
 
 
 @dataclass
 class Redaction:
-    """Puts stand-ins into a request; `where` says which words are a type's, for those stay."""
+    """Redacts requests; `where` has the sender's names of types, which are kept."""
 
     where: PayloadMap = OURS
     key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def __call__(self, request: Recorded) -> Recorded:
-        """The request with stand-ins. A body that is no JSON is replaced whole; a compressed one is unpacked."""
+        """The request with pseudonyms. A body that is not JSON is replaced; a compressed one is unpacked."""
         content = unpacked(request.body, request.header("content-encoding") or "")
         try:
             body = json.dumps(self.value(json.loads(content), ""), ensure_ascii=False, separators=(",", ":")).encode()
@@ -61,7 +61,7 @@ class Redaction:
         return replace(request, target=without_secrets(request.target), headers=headers, body=body)
 
     def value(self, value: Any, name: str, *, of_person: bool = False) -> Any:
-        """A value under this name; `of_person` says that it belongs to the description of somebody."""
+        """The redacted value of a field; `of_person`: the field is part of an object about a person."""
         person = of_person or _PERSON.search(name) is not None
         match value:
             case dict():
@@ -81,7 +81,7 @@ class Redaction:
                 yield name, str(length)
             elif _SECRET.search(name) or name.lower() in _ADDRESS_HEADERS:
                 yield name, self._stand_in("redacted-", value)
-            elif name.lower() != "content-encoding":  # it was unpacked
+            elif name.lower() != "content-encoding":  # the body was unpacked
                 yield name, _MAIL.sub(lambda mail: self._mail(mail[0]), value)
 
     def _text(self, text: str, name: str, *, person: bool) -> str:
@@ -103,14 +103,14 @@ class Redaction:
         return _MACHINE.fullmatch(text) is not None or (_ID.search(name) is not None and " " not in text)
 
     def _field(self, name: str) -> str:
-        """Names of fields stay, but for those that are somebody's address."""
+        """A field's name; replaced only if it is an e-mail address."""
         return self._mail(name) if _MAIL.fullmatch(name) else name
 
     def _mail(self, text: str) -> str:
         return f"{self._stand_in('person-', text)}@example.com"
 
     def _alike(self, text: str) -> str:
-        """An id of somebody: of the same form, and with none of its letters."""
+        """A pseudonym for a person's id, in the same form."""
         rng = Random(self._digest(text))
         kept = max(text.rfind(mark) for mark in "_-:") + 1
         return text[:kept] + "".join(rng.choice("0123456789abcdef") for _ in range(max(len(text) - kept, 6)))

@@ -1,4 +1,4 @@
-"""An answer as it comes in: what an ordinary client hides is counted, and nothing is decoded."""
+"""Parses an answer, with the details that an ordinary client hides; decodes nothing."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ _KEPT = 64 * 1024  # bytes of an answer's body
 
 @dataclass(slots=True)
 class Reply:
-    """What came back: `status` is None when nothing did, and `error` then says why."""
+    """An answer; without one, `status` is None and `error` says why."""
 
     status: int | None = None
     seconds: float = 0.0
@@ -21,15 +21,15 @@ class Reply:
     head_bytes: int = 0
     body_bytes: int = 0
     body: bytes = b""
-    """Its first 64 KiB, as they came."""
+    """Its first 64 KiB, as received."""
     keep_alive: bool = False
-    """Whether the answer said that the connection can be used again."""
+    """Whether the answer allows to reuse the connection."""
     continued: bool = False
-    """Whether `100 Continue` came before it."""
+    """Whether `100 Continue` preceded it."""
 
 
 class Parsing:
-    """An answer as it comes in; counts what the parser does not: the bytes of head and body."""
+    """Parses an answer, and counts the bytes of head and body, which the parser does not."""
 
     def __init__(self) -> None:
         self.parser: Any = httptools.HttpResponseParser(self)
@@ -44,7 +44,7 @@ class Parsing:
             self.seen += data
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # 101: what follows is another protocol
+        except httptools.HttpParserUpgrade:  # 101: another protocol follows
             self.complete = True
 
     def on_message_begin(self) -> None:
@@ -64,14 +64,14 @@ class Parsing:
         self.reply.body += body[: _KEPT - len(self.reply.body)]
 
     def on_message_complete(self) -> None:
-        if self.reply.status is not None and self.reply.status >= 200:  # noqa: PLR2004 - 1xx is not the answer yet
+        if self.reply.status is not None and self.reply.status >= 200:  # noqa: PLR2004 - 1xx is not the final answer
             self.reply.keep_alive = self.parser.should_keep_alive()
             self.complete = True
         elif self.reply.status == HTTPStatus.CONTINUE:
             self.continued.set()
 
     def ended(self) -> None:
-        """The connection was closed: a body without a length ends here, anything else was cut off."""
+        """Handle the end of the connection: it ends a body without a length; anything else is incomplete."""
         unbounded = self.headed and not {"content-length", "transfer-encoding"} & self.reply.headers.keys()
         if not (unbounded and self.reply.status):
             what = "in the middle of its answer" if self.seen else "without an answer"

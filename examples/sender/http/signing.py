@@ -1,4 +1,4 @@
-"""Signing on request, as Standard Webhooks 1.0.0 says. Glartek mentions no signature, so it is off by default."""
+"""Optional signatures (Standard Webhooks 1.0.0); off by default, because Glartek documents none."""
 
 import dataclasses
 import hashlib
@@ -24,11 +24,11 @@ class Signer:
             raise Refusal(f"--secret: {error}") from None
 
     def signed(self, message: Message) -> Message:
-        """The message with the headers of an attempt made now."""
+        """The message with the signature headers for an attempt now."""
         return dataclasses.replace(message, headers={**message.headers, **self.headers(message)})
 
     def headers(self, message: Message) -> Mapping[str, str]:
-        """The three headers, for one attempt now; the id stays the same on every attempt."""
+        """The three headers for an attempt now; the id is the same for every attempt."""
         message_id = message.id or "msg_" + hashlib.sha256(message.body).hexdigest()[:24]
         timestamp = int(time.time())
         return {

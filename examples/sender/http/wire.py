@@ -1,7 +1,7 @@
-"""HTTP/1.1 by hand: what an ordinary client hides or forbids.
+"""A low-level HTTP/1.1 client, for what ordinary clients hide or forbid.
 
-Measures head and body in bytes, sends chunked or piece by piece, stops in the middle, sees that a connection was
-closed, and is fast enough to be a load generator. httptools parses; nothing is decoded, followed or retried.
+It counts the bytes of head and body, sends chunked or in pieces, can stop within a body, detects closed connections and
+is fast enough to generate load. Parsing is httptools'; nothing is decoded, redirected or retried.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
-"""By name, or as pairs where order, case or a repeated name matters."""
+"""By name, or as pairs if order, case or repeated names matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to connect and what to ask for, from a URL."""
+    """Address and request target of a URL."""
 
     host: str
     port: int
@@ -49,7 +49,7 @@ class Endpoint:
         return cls(parts.hostname or "", parts.port or (443 if tls else 80), target, authority, tls)
 
     def head(self, headers: Headers, length: int | None, method: str = "POST") -> bytes:
-        """The request's head; a length of None announces a chunked body."""
+        """The request's head; with length None the body is chunked."""
         size = ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
         lines = [f"{method} {self.target} HTTP/1.1", f"host: {self.authority}", f"{size[0]}: {size[1]}"]
         lines += [f"{name}: {value}" for name, value in _pairs(headers)]
@@ -57,7 +57,7 @@ class Endpoint:
 
 
 class Connection:
-    """One connection to an endpoint, for one request after another. Raises OSError when it cannot be opened."""
+    """One connection to an endpoint, for one request after another. Raises OSError if it cannot be opened."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -82,10 +82,10 @@ class Connection:
         lead: float | None = 0.0,
         method: str = "POST",
     ) -> Reply:
-        """POST a body; its pieces go out `pause` seconds apart. Whatever happens ends as a `Reply`.
+        """POST a body, its pieces `pause` seconds apart. Every failure is returned as a `Reply`.
 
-        `lead` is the pause between head and body; None sends the head in one piece with the body's first.
-        With `expect: 100-continue` among the headers the body waits for that answer, but a second at most.
+        `lead` is the pause between head and body; with None the head is sent together with the first piece. With the
+        header `expect: 100-continue` the body waits for that answer, at most a second.
         """
         begun = time.perf_counter()
         pieces = [body] if isinstance(body, bytes) else list(body)
@@ -118,23 +118,23 @@ class Connection:
         return reply
 
     async def stall(self, headers: Headers, announced: int, sent: bytes) -> None:
-        """Begin a request whose body never comes to its end."""
+        """Begin a request, and never finish its body."""
         self.writer.write(self.endpoint.head(headers, announced) + sent)
         await self.writer.drain()
 
     async def closed_within(self, seconds: float) -> bool:
-        """Whether the other side closes the idle connection within so many seconds."""
+        """Whether the server closes the idle connection within so many seconds."""
         try:
             async with asyncio.timeout(seconds):
                 return not await self.reader.read(1)
         except TimeoutError:
             return False
-        except OSError:  # a reset is an end as well
+        except OSError:  # a reset closes it too
             return True
 
     @property
     def closed(self) -> bool:
-        """Whether the other side has closed it already: not to be used for another request."""
+        """Whether the server has closed it already."""
         return self.reader.at_eof()
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ async def post(
     lead: float | None = 0.0,
     method: str = "POST",
 ) -> Reply:
-    """One POST on a connection of its own; never raises for anything that the other side does."""
+    """One POST on a new connection; never raises because of the server."""
     connection = Connection(Endpoint.of(url))
     begun = time.perf_counter()
     try:
@@ -185,7 +185,7 @@ async def post(
         reply = await connection.post(body, headers, timeout, chunked=chunked, pause=pause, lead=lead, method=method)
     finally:
         connection.close()
-    reply.seconds = time.perf_counter() - begun  # a receiver that is slow to accept a connection is slow
+    reply.seconds = time.perf_counter() - begun  # including the time to connect
     return reply
 
 
@@ -195,9 +195,9 @@ def _pairs(headers: Headers) -> Iterable[tuple[str, str]]:
 
 @cache
 def trusted() -> ssl.SSLContext:
-    """Whom to trust behind https: the usual authorities, or those of SSL_CERT_FILE. Made once, for it takes a while.
+    """The TLS context: trusts the usual authorities, or those in SSL_CERT_FILE. Cached, because it is slow to create.
 
-    Raises `Refusal` when that file is none.
+    Raises `Refusal` if that file cannot be used.
     """
     try:
         return httpx2.create_ssl_context()
@@ -207,9 +207,9 @@ def trusted() -> ssl.SSLContext:
 
 
 def reason(error: Exception) -> str:
-    """An operating system's error in a few words, such as `Connection refused`."""
+    """A short text for a system error, such as `Connection refused`."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if not isinstance(error, ssl.SSLError) and (number := _ERRNO.search(str(error))):
-        return os.strerror(int(number[1]))  # asyncio's own words repeat the address, once for each that it tried
+        return os.strerror(int(number[1]))  # asyncio's text repeats every address that it tried
     return str(getattr(error, "strerror", None) or error or type(error).__name__)

@@ -1,4 +1,4 @@
-"""Plays Glartek: which events happen, what their payloads say, and where they go.
+"""Plays Glartek: makes events and payloads, and sends them.
 
 payloads (samples, edits), life_cycles (stories) ─▶ disorder ─▶ endpoints (webhooks, retries), storm (load)
 """

@@ -1,4 +1,4 @@
-"""What can happen to events on the way, on request: shuffled, duplicated, delayed, dropped. Seeded, so repeatable."""
+"""Shuffles, duplicates, delays and drops events as configured; repeatable with a seed."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from examples.sender.http.message import Message
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A message, and when it is to be sent, in seconds from the start."""
+    """A message, and when to send it, in seconds from the start."""
 
     at: float
     message: Message
@@ -18,17 +18,17 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Disorder:
-    """How much of it: shares from 0 to 1, and `shuffle` as the number of neighbours that may change places."""
+    """The amount of disorder: shares from 0 to 1; `shuffle` is the number of neighbours that may change places."""
 
     duplicate: float = 0.0
     delay: float = 0.0
     drop: float = 0.0
     shuffle: int = 0
     late: float = 5.0
-    """Seconds by which a delayed event, or a duplicate, comes later at most."""
+    """Most seconds by which an event is delayed, or a duplicate follows."""
 
     def of(self, schedule: Iterable[Due], rng: Random) -> tuple[list[Due], Counter[str]]:
-        """The schedule as it will be sent, in the order of sending, and how many events suffered what."""
+        """The changed schedule in the order of sending, and the number of events by kind of change."""
         counts: Counter[str] = Counter()
         kept: list[Due] = []
         for due in self._shuffled(list(schedule), rng, counts):
@@ -44,7 +44,7 @@ class Disorder:
         return sorted(kept, key=lambda due: due.at), counts
 
     def _shuffled(self, schedule: list[Due], rng: Random, counts: Counter[str]) -> list[Due]:
-        """Messages change places within groups of neighbours; the times of sending stay."""
+        """Shuffle messages within groups of neighbours; the times of sending stay."""
         size = self.shuffle + 1
         mixed: list[Due] = []
         for begin in range(0, len(schedule), size):

@@ -1,4 +1,4 @@
-"""Changing a payload on the way out: `--set work_order.name=Pump`, `--remove work_order.labels`."""
+"""Changes payloads before sending: `--set work_order.name=Pump`, `--remove work_order.labels`."""
 
 import copy
 import json
@@ -9,11 +9,11 @@ from examples.sender.terminal import Refusal
 
 
 class Edits:
-    """Changes for events of different types: each goes where there is something for it.
+    """Changes for events of different types.
 
-    A field is removed from every payload that has it, and set in every payload that has its first step, or in all
-    of them when none has. `like` are the payloads to come, or samples of them; raises `Refusal` when a removal leads
-    nowhere in all of them, for then it is a typing mistake.
+    A field is removed from every payload that has it, and set in every payload that has the first step of its path, or
+    in all payloads if none has. `like` are the payloads to change, or samples of them. Raises `Refusal` if none of them
+    has a field to remove, which is probably a typing mistake.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Edits:
                 remove(copy.deepcopy(dict(next(iter(like)))), path)
 
     def apply(self, payload: dict[str, Any]) -> None:
-        """Carry them out."""
+        """Apply all changes to a payload."""
         for path in self.removals:
             if _has(payload, path):
                 remove(payload, path)
@@ -37,7 +37,7 @@ class Edits:
 
 
 def assign(payload: dict[str, Any], edit: str) -> None:
-    """Carry out `path=value`; the value is JSON or else plain text."""
+    """Apply `path=value`; the value is JSON, or plain text if it is not valid JSON."""
     path, equals, text = edit.partition("=")
     if not equals or not path.strip():
         raise Refusal(f"--set {edit}: expected path=value, such as work_order.name=Pump or priority=3")
@@ -45,7 +45,7 @@ def assign(payload: dict[str, Any], edit: str) -> None:
 
 
 def put(payload: dict[str, Any], path: str, value: Any) -> None:
-    """Put a value at a dotted path; list items go by number, objects that are missing are made."""
+    """Set a value at a dotted path; list items by number; missing objects are created."""
     *steps, last = path.split(".")
     holder: Any = payload
     for number, step in enumerate(steps):
@@ -59,7 +59,7 @@ def put(payload: dict[str, Any], path: str, value: Any) -> None:
 
 
 def remove(payload: dict[str, Any], path: str) -> None:
-    """Take away what is at a dotted path; a path that leads nowhere is refused, for it is a typing mistake."""
+    """Remove the value at a dotted path; raises `Refusal` if there is none."""
     *steps, last = path.strip().split(".")
     holder: Any = payload
     for number, step in enumerate(steps):
@@ -115,7 +115,7 @@ def _value(text: str) -> Any:
 
 
 def pretty(body: bytes) -> bytes:
-    """A JSON body with a line for each field, for a person to edit; any other body as it is."""
+    """A JSON body with a line for each field, for editing; any other body unchanged."""
     try:
         return json.dumps(json.loads(body), ensure_ascii=False, indent=2).encode()
     except ValueError:

@@ -1,8 +1,8 @@
-"""From an event to every webhook that wants it: tried, tried again on a schedule, and reported by endpoint.
+"""Sends an event to every webhook with its type, with retries on a schedule, and reports by endpoint.
 
-Glartek sends one request to each configured endpoint and may send it again when that fails. It documents neither
-the schedule nor whether the bytes are the same, so both are settings; disabling an endpoint that keeps failing is
-described both ways by Glartek, so it is an option, and off.
+Glartek sends one request to each configured endpoint and may repeat it after a failure. It documents neither the
+schedule nor whether the bytes are equal, so both are settings. Its statements on disabling a failing endpoint are
+contradictory, so that is an option, off by default.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ class Policy:
     """What Glartek does not document."""
 
     retries: tuple[float, ...] = (1.0, 5.0, 30.0)
-    """Seconds before the second try, the third, …; none at all for no retry."""
+    """Seconds before the second try, the third, …; empty for no retries."""
     byte_identical: bool = True
-    """Whether a retry has the same bytes; otherwise each says which `attempt` it is."""
+    """Whether a retry has the same bytes; otherwise its body has an `attempt` number."""
     disable_after: int = 0
-    """Failed deliveries in a row that disable an endpoint; 0 for never."""
+    """Consecutive failed deliveries that disable an endpoint; 0 for never."""
     timeout: float = delivery.TIMEOUT
     at_once: int = 50
     """Requests to one endpoint at the same time."""
@@ -63,17 +63,17 @@ class Report:
 
 
 class Endpoint:
-    """One webhook, and what became of its deliveries."""
+    """One webhook, and the report on its deliveries."""
 
     def __init__(self, webhook: Webhook, policy: Policy, signer: Signer | None = None) -> None:
         self.webhook = webhook
         self.policy = policy
         self.signer = signer
         self.report = Report(webhook.url)
-        self._turn = asyncio.Semaphore(policy.at_once)
+        self._slots = asyncio.Semaphore(policy.at_once)
 
     async def deliver(self, client: httpx2.AsyncClient, message: Message) -> None:
-        """Try until it succeeds or the schedule is at its end."""
+        """Try until it succeeds or the schedule ends."""
         report = self.report
         for number, wait in enumerate((*self.policy.retries, None)):
             if report.disabled:
@@ -93,7 +93,7 @@ class Endpoint:
 
     async def _try(self, client: httpx2.AsyncClient, message: Message, number: int) -> Attempt:
         told = message if self.policy.byte_identical or not number else _retold(message, number)
-        async with self._turn:
+        async with self._slots:
             signed = self.signer.signed(told) if self.signer else told
             self.report.requests += 1
             try:
@@ -114,4 +114,4 @@ def endpoints(webhooks: Sequence[Webhook], policy: Policy, signer: Signer | None
 
 def _retold(message: Message, number: int) -> Message:
     payload = {**json.loads(message.body), "attempt": number + 1}
-    return dataclasses.replace(message, body=Message.of(payload).body)  # type and id stay what they are
+    return dataclasses.replace(message, body=Message.of(payload).body)  # type and id stay the same

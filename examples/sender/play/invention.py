@@ -1,4 +1,4 @@
-"""What the stories are about: sites, people, Work Orders, tasks and Actions, all invented, in the samples' shape."""
+"""Invented sites, people, Work Orders, tasks and Actions for the stories, in the form of the samples."""
 
 from datetime import datetime, timedelta
 from random import Random
@@ -19,14 +19,14 @@ _JOBS = (
 
 
 def person(rng: Random, except_for: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Somebody, but not the one that is given."""
+    """A person other than `except_for`."""
     others = [one for one in _PEOPLE if not except_for or one[0] != except_for["id"]]
     person_id, name = rng.choice(others)
     return {"id": person_id, "name": name}
 
 
 def work_order(rng: Random, site: int, number: int, created_at: datetime, creator: dict[str, Any]) -> dict[str, Any]:
-    """A Work Order as it is planned: pending, assigned to nobody, to be started some hours later."""
+    """A planned Work Order: pending, without assignee, to be started some hours later."""
     name, element, label = rng.choice(_JOBS)
     code = rng.randrange(1, 40)
     start = created_at + timedelta(hours=rng.randrange(2, 12))
@@ -55,7 +55,7 @@ def work_order(rng: Random, site: int, number: int, created_at: datetime, creato
 def action(
     rng: Random, order: dict[str, Any], task: dict[str, Any], by: dict[str, Any], at: datetime
 ) -> dict[str, Any]:
-    """An Action raised by somebody who answered a task."""
+    """An Action raised by a person who answered a task."""
     return {
         "id": f"act_{rng.getrandbits(40):010x}",
         "code": f"A-{at.year}-{rng.randrange(1, 10000):04}",
@@ -87,7 +87,7 @@ def _task(step: int, rng: Random) -> dict[str, Any]:
 
 
 def response(kind: str, rng: Random, *, good: bool) -> dict[str, Any]:
-    """The answer to a task; one that is not good says what is wrong."""
+    """The answer to a task; a bad one has a comment."""
     comment = None if good else "Fora do normal — ver com urgência ⚠️"
     values: dict[str, dict[str, Any]] = {
         "number": {"value": round(rng.uniform(5, 9), 1), "unit": "bar"},

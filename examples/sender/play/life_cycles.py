@@ -1,7 +1,7 @@
-"""Legal stories of Work Orders and of the Actions raised in them, as a state machine with a seed.
+"""Consistent stories of Work Orders and the Actions raised in them, by a state machine with a seed.
 
-The state machine is ours, after what Glartek says of its event types; the payloads have the shape of the samples.
-Ids, times and people are consistent: an event shows its Work Order as it was at that moment.
+The state machine is the kit's, based on Glartek's description of the event types; payloads have the form of the
+samples. Ids, times and people are consistent: each event shows its Work Order as it was at that time.
 """
 
 import copy
@@ -17,14 +17,14 @@ from examples.sender.play.payloads import Samples, Story
 from examples.sender.terminal import Refusal
 from receiver import events
 
-# What may happen in which state, and how often compared with the others.
+# The events possible in each state, with relative weights.
 WORK_ORDER: dict[str, dict[str, int]] = {
     "pending": {"assigned": 4, "started": 5, "overdue": 2, "deleted": 1},
     "late": {"assigned": 2, "started": 6, "deleted": 1},
     "in progress": {"updated": 12, "assigned": 1},
     "answered": {"completed": 1},
 }
-_BAD = 3  # in ten answers: each raises an Action
+_BAD = 3  # bad answers of ten; each raises an Action
 ACTION: dict[str, dict[str, int]] = {
     "Open": {"in_progress": 5, "cant_do": 1},
     "In Progress": {"solved": 5, "cant_do": 1},
@@ -42,7 +42,7 @@ class Happening:
 
 
 def life_cycles(seed: int, sites: int, work_orders: int, begins: datetime) -> list[Happening]:
-    """So many Work Orders at each of so many sites, from `begins` on; by time. The same seed is the same stories."""
+    """The events of `work_orders` Work Orders at each site, from `begins` on, by time; repeatable with a seed."""
     told = [
         happening
         for site in range(sites)
@@ -53,13 +53,13 @@ def life_cycles(seed: int, sites: int, work_orders: int, begins: datetime) -> li
 
 
 def told_with(happenings: Iterable[Happening], samples: Samples, seed: int) -> list[Happening]:
-    """The same stories in a customer's payloads: their samples, with ids of the story's own and its times.
+    """The same stories with a customer's samples as payloads, with the stories' own ids and times.
 
-    A type that has no sample is left out. Raises `Refusal` when none has.
+    Types without a sample are left out. Raises `Refusal` if no type has one.
     """
     orders: dict[str, Story] = {}
     actions: dict[str, Story] = {}
-    turns: Counter[str] = Counter()
+    used: Counter[str] = Counter()
     told = []
     for one in happenings:
         kind = one.payload["type"]
@@ -68,15 +68,15 @@ def told_with(happenings: Iterable[Happening], samples: Samples, seed: int) -> l
         if action := one.payload.get("action"):
             story = actions.setdefault(action["id"], story.beside(Random(f"{seed}/{action['id']}")))
         if kind in samples.by_type:
-            told.append(Happening(one.at, story.event(kind, one.at, turns[kind])))
-            turns[kind] += 1
+            told.append(Happening(one.at, story.event(kind, one.at, used[kind])))
+            used[kind] += 1
     if not told:
         raise Refusal(f"--samples: no type of a life cycle is among them; found {', '.join(samples.by_type)}")
     return told
 
 
 class LifeCycle:
-    """One Work Order from its creation to its end, and the Actions raised on the way."""
+    """One Work Order from its creation to its end, with the Actions raised in it."""
 
     def __init__(self, rng: Random, site: int, number: int, begins: datetime) -> None:
         self.rng = rng
@@ -87,7 +87,7 @@ class LifeCycle:
         self._told: list[Happening] = []
 
     def told(self) -> list[Happening]:
-        """Every event of the story; those of an Action stand together, whenever they happened."""
+        """All events of the story, not sorted by time: an Action's events are together."""
         self._tell("work_order.created", self.creator)
         while self.state in WORK_ORDER:
             self._next()
@@ -119,7 +119,7 @@ class LifeCycle:
 
     def _started(self) -> None:
         if not self.order["assignees"]:
-            self._assigned()  # to whoever takes it and begins
+            self._assigned()  # to the person who starts it
         self.state = "in progress"
         self.order |= {"status": "In Progress", "started_at": invention.text(self.now)}
         self._tell("work_order.started", self._assignee())
@@ -144,7 +144,7 @@ class LifeCycle:
         self._tell("work_order.deleted", self.creator)
 
     def _raise_action(self, task: dict[str, Any], by: dict[str, Any]) -> None:
-        """The whole story of an Action, at its own times: it may outlive the Work Order."""
+        """The whole story of an Action; it may end after the Work Order."""
         at = self.now + timedelta(minutes=self.rng.randrange(1, 5))
         action = invention.action(self.rng, self.order, task, by, at)
         self._tell_at(at, "action.created", {"actor": by, "action": action})

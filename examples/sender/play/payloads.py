@@ -1,7 +1,7 @@
-"""What is sent: an event of a type, made from its sample with fresh, consistent ids, and its bytes on the wire.
+"""Makes the payload of an event from the sample of its type, with fresh, consistent ids.
 
-The samples are the kit's own invention: Glartek does not document its payloads. A folder of a customer's real ones
-takes their place with `Samples.from_folder`, and a `PayloadMap` says where their fields are.
+The samples are the kit's own invention: Glartek does not document its payloads. `Samples.from_folder` reads a
+customer's real payloads instead, and a `PayloadMap` has the paths of their fields.
 """
 
 import copy
@@ -31,22 +31,22 @@ _LONG = 6
 
 @dataclass(frozen=True)
 class Samples:
-    """Payloads by type, the kit's own or a customer's real ones, in turn where a type has several."""
+    """Payloads by type, the kit's own or a customer's real ones; a type may have several."""
 
     by_type: Mapping[str, Sequence[dict[str, Any]]]
     where: PayloadMap = OURS
     note: str = ""
-    """What a report says of them."""
+    """A note on their origin, for reports."""
 
     @classmethod
     def ours(cls, where: PayloadMap = OURS) -> "Samples":
-        """The kit's own. Their fields are where the kit looks; `where` may have other words for the types."""
+        """The kit's own samples; `where` may add other names of types and paths."""
         ours = {event_type.name: [event_type.sample()] for event_type in events.CATALOG}
         return cls(ours, where.after(OURS), INVENTED)
 
     @classmethod
     def from_folder(cls, folder: Path, where: PayloadMap = OURS) -> "Samples":
-        """One JSON object per `*.json` file; its type is what the payload says, or else the file's name."""
+        """One JSON object per `*.json` file; the type is in the payload, or else the file's name."""
         files = sorted(folder.glob("*.json"))
         if not files:
             raise Refusal(f"{folder}: expected a folder with *.json files, one payload in each")
@@ -58,11 +58,11 @@ class Samples:
 
     @property
     def payloads(self) -> list[dict[str, Any]]:
-        """All of them."""
+        """All payloads."""
         return [payload for payloads in self.by_type.values() for payload in payloads]
 
     def named(self, words: str) -> str:
-        """The type that these words mean: its name or Glartek's title, in any case and punctuation."""
+        """The type with this name or title, in any case and punctuation; raises `Refusal` if unknown."""
         name = self.where.named(words)
         if name in self.by_type:
             return name
@@ -74,10 +74,10 @@ class Samples:
 
 
 class Story:
-    """Events that tell of the same Work Order and Action: each has an id of its own, they share all the others.
+    """Events about the same Work Order and Action: each has its own event id, all other ids are shared.
 
-    With the same `rng` state and `now` the payloads are the same, byte for byte. `now` moves the sample's times so
-    that the event happened then; None leaves them as they are.
+    With the same `rng` state and `now` the payloads are byte-identical. `now` is the time of the event: the sample's
+    times are moved accordingly; None keeps them.
     """
 
     def __init__(self, rng: Random, samples: Samples | None = None) -> None:
@@ -86,48 +86,48 @@ class Story:
         self._renamed: dict[str, str] = {}
         self._numbers: dict[int, int] = {}
 
-    def event(self, event_type: str, now: datetime | None = None, turn: int = 0) -> dict[str, Any]:
-        """The payload of a type, as `Samples.named` understands it; raises `Refusal` for an unknown one.
+    def event(self, event_type: str, now: datetime | None = None, index: int = 0) -> dict[str, Any]:
+        """The payload of a type, given as in `Samples.named`; raises `Refusal` if it is unknown.
 
-        `turn` chooses among several samples of the type.
+        `index` selects one of several samples of the type.
         """
         listed = self.samples.by_type[self.samples.named(event_type)]
-        sample, where = copy.deepcopy(listed[turn % len(listed)]), self.samples.where
+        sample, where = copy.deepcopy(listed[index % len(listed)]), self.samples.where
         ids = [part[name] for part, name in _subject_ids(sample, where) if isinstance(part[name], str)]
         renamed = {old: self._renamed.setdefault(old, like(old, self.rng)) for old in ids}
         occurred_at = where.time_of(sample)
         later = now - occurred_at if now and occurred_at else timedelta()
         payload: dict[str, Any] = _retold(sample, renamed, later)
         for part, name in _subject_ids(payload, where):
-            if isinstance(part[name], int):  # only here: elsewhere the same number may mean something else
+            if isinstance(part[name], int):  # only in id fields: elsewhere the same number may have another meaning
                 part[name] = self._numbers.setdefault(part[name], self.rng.randrange(1, 10**9))
         _move_unix_time(payload, where, later)
         _renew_id(payload, where, self.rng)
         return payload
 
     def beside(self, rng: Random) -> "Story":
-        """Another story about the same Work Order, as far as it was told: of an Action that was raised in it."""
+        """A new story with the same ids so far: for an Action raised in this Work Order."""
         other = Story(rng, self.samples)
         other._renamed, other._numbers = dict(self._renamed), dict(self._numbers)
         return other
 
-    def message(self, event_type: str, now: datetime | None = None, turn: int = 0) -> Message:
-        """The same, as it goes out."""
-        return Message.of(self.event(event_type, now, turn), self.samples.where)
+    def message(self, event_type: str, now: datetime | None = None, index: int = 0) -> Message:
+        """As `event`, as a message."""
+        return Message.of(self.event(event_type, now, index), self.samples.where)
 
 
 def fresh(event_type: str, rng: Random, now: datetime | None = None) -> Message:
-    """An event of this type about a Work Order or an Action of its own."""
+    """An event of this type, about its own Work Order or Action."""
     return Story(rng).message(event_type, now)
 
 
 def randomness(seed: int | None) -> tuple[Random, datetime | None]:
-    """The source of ids and the time of events: a seed repeats both, so its times stay the sample's own."""
+    """The source of ids and the time of events. With a seed both are repeatable: the samples' times are kept."""
     return (Random(seed), None) if seed is not None else (Random(), datetime.now(UTC))
 
 
 def like(value: str, rng: Random) -> str:
-    """Another id that looks like this one: `wo_5d2c81` becomes `wo_` and six other hexadecimal digits."""
+    """A random id of the same form: `wo_5d2c81` becomes `wo_` and six other hexadecimal digits."""
     kept = 0 if _UUID.fullmatch(value) else max(value.rfind(mark) for mark in "_-:/.") + 1
     alphabet = "0123456789abcdef" if not value[kept:].isdecimal() else "0123456789"
     if value[kept:].isupper():
@@ -136,7 +136,7 @@ def like(value: str, rng: Random) -> str:
 
 
 def _subject_ids(sample: dict[str, Any], where: PayloadMap) -> Iterable[tuple[dict[str, Any], str]]:
-    """The objects that hold the ids of a Work Order or an Action, each with the field's name; each once."""
+    """(object, field name) of each id of a Work Order or an Action, once each."""
     seen: set[tuple[int, str]] = set()
     for subject, paths in where.subjects_of(sample):
         for part, path in itertools.product((subject, subject.get("work_order")), paths):
@@ -161,7 +161,7 @@ def _renew_id(payload: dict[str, Any], where: PayloadMap, rng: Random) -> None:
 
 
 def _move_unix_time(payload: dict[str, Any], where: PayloadMap, later: timedelta) -> None:
-    """A time that is a number is only known to be one at its own path."""
+    """Move a numeric time; only at the configured path a number is known to be a time."""
     for path in where.time:
         holder, last = _holder(payload, path)
         value = holder.get(last) if holder else None
@@ -172,7 +172,7 @@ def _move_unix_time(payload: dict[str, Any], where: PayloadMap, later: timedelta
 
 
 def _holder(payload: dict[str, Any], path: str) -> tuple[dict[str, Any] | None, str]:
-    """The object that has the last step of a path, if there is one."""
+    """The object that contains the last step of a path, if it exists, and that step."""
     steps, _, last = path.rpartition(".")
     holder = events.at_path(payload, steps) if steps else payload
     return (holder if isinstance(holder, dict) else None), last
@@ -187,13 +187,16 @@ def _retold(value: Any, renamed: Mapping[str, str], later: timedelta) -> Any:
         return value
     if time := _TIME.fullmatch(value):
         return _moved(time, later) if later else value
-    for old, new in renamed.items():  # a long id is also renamed inside a URL; a short one would hit other text
+    for (
+        old,
+        new,
+    ) in renamed.items():  # replace a long id also inside texts such as URLs; a short one could match by chance
         value = value.replace(old, new) if len(old) >= _LONG else (new if value == old else value)
     return value
 
 
 def _moved(time: re.Match[str], later: timedelta) -> str:
-    """A time so much later, in the form that it had: its separator, its fraction, its offset or none."""
+    """The time moved, in the same form: separator, fraction and offset stay."""
     try:
         moment = datetime.fromisoformat(f"{time['date']} {time['time']}") + later
     except (ValueError, OverflowError):

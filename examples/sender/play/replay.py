@@ -1,4 +1,4 @@
-"""What was recorded, sent again: in its order, with its pauses, byte for byte, duplicates and all."""
+"""Sends recorded requests again: byte for byte, with their order, pauses and duplicates."""
 
 import asyncio
 import dataclasses
@@ -22,22 +22,22 @@ from examples.sender.terminal import Refusal
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Where recorded requests go and what is changed about them: nothing, unless the user asks for it."""
+    """The target of recorded requests, and the changes that the user asked for."""
 
     url: str
     extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Headers in place of those of the same name."""
+    """Headers that replace those of the same name."""
     signer: Signer | None = None
-    """Signs anew; otherwise a recorded signature goes out as it is, and may be too old for the receiver."""
+    """Makes a new signature; a recorded one is sent unchanged, and may be too old for the receiver."""
     timeout: float = TIMEOUT
     where: PayloadMap = OURS
 
     async def send(self, request: Recorded) -> Reply:
-        """One request; never raises for anything that the receiver does."""
+        """Send a request; never raises because of the receiver."""
         return await wire.post(self.url, request.body, self.headers(request), self.timeout, method=request.method)
 
     def headers(self, request: Recorded) -> list[tuple[str, str]]:
-        """All headers that it goes out with, but for the connection's own."""
+        """The headers to send, without those of the connection."""
         signature = self.signer.headers(Message.raw(request.body, self.where)) if self.signer else {}
         return sent_on(request.headers, {**signature, **self.extra})
 
@@ -49,9 +49,9 @@ def ok(reply: Reply) -> bool:
 async def replay(
     requests: Sequence[Recorded], again: Again, speed: float, tell: Callable[[Recorded, Reply], None]
 ) -> None:
-    """Send all of them, `speed` times as fast as they came, whatever the answers; 0 is one after another, no pauses.
+    """Send all requests at `speed` times the recorded pace, whatever the answers; 0: one after another, no pauses.
 
-    `tell` is called with each answer as it comes.
+    `tell` is called with each answer.
     """
 
     async def send(request: Recorded) -> None:
@@ -71,9 +71,9 @@ async def replay(
 def edited(
     requests: Sequence[Recorded], changes: Sequence[str] | None, removals: Sequence[str] | None
 ) -> list[Recorded]:
-    """The requests with `--set` and `--remove` carried out; untouched, byte for byte, when there is neither.
+    """The requests with `--set` and `--remove` applied; without these, unchanged byte for byte.
 
-    Raises `Refusal` when there is nothing to change in a body.
+    Raises `Refusal` if a body cannot be changed.
     """
     if not changes and not removals:
         return list(requests)

@@ -1,7 +1,7 @@
-"""Many events: at a rate, or by a number of clients, with what came of them in figures.
+"""Sends many events at a rate or by a number of clients, and measures the answers.
 
-At a rate the loop is open: each event leaves at its time whether or not earlier ones were answered, and its latency
-counts from that time, so that a receiver that stalls cannot hide it by slowing the sender down.
+At a rate the loop is open: each event is sent at its time whether or not earlier ones were answered, and its latency
+counts from that time. So a stalling receiver cannot improve its figures by slowing the sender down.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from examples.sender.http.reply import Reply
 from examples.sender.http.signing import Signer
 from examples.sender.http.wire import Connection, Endpoint, reason
 
-_MOST_OPEN = 1000  # connections: beyond this an event is reported as not sent, and this machine stays usable
+_MOST_OPEN = 1000  # connections; beyond this limit, which protects this machine, an event is reported as not sent
 _EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, math.inf)
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
 @dataclass(slots=True)
 class Figures:
-    """What a storm did. Seconds everywhere; `latencies` counts answered events only, from when they were due."""
+    """The results of a storm, in seconds. `latencies` has only answered events, counted from their due time."""
 
     planned: int
     begun: float = 0.0
@@ -38,7 +38,7 @@ class Figures:
     ok: int = 0
     most_open: int = 0
     most_late: float = 0.0
-    """How far the sender itself fell behind its schedule."""
+    """Most seconds by which the sender itself was behind schedule."""
 
     @property
     def seconds(self) -> float:
@@ -49,12 +49,12 @@ class Figures:
         return sum(self.answers.values()) - self.ok
 
     def percentile(self, share: float) -> float:
-        """The latency that this share of the answered events stayed within; 0 when none was answered."""
+        """The latency within which this share of events was answered; 0 if none was."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
     def histogram(self) -> list[tuple[str, int]]:
-        """(upper edge, events), from the first to the last bucket that is not empty."""
+        """(upper edge, events) from the first to the last bucket with events."""
         counts = Counter(next(edge for edge in _EDGES if value <= edge) for value in self.latencies)
         used = [position for position, edge in enumerate(_EDGES) if counts[edge]]
         shown = _EDGES[used[0] : used[-1] + 1] if used else ()
@@ -85,7 +85,7 @@ def _edge(seconds: float) -> str:
 
 
 class Storm:
-    """Sends `count` events from `messages` to `url`; the figures can be watched while it runs."""
+    """Sends `count` events from `messages` to `url`; `figures` can be read while it runs."""
 
     def __init__(
         self,
@@ -107,19 +107,19 @@ class Storm:
         self._outgoing = self._messages(messages, duplicates_every)
 
     async def at_rate(self, rate: float) -> Figures:
-        """An open loop: `rate` events per second, whatever becomes of the earlier ones."""
+        """Open loop: send `rate` events per second without waiting for answers."""
         async with self._running(), asyncio.TaskGroup() as group:
             for number, message in enumerate(self._outgoing):
                 due = self.figures.begun + number / rate
                 if (wait := due - time.perf_counter()) > 0:
                     await asyncio.sleep(wait)
                 elif number % 64 == 0:
-                    await asyncio.sleep(0)  # behind schedule: let the answers in
+                    await asyncio.sleep(0)  # behind schedule: let other tasks read answers
                 group.create_task(self._send(message, due))
         return self.figures
 
     async def by_clients(self, clients: int) -> Figures:
-        """A closed loop: so many clients, each sending its next event when the last one was answered."""
+        """Closed loop: each client sends its next event after the answer to the last one."""
 
         async def client() -> None:
             for message in self._outgoing:
@@ -178,7 +178,7 @@ class Storm:
         return reply
 
     def _kept(self) -> Connection | None:
-        """A connection that is open and idle; one that was closed meanwhile would lose the event."""
+        """An idle connection that the server has not closed, if there is one."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed:
@@ -188,7 +188,7 @@ class Storm:
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
-        """Between beginning and end, be it an early one."""
+        """Note start and end, and close idle connections, also after an error."""
         self.figures.begun = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Webhooks as in Glartek's Settings > Webhooks: each with its types and its endpoint, any number of them.
+"""Webhooks as in Glartek's Settings > Webhooks: any number, each with types and an endpoint.
 
 [[webhook]]
 types = ["Work Order Completed", "action.created"]   # or "all"
@@ -25,14 +25,14 @@ _KEPT = ":/?#[]@!$&'()*+,;=%"
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One line of Settings > Webhooks."""
+    """One webhook: types and URL."""
 
     types: frozenset[str]
     url: str
 
 
 def from_file(file: Path) -> list[Webhook]:
-    """The webhooks of a TOML file. Raises `Refusal` with the number of the wrong one."""
+    """Read webhooks from a TOML file. Raises `Refusal` with the number of a wrong one."""
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -52,7 +52,7 @@ def from_flag(flag: str) -> Webhook:
 
 
 def endpoint(url: str) -> str:
-    """The URL as it is, when Glartek's form would take it; raises `Refusal`, with the corrected form if there is one.
+    """The URL, if Glartek's form would accept it; otherwise raises `Refusal`, if possible with the corrected URL.
 
     Glartek: the URL must be percent-encoded if it contains special characters.
     """
@@ -71,7 +71,7 @@ def endpoint(url: str) -> str:
 
 
 def encoded(url: str) -> str:
-    """The URL percent-encoded, what is encoded already left alone; a host in another script becomes punycode."""
+    """The URL percent-encoded, without encoding twice; an international host name becomes punycode."""
     parts = urlsplit(url.strip())
     try:
         host = parts.netloc.encode("idna").decode()

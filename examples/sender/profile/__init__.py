@@ -1,6 +1,6 @@
-"""What a real sender does, found out by answering it in every way there is.
+"""Finds out how a real sender behaves, by answering it in every way.
 
-    script ─▶ what arrived ─▶ sightings ─▶ conclusions ─▶ proposal (settings for the kit)
+    script ─▶ requests ─▶ sightings ─▶ conclusions ─▶ proposal (settings for the kit)
 
-`script` answers; everything after it is pure: requests in, words and settings out.
+`script` answers; everything after it is pure functions from requests to text and settings.
 """

@@ -1,4 +1,4 @@
-"""What a sender did, from its requests and the answers that they got."""
+"""Derives a sender's behaviour from its requests and the answers to them."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from receiver import events
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One request: when it began, in seconds from the first of all, for how long it was open, and its answer."""
+    """One request: its start in seconds after the first request, how long it was open, and its answer."""
 
     at: float
     seconds: float
@@ -33,7 +33,7 @@ class Try:
 
 @dataclass(slots=True)
 class Profile:
-    """A sender's behaviour, as far as it was seen. Times in seconds."""
+    """A sender's observed behaviour. Times in seconds."""
 
     requests: int
     events: int
@@ -55,7 +55,7 @@ class Profile:
     headers_changing: list[str]
     headers_constant: list[str]
     out_of_order: int | None
-    """Events that came after one that had happened later; None when that cannot be told."""
+    """Events that arrived after a later event; None if unknown."""
     most_at_once: int
     connections: int
     content_types: dict[str, int]
@@ -64,9 +64,9 @@ class Profile:
     tls: list[str]
     endpoint: str
     malformed: list[str]
-    """What was received that is not HTTP/1.1, in words; a URL with raw accents or spaces makes it so."""
+    """Descriptions of received data that is not HTTP/1.1, for example because of spaces or accents in the URL."""
     doubts: list[str]
-    """Why less can be concluded than it seems, or nothing."""
+    """Reasons why conclusions are limited or impossible."""
     timeline: list[tuple[str, list[Try]]]
     """Every event's type and tries, in the order of arrival."""
 
@@ -78,9 +78,9 @@ def profile(
     malformed: Sequence[str] = (),
     until: float = math.inf,
 ) -> Profile:
-    """The profile of the sender of these requests; `path` is the percent-encoded one that it was told to use.
+    """The profile of the sender of these requests; `path` is the percent-encoded path it was configured with.
 
-    `malformed` is what else came, `until` when the watch ended, on the monotonic clock.
+    `malformed` describes other received data; `until` is when the recording ended, on the monotonic clock.
     """
     whole = [arrival for arrival in arrivals if arrival.complete and not arrival.target.endswith(MOVED)]
     watched = Watched(sightings(whole), given, until)

@@ -1,4 +1,4 @@
-"""Where a body says what happened and when: found by looking, because no sender's schema is known beforehand."""
+"""Finds the fields with an event's type and time, because the sender's schema is not known."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def type_path(seen: Sequence[Sighting]) -> str | None:
-    """The field that names one of Glartek's types most often, among those that every event has."""
+    """The field that most often has one of Glartek's types, among those present in every event."""
     told = _told(seen)
     names = filter(is_path, told[0] if told else ())
     fields = [name for name in names if all(isinstance(fields.get(name), str) for fields in told)]
@@ -25,13 +25,13 @@ def type_path(seen: Sequence[Sighting]) -> str | None:
 
 
 def event_type(sighting: Sighting, path: str | None) -> str:
-    """The event's type, by the catalog's name where that knows it, else in the sender's own words."""
+    """The event's type: the catalog's name if known, else the sender's words."""
     first = sighting.arrivals[0]
     return events.canonical(leaves(first.content).get(path, first.type)) if path else first.type
 
 
 def time_path(seen: Sequence[Sighting]) -> str | None:
-    """The field that holds a time in every event, the same on every try of it."""
+    """The field with a time in every event that is equal on all its tries."""
     told = _told(seen)
     found = [
         name for name in filter(is_path, told[0] if told else ())
@@ -45,11 +45,11 @@ def time_path(seen: Sequence[Sighting]) -> str | None:
 
 
 def out_of_order(seen: Sequence[Sighting]) -> int | None:
-    """How many events came after one that had happened later; None when their bodies do not say when."""
+    """The number of events that arrived after a later event; None if their bodies have no time."""
     paths = [path for path in (time_path(seen), *events.OCCURRED_AT_PATHS) if path]
     moments = [_moment(leaves(sighting.arrivals[0].content), paths) for sighting in seen]
     known = [moment for moment in moments if moment is not None]
-    if len(known) < 2:  # noqa: PLR2004 - two make an order
+    if len(known) < 2:  # noqa: PLR2004 - an order needs two
         return None
     return sum(moment < latest for moment, latest in zip(known, itertools.accumulate(known, max), strict=True))
 

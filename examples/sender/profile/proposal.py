@@ -1,9 +1,10 @@
-"""From what a sender did to settings for the kit, tried out on the very requests that arrived.
+"""Proposes settings for the kit from a sender's requests, and tests them on these requests.
 
-A key must be the same on every request for one event, and different between events: each candidate is held to that,
-and the whole proposal is replayed through the receiver's own rule before it is shown.
+A key must be equal on every request for one event, and different between events. Each candidate is checked for that,
+and the whole proposal is tested with the receiver's own rule before it is shown.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ _NOT_AN_ID = re.compile(r"time|date|_at$|At$|attempt|signature|nonce|request-?id
 _ABSENT = object()
 _LIST_ITEM = re.compile(r"(^|\.)\d+(\.|$)")  # the kit's paths go through objects only
 _LONGEST_ID = 200
-_HEADER = re.compile(r"[a-z0-9-]+")  # the names that IDEMPOTENCY_SOURCES takes
+_HEADER = re.compile(r"[a-z0-9-]+")  # the names that IDEMPOTENCY_SOURCES accepts
 _WORDS = {"webhook-id": "webhook-id", "idempotency-key": "idempotency-key", "ce-id": "cloudevents"}
 
 Fields = Callable[[Arrival], Mapping[str, Any]]
@@ -33,28 +34,28 @@ Fields = Callable[[Arrival], Mapping[str, Any]]
 
 @dataclass(slots=True)
 class Proposal:
-    """Settings to paste, why they are so, and what came of replaying the requests with them."""
+    """Settings to paste, their reasons, and the result of replaying the requests with them."""
 
     settings: dict[str, str] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     never: list[str] = field(default_factory=list)
     """Fields and headers that must not be used as an id."""
     payload_toml: str = ""
-    """The same places, as a customer's payload.toml says them."""
+    """The same paths, as a payload.toml."""
     replay: Replay | None = None
 
     @property
     def replayed(self) -> str:
-        """What came of trying it out, in words."""
+        """The result of the replay as text."""
         return self.replay.told if self.replay else ""
 
     def env(self) -> str:
-        """The settings as they go into `.env`, quoted: nothing in them is a variable or an escape."""
+        """The settings for `.env`, quoted so that nothing is expanded."""
         return "\n".join(f"{name}={_quoted(value)}" for name, value in self.settings.items())
 
 
 def propose(seen: Sequence[Sighting]) -> Proposal:
-    """The settings for a sender of these events; with too few of them, the reasons say what is not proven."""
+    """The settings for a sender of these events; the reasons say what too few events leave unproven."""
     proposal = Proposal()
     if not seen:
         proposal.reasons.append("nothing arrived, so there is nothing to propose")
@@ -90,12 +91,12 @@ def _explain(proposal: Proposal, seen: Sequence[Sighting], *, found: bool) -> No
             )
     if not repeats:
         proposal.reasons.append("no event came twice, so it is not proven that an id stays the same on a retry")
-    if len(seen) < 2:  # noqa: PLR2004 - two make a difference
+    if len(seen) < 2:  # noqa: PLR2004 - a comparison needs two
         proposal.reasons.append("only one event was seen, so it is not proven that ids differ between events")
 
 
 def _kept_apart(seen: Sequence[Sighting], fields: Fields) -> list[str]:
-    """The fields that hold an id: present always, constant within an event, different between events; best first."""
+    """Fields that may hold the event's id: always present, equal within an event, else different; best first."""
     every = [[fields(arrival) for arrival in sighting.arrivals] for sighting in seen]
     named = [name for name in every[0][0] if _ID_NAME.search(name) and not _NOT_AN_ID.search(name)]
     names = [name for name in named if is_path(name) and not _LIST_ITEM.search(name)]
@@ -118,7 +119,7 @@ def _rank(name: str) -> tuple[bool, bool, int, str]:
 
 
 def _is_of_the_subject(path: str) -> bool:
-    """Whether a field names the Work Order or the Action, not the event: a second event about it would be lost."""
+    """Whether a field identifies the Work Order or Action, not the event: as a key it would lose later events."""
     holder, _, last = path.rpartition(".")
     paths = {subject for subjects in events.SUBJECT_FIELDS.values() for subject in subjects}
     inside = any(holder == subject or holder.startswith(subject + ".") for subject in paths)
@@ -126,7 +127,7 @@ def _is_of_the_subject(path: str) -> bool:
 
 
 def _misleading(seen: Sequence[Sighting], kept: Sequence[str]) -> list[str]:
-    """What is no id: new on each try, shared by events though it looks like one, or the name of their subject."""
+    """Fields that look like an id but are not: new on each try, shared by events, or the id of their subject."""
     names: dict[str, None] = {}
     for arrival in (arrival for sighting in seen for arrival in sighting.arrivals):
         names |= dict.fromkeys(name for name in leaves(arrival.content) if name in events.EVENT_ID_PATHS)
@@ -138,7 +139,7 @@ def _misleading(seen: Sequence[Sighting], kept: Sequence[str]) -> list[str]:
 
 
 def _new_on_each_try(seen: Sequence[Sighting], fields: Fields) -> list[str]:
-    """What every repeated event has another value of on each of its tries."""
+    """The fields with a different value on each try of every repeated event."""
     every = [[fields(arrival) for arrival in one.arrivals] for one in seen if len(one.arrivals) > 1]
     names = every[0][-1] if every else {}
     return sorted(
@@ -164,7 +165,7 @@ def _windows(proposal: Proposal, seen: Sequence[Sighting], *, by_body: bool) -> 
 def _duration(seconds: float) -> str:
     """Rounded up to whole hours, or to whole days from two days on."""
     unit, letter = (_DAY, "d") if seconds >= 2 * _DAY else (_HOUR, "h")
-    return f"{-int(-seconds // unit)}{letter}"
+    return f"{math.ceil(seconds / unit)}{letter}"
 
 
 def _paths(proposal: Proposal, seen: Sequence[Sighting]) -> None:
@@ -176,7 +177,7 @@ def _paths(proposal: Proposal, seen: Sequence[Sighting]) -> None:
 
 
 def _payload_toml(proposal: Proposal, seen: Sequence[Sighting]) -> str:
-    """The places that were found, and the object and id of each subject where the kit's own places have them."""
+    """The found paths, and object and id of each subject if they are at the kit's own paths."""
     names = {"id": "EVENT_ID_PATHS", "type": "EVENT_TYPE_PATHS", "time": "OCCURRED_AT_PATHS"}
     event = {
         name: proposal.settings[setting].split(",") for name, setting in names.items() if setting in proposal.settings

@@ -1,4 +1,4 @@
-"""What followed each way of answering, and what that is evidence of."""
+"""How the sender reacted to each kind of answer, and what that proves."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from examples.sender.profile.sightings import Sighting
 from examples.sender.terminal import span
 
 GOOD = frozenset({"200", "201", "then 200"})
-"""The answers that are success as Glartek means it."""
+"""The answers that are a success for Glartek."""
 _LAST = "cannot be told: it was given to no try but an event's last"
 _OPEN = "cannot be told: the watch ended too soon after it"
 _UNREAD = "cannot be told: the body had not come yet"
@@ -18,16 +18,16 @@ _UNREAD = "cannot be told: the body had not come yet"
 
 @dataclass(slots=True)
 class Reaction:
-    """What followed one way of answering: how often it was given, how often the event was sent again, and when."""
+    """The reaction to one kind of answer: how often it was given, and how often and when the event was repeated."""
 
     answer: str
     given: int = 0
     sent_again: int = 0
     gaps: list[float] = field(default_factory=list)
     quiet: list[float] = field(default_factory=list)
-    """Seconds without another try, where one could have been expected."""
+    """Seconds without another try, for requests that could have been repeated."""
     silent: str = ""
-    """Why a request that was not followed by another proves nothing, where there is only such."""
+    """Why the missing repetitions prove nothing, if there is no proof at all."""
 
     @property
     def meaning(self) -> str:
@@ -41,7 +41,7 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What arrived: the events, each of one sender, the answers given, and when the watch ended (monotonic)."""
+    """The events of one sender, the answers given, and when the recording ended (monotonic seconds)."""
 
     seen: Sequence[Sighting]
     given: Mapping[int, str]
@@ -56,11 +56,11 @@ class Watched:
 
     @property
     def gaps(self) -> list[float]:
-        """Seconds between an answer and the next try, for every repeat."""
+        """Seconds between an answer and the next try, for every repetition."""
         return [gap(*pair) for sighting in self.seen for pair in itertools.pairwise(sighting.arrivals)]
 
     def is_over(self, arrival: Arrival) -> bool:
-        """Whether the next try would have come: waits double, so twice the longest one seen is enough."""
+        """Whether the next try would have come by now: waits may double, so twice the longest one suffices."""
         return self.until - (arrival.ended or arrival.began) > 2 * max(self.gaps, default=0.0)
 
 
@@ -70,7 +70,7 @@ def gap(before: Arrival, after: Arrival) -> float:
 
 
 def reactions(watched: Watched, unread: Sequence[Arrival]) -> list[Reaction]:
-    """One for each way of answering, in the order of their first use; `unread` are requests without their body."""
+    """One reaction for each kind of answer, in order of first use; `unread` are requests without their body."""
     found: dict[str, Reaction] = {}
     for arrival in unread:
         if arrival.number in watched.given:
@@ -85,16 +85,16 @@ def reactions(watched: Watched, unread: Sequence[Arrival]) -> list[Reaction]:
                 reaction.sent_again += 1
                 reaction.gaps.append(round(gap(arrival, after), 3))
             elif reaction.answer not in GOOD and 1 < number == watched.most_tries:
-                reaction.silent = _LAST  # its tries were used up, whatever the answer was
+                reaction.silent = _LAST  # the event had no tries left
             elif watched.is_over(arrival):
                 reaction.quiet.append(watched.until - (arrival.ended or arrival.began))
             else:
                 reaction.silent = _OPEN
-    return sorted(found.values(), key=lambda reaction: reaction.answer == "then 200")  # what ends them all, last
+    return sorted(found.values(), key=lambda reaction: reaction.answer == "then 200")  # "then 200" last
 
 
 def tries(watched: Watched) -> str:
-    """How often an event is tried at most, as far as that was seen."""
+    """The most tries for an event, as far as observed."""
     most = watched.most_tries
     last = [one.arrivals[-1] for one in watched.seen if len(one.arrivals) == most]
     if not last:

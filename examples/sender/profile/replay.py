@@ -1,4 +1,4 @@
-"""What arrived, keyed as the kit's receiver would with the proposed settings: how many repeats it would see."""
+"""Computes the receiver's idempotency keys for the recorded requests with the proposed settings."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,16 @@ from receiver.idempotency import IdempotencyRule
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What the receiver's own rule makes of the requests that arrived."""
+    """How the receiver's rule classifies the recorded requests."""
 
     requests: int
     events: int
     recognised: int
-    """Repeats that were dropped, as they should be."""
+    """Duplicates recognised as such."""
     missed: int
-    """Repeats that were taken for new events: they would be handled twice."""
+    """Duplicates taken for new events: they would be handled twice."""
     lost: int
-    """Events that were taken for a repeat of another one: they would be lost."""
+    """Events taken for a duplicate of another one: they would be lost."""
 
     @property
     def told(self) -> str:
@@ -32,7 +32,7 @@ class Replay:
 
 
 def replay(settings: Mapping[str, str], seen: Sequence[Sighting]) -> Replay:
-    """Every request in the order of its arrival, keyed as the receiver would with these settings."""
+    """Apply the receiver's rule with these settings to every request, in order of arrival."""
     id_paths = settings.get("EVENT_ID_PATHS", "").split(",") if "EVENT_ID_PATHS" in settings else ()
     rule = IdempotencyRule(settings["IDEMPOTENCY_SOURCES"].split(","), id_paths, events.EVENT_TYPE_PATHS)
     requests = [(arrival, number) for number, sighting in enumerate(seen) for arrival in sighting.arrivals]

@@ -1,4 +1,4 @@
-"""A profile in words: for the terminal, as JSON and as one HTML page."""
+"""A profile as a report: for the terminal, as JSON and as one HTML page."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +17,7 @@ REACTIONS = ("ANSWER", "GIVEN", "SENT AGAIN", "AFTER", "WHAT THE SENDER DID")
 
 
 def as_dict(profile: Profile, proposal: Proposal, settings: dict[str, Any]) -> dict[str, Any]:
-    """All of it, with the settings of the script that was played."""
+    """The whole profile, with the settings of the script."""
     reactions = [{**asdict(reaction), "meaning": reaction.meaning} for reaction in profile.reactions]
     return {
         "settings": settings,
@@ -27,12 +27,12 @@ def as_dict(profile: Profile, proposal: Proposal, settings: dict[str, Any]) -> d
 
 
 def reactions(profile: Profile) -> list[tuple[str, ...]]:
-    """One row for each way of answering."""
+    """One row for each kind of answer."""
     return [(one.answer, str(one.given), str(one.sent_again), _waits(one), one.meaning) for one in profile.reactions]
 
 
 def facts(profile: Profile) -> list[tuple[str, str]]:
-    """(question, answer) in words; what was not seen is said to be so."""
+    """(question, answer) as text; also for what was not observed."""
     return [
         ("requests and events", f"{profile.requests} requests for {profile.events} events"),
         ("types seen", _words(profile.types)),
@@ -60,7 +60,7 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
 
 
 def html(profile: Profile, proposal: Proposal, settings: dict[str, Any]) -> str:
-    """One page with the proposal first: that is what the reader came for."""
+    """One page, with the proposal first, because it matters most."""
     tiles = (
         (profile.events, "events", ""),
         (profile.requests, "requests", ""),

@@ -1,4 +1,4 @@
-"""Answering a sender in every way there is: each new event gets the next answer, and keeps it for some tries."""
+"""Answers a sender in every way: each new event gets the next kind of answer, for its first tries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from examples.sender.http.arrivals import Answer, Arrival
 from examples.sender.profile.sightings import MOVED, Sighting, place
 
 RETRY_AFTER = 2  # seconds that the 503 asks for
-_GRACE = 0.1  # seconds in which a body that was sent in one go arrives, which tells whose request was reset
+_GRACE = 0.1  # seconds before a reset, in which a body sent with its head arrives and identifies the event
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Scene:
 
 
 def scenes(path: str, late: float) -> dict[str, Scene]:
-    """All of them, in order; `late` is in seconds, and 11 is one more than Glartek waits."""
+    """All scenes, in order; `late` is in seconds (11 is one more than Glartek waits)."""
     half = Answer(200, body=b"x" * 200, ending="half")
     listed = [
         *(Scene(str(status), Answer(status)) for status in (200, 201, 202, 204)),
@@ -36,16 +36,16 @@ def scenes(path: str, late: float) -> dict[str, Scene]:
 
 
 class Script:
-    """Chooses the answers of a `RecordingReceiver`, and remembers which request got which.
+    """Chooses the answers of a `RecordingReceiver`, and notes the answer to each request.
 
-    The first `tries` requests of an event get its scene, the next ones 200, so that a sender comes to an end.
+    The first `tries` requests of an event get its scene, the next ones 200, so that the sender stops repeating it.
     """
 
     def __init__(self, scenes: Sequence[Scene], tries: int) -> None:
         self.scenes = scenes
         self.tries = tries
         self.given: dict[int, str] = {}
-        """The scene that each request was answered with, by its number; 200 after a failure is `then 200`."""
+        """The scene for each request, by its number; `then 200` for a 200 after the scene's tries."""
         self._events: list[Sighting] = []
         self._assigned: dict[int, Scene] = {}
         self._early: list[Arrival] = []
@@ -53,12 +53,12 @@ class Script:
 
     @property
     def left(self) -> list[str]:
-        """The scenes that were not played yet."""
+        """The scenes not used yet."""
         played = set(self.given.values())
         return [scene.name for scene in self.scenes if scene.name not in played]
 
     def at_headers(self, arrival: Arrival) -> Answer | None:
-        """The answer that is due before the body is read, if that is what comes next."""
+        """The answer, if the next scene answers before the body is read."""
         scene = self._due()
         if not scene.before_reading or arrival.target.endswith(MOVED):
             return None
@@ -68,7 +68,7 @@ class Script:
         return scene.answer
 
     def answer(self, arrival: Arrival) -> Answer:
-        """The answer to a whole request."""
+        """The answer to a complete request."""
         if arrival.target.endswith(MOVED):
             self.given[arrival.number] = "followed"
             return Answer()

@@ -1,4 +1,4 @@
-"""Which requests are the same event: the question that everything else depends on, before any id is known."""
+"""Finds out which requests carry the same event, before any id field is known."""
 
 import json
 import re
@@ -10,27 +10,27 @@ from typing import Any
 from examples.sender.http.arrivals import Arrival
 
 _ID_HEADERS = ("webhook-id", "idempotency-key", "ce-id")
-# Names of fields that senders change from one attempt to the next.
+# Names of fields that may change from one attempt to the next.
 _CHANGING = re.compile(r"attempt|retr|tries|sent|deliver|nonce|signature|time|date|_at$|At$", re.IGNORECASE)
 _ID = re.compile(r"id$|uuid|guid|key", re.IGNORECASE)
 MOVED = "-moved"
-"""Where the script redirects to; what arrives there follows a request that is counted already."""
+"""The end of the path that the script redirects to; requests there repeat one that is counted already."""
 PLUMBING = frozenset({"content-length", "host", "connection", "date"})
-"""Headers that differ from request to request for reasons of HTTP, not of the event."""
-_ENOUGH = 3  # equal fields: fewer say nothing
+"""Headers that differ because of HTTP, not because of the event."""
+_ENOUGH = 3  # least equal fields for two bodies to be the same event
 
 
 @dataclass(slots=True)
 class Sighting:
-    """One event, and the requests that carried it, in the order of their arrival."""
+    """One event with its requests, in order of arrival."""
 
     arrivals: list[Arrival] = field(default_factory=list)
 
 
 def sightings(arrivals: Iterable[Arrival], *, by_sender: bool = True) -> list[Sighting]:
-    """The events among these requests; one whose body was never read belongs to none.
+    """The events in these requests, without requests whose body was not read.
 
-    `by_sender`: what two senders, by their user agent, tell of one event are two sightings, each with its own tries.
+    With `by_sender`, one event from two senders (user agents) counts as two sightings, each with its own tries.
     """
     found: list[Sighting] = []
     for arrival in arrivals:
@@ -40,7 +40,7 @@ def sightings(arrivals: Iterable[Arrival], *, by_sender: bool = True) -> list[Si
 
 
 def place(found: list[Sighting], arrival: Arrival, *, by_sender: bool = True) -> Sighting:
-    """Add a request to the event it carries, or to a new one at the end of the list."""
+    """Add a request to its event, or to a new one at the end of the list."""
     sender = arrival.header("user-agent")
     for sighting in reversed(found):
         if by_sender and sighting.arrivals[0].header("user-agent") != sender:
@@ -53,10 +53,10 @@ def place(found: list[Sighting], arrival: Arrival, *, by_sender: bool = True) ->
 
 
 def same_event(earlier: Arrival, later: Arrival) -> bool:
-    """Whether two requests carry one event: the same bytes, the same id header, or a retold body.
+    """Whether two requests carry one event: the same bytes, the same id header, or a similar body.
 
-    A retold body differs in fields such as `sent_at` or `attempt` only; after a failure also in one field that is
-    named like an id, because some senders make a new one for each attempt; then another id or a time is the same.
+    A similar body differs only in fields such as `sent_at` or `attempt`. After a failure it may also differ in one
+    field named like an id, because some senders make a new id for each attempt; then another id or a time must match.
     """
     for name in _ID_HEADERS:
         if (theirs := earlier.header(name)) and (ours := later.header(name)):
@@ -72,7 +72,7 @@ def is_path(name: str) -> bool:
 
 
 def leaves(body: bytes) -> Mapping[str, Any]:
-    """Every value of a JSON object by its dotted path, items of lists by number; nothing for any other body."""
+    """The values of a JSON object by dotted path, list items by number; empty for any other body."""
     return _leaves(body)
 
 
@@ -104,7 +104,7 @@ def _retold(earlier: Arrival, later: Arrival) -> bool:
             if odd or not (_failed(earlier) and _ID.search(path)):
                 return False
             odd = path
-    return same >= _ENOUGH and (told or not odd)  # two events may well differ in their ids alone
+    return same >= _ENOUGH and (told or not odd)  # two different events may differ only in their ids
 
 
 @lru_cache(maxsize=4096)

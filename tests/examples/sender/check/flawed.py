@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from examples.sender.check.bench import Limits
+from examples.sender.check.context import Limits
 from examples.sender.http.recording import Answer, Arrival
 from receiver import events
 from tests.examples.sender.check.serving import (

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from examples.sender.check.bench import Bench, Commands
+from examples.sender.check.context import CheckContext, Commands
 from examples.sender.check.findings import CHECKS, Finding
 from examples.sender.check.run import checks, findings
 from examples.sender.http.recording import Answer, RecordingReceiver
@@ -24,9 +24,9 @@ async def checked(url: str, folder: Path, flaw: Flaw) -> dict[str, Finding]:
         return [len(file.read_text().splitlines()) if file.exists() else 0 for file in files]
 
     restart = f"sh {folder}/restart" if (folder / "restart").exists() else None
-    bench = Bench(url, flaw.limits, commands=Commands(f"touch {folder}/slow", f"rm {folder}/slow", restart))
-    bench.count = count if flaw.counted else None
-    return {finding.check: finding async for finding in findings(bench)}
+    context = CheckContext(url, flaw.limits, commands=Commands(f"touch {folder}/slow", f"rm {folder}/slow", restart))
+    context.count = count if flaw.counted else None
+    return {finding.check: finding async for finding in findings(context)}
 
 
 @pytest.fixture(scope="module")

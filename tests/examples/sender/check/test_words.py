@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.sender.check.bench import Bench
+from examples.sender.check.context import CheckContext
 from examples.sender.check.findings import CHECKS, LIKELY, Finding
 from examples.sender.check.run import begin, checks, estimate, findings
 from examples.sender.http.recording import Answer, Arrival, RecordingReceiver
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 async def found(answers: Answering, *names: str) -> list[Finding]:
     async with serving(answers) as url:
-        return [finding async for finding in findings(Bench(url, QUICK), names)]
+        return [finding async for finding in findings(CheckContext(url, QUICK), names)]
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ async def test_connections_that_are_closed_when_idle_are_a_warning() -> None:
 
     async with await asyncio.start_server(closing, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        bench = Bench(url, replace(QUICK, idle=(0.5,)))
-        (finding,) = [finding async for finding in findings(bench, ["idle-connections"])]
+        context = CheckContext(url, replace(QUICK, idle=(0.5,)))
+        (finding,) = [finding async for finding in findings(context, ["idle-connections"])]
     assert finding.status == "warning"
     assert "5 closed by the receiver" in finding.seen
 
@@ -153,10 +153,10 @@ async def test_it_takes_what_it_says() -> None:
     """The estimate, made from how fast an ordinary event is answered, is near the truth, for a slow receiver too."""
     names = [*checks()][:8]
     async with serving(always(delay=0.05)) as url:
-        bench = Bench(url, QUICK)
-        first = await begin(bench)
-        expected, begun = estimate(bench, names), time.monotonic()
-        assert all([finding.status != "failed" async for finding in findings(bench, names, first)])
+        context = CheckContext(url, QUICK)
+        first = await begin(context)
+        expected, begun = estimate(context, names), time.monotonic()
+        assert all([finding.status != "failed" async for finding in findings(context, names, first)])
         took = time.monotonic() - begun
     assert 0.5 * took < expected < took + 2
 

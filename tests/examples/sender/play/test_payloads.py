@@ -74,7 +74,7 @@ def test_several_samples_of_a_type_come_in_turn(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.json").write_text(json.dumps({"type": "action.created", "id": "e_000001", "note": name}))
     samples = Samples.from_folder(tmp_path)
-    assert [Story(Random(1), samples).event("action.created", turn=turn)["note"] for turn in range(3)] == [
+    assert [Story(Random(1), samples).event("action.created", index=index)["note"] for index in range(3)] == [
         "a",
         "b",
         "a",
