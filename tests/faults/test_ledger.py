@@ -42,19 +42,19 @@ def evidence(
 
 
 def test_what_was_done_is_not_lost_whatever_redis_says() -> None:
-    """The handler's own line counts, not a record of it."""
+    """The handler's journal counts, not the record in Redis."""
     found = account(evidence(run("worker.1", 1, 2, "done")))
     assert (len(found.done), len(found.lost)) == (1, 0)
 
 
 @pytest.mark.parametrize("state", [None, "done"])
 def test_what_nobody_did_and_nobody_keeps_is_lost(state: str | None) -> None:
-    """An acknowledged event without a trace is lost, and so is one that Redis calls done and no handler did."""
+    """An acknowledged event without a record is lost, and so is one that is done in Redis but in no journal."""
     assert account(evidence(state=state)).lost == {("event", "a.handler")}
 
 
 def test_what_was_skipped_is_settled() -> None:
-    """It is counted by itself, on both sides of the ledger."""
+    """It has its own count, on both sides of the ledger."""
     skipped = evidence(run("worker.1", 1, 2, "skipped"), state="skipped")
     found = account(skipped)
     assert (len(found.skipped), len(found.done), len(found.lost), len(found.open)) == (1, 0, 0, 0)
@@ -62,13 +62,13 @@ def test_what_was_skipped_is_settled() -> None:
 
 
 def test_open_and_dead_are_not_lost() -> None:
-    """What Redis still holds can be done later, by itself or by an operator."""
+    """What Redis still holds can be done later, automatically or by an operator."""
     assert account(evidence(state="open")).open
     assert account(evidence(run("worker.1", 1, 2, "gave up"), state="dead")).dead
 
 
 def test_a_dead_letter_that_no_handler_asked_for_is_told() -> None:
-    """A healthy event that the kit gave up by itself does not pass as one that its handler gave up."""
+    """A dead letter counts as justified only if the handler gave up."""
     assert account(evidence(state="dead")).dead_for_no_reason
     assert not account(evidence(run("worker.1", 1, 2, "gave up"), state="dead")).dead_for_no_reason
 
@@ -89,7 +89,7 @@ AGAIN = run("worker.2", 5, 6, "done")
 def test_a_repeat_is_explained_by_a_kill_of_that_very_run(
     first: Run, kill: Kill, recorded: float, trouble: tuple[float, float]
 ) -> None:
-    """A run that was interrupted before its outcome was on record may happen again."""
+    """A run that was interrupted before its outcome was recorded may be repeated."""
     found = repeats(evidence(first, AGAIN, state="done", at=recorded, kill=kill, trouble=trouble))
     assert (len(found.explained), len(found.unexplained)) == (1, 0)
 
@@ -105,7 +105,7 @@ def test_a_repeat_is_explained_by_a_kill_of_that_very_run(
     ids=["no kill", "recorded before the kill", "terminated with time to record", "cancelled by a lost lease"],
 )
 def test_a_repeat_without_such_a_kill_is_unexplained(first: Run, kill: Kill | None, recorded: float) -> None:
-    """Some other kill of the process, before or after, excuses nothing."""
+    """A kill of the process before or after the run does not explain the repetition."""
     found = repeats(evidence(first, AGAIN, state="done", at=recorded, kill=kill))
     assert (len(found.explained), len(found.unexplained)) == (0, 1)
 
@@ -117,7 +117,7 @@ def test_another_attempt_is_no_repeat() -> None:
 
 
 def test_books_that_agree_say_nothing_and_books_that_do_not_say_where() -> None:
-    """Counts, records and what the handlers wrote have to be the same story."""
+    """Counts, records and the handlers' journals have to agree."""
     good = evidence(run("worker.1", 1, 2, "done"), state="done")
     assert disagreements(good) == []
     good.books.counts["accepted"] = 2
@@ -143,7 +143,7 @@ WORK_ORDERS = {"first": ("wo", "2026-11-03T09:00"), "last": ("wo", "2026-11-03T0
 def test_the_external_system_is_held_to_the_last_event_and_to_one_key_for_each(
     state: dict[str, str], applied: list[str], expected: list[str]
 ) -> None:
-    """An older state, a Work Order too few or too many, a key applied twice or out of nowhere: each is told."""
+    """An older state, a missing or extra Work Order, a key applied twice or unknown: each is reported."""
     recorded = {
         "work_orders": {name: {"updated_at": time} for name, time in state.items()},
         "requests": [{"idempotency_key": key_of(event), "applied": True} for event in applied],
@@ -155,7 +155,7 @@ def test_the_external_system_is_held_to_the_last_event_and_to_one_key_for_each(
 
 
 def test_the_audit_log_is_held_to_every_event_once() -> None:
-    """Twice, not at all, or without having been done."""
+    """Reports an event that is there twice, is missing, or was not done."""
     assert list(other_sides.in_audit_log(["a", "b"], {"a", "b"})) == []
     assert list(other_sides.in_audit_log(["a", "a", "c"], {"a", "b"})) == [
         "audit log: a is there 2 times",
@@ -165,7 +165,7 @@ def test_the_audit_log_is_held_to_every_event_once() -> None:
 
 
 def test_effects_are_read_as_they_were_written(tmp_path: Path) -> None:
-    """A start without an end is a run without an end, whatever came of the process."""
+    """A start without an end is read as a run without an end."""
     journal = Journal(tmp_path, "worker-0.1")
     journal.write("start", "event", "a.handler", 1)
     journal.write("start", "other", "a.handler", 1)
@@ -178,7 +178,7 @@ def test_effects_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_a_seed_is_a_plan() -> None:
-    """The same seed makes the same faults, another one others, and every kind is there in a whole run."""
+    """Equal seeds make equal plans, other seeds other plans, and a whole run has faults of every kind."""
     assert plan(1, 120) == plan(1, 120) != plan(2, 120)
     assert {fault.kind for fault in plan(1, 120)} >= {
         *("kill", "terminate", "drop", "freeze", "slow", DAMAGE),
@@ -188,7 +188,7 @@ def test_a_seed_is_a_plan() -> None:
 
 
 def test_receivers_are_struck_one_after_the_other() -> None:
-    """No moment is planned in which both receivers are down."""
+    """Both receivers are never planned to be down at the same time."""
     strikes = [fault for fault in plan(3, 150) if fault.lane == "receivers"]
     assert all(fault.target >= 0 for fault in strikes)
     assert all(one.at + one.seconds < other.at for one, other in itertools.pairwise(strikes))

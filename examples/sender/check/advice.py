@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 from examples.sender.http.reply import Reply
 
-QUEUE = "Store the event in a queue, answer, and let a worker handle it: nothing else belongs in the request."
-_OVERLOADED = "It says that it is overloaded or not ready: see what it waits for, and give it room for more at once."
+QUEUE = "Store the event in a queue and answer; let a worker handle it outside of the request."
+_OVERLOADED = "It reports that it is overloaded or not ready: find out what it waits for, and raise its concurrency."
 _BROKE = "It fails in the request: look for this error in the receiver's log."
 
 _CERTIFICATE = (
-    "Serve a certificate for this host name, from a public authority, with its whole chain. (This tool trusts a "
-    "private one that SSL_CERT_FILE names; nobody can tell Glartek of it.)"
+    "Serve a certificate for this host name, from a public authority, with its whole chain. (This tool also trusts "
+    "a private authority in SSL_CERT_FILE; Glartek has no setting for one.)"
 )
 # The first text that the error contains decides.
 _ERRORS = (
@@ -19,18 +19,18 @@ _ERRORS = (
     ("name or service", "The host name is not known: correct the URL, or publish the name in the DNS."),
     ("address associated", "The host name has no address: correct the URL, or publish the name in the DNS."),
     ("ssl", "Host and port do not speak TLS as the URL says: compare http:// and https://."),
-    ("cannot connect", "No connection came about: let the port through the firewall, and accept connections faster."),
-    ("not http", "What listens there does not speak HTTP/1.1, or not without TLS: compare http:// and https://."),
+    ("cannot connect", "Cannot connect: let the port through the firewall, and accept connections faster."),
+    ("not http", "The server there does not speak HTTP/1.1, or expects TLS: compare http:// and https://."),
     ("no answer", QUEUE),
 )  # fmt: skip
 _STATUSES = {
-    401: "Let the event in without a header of its own: the URL is the only place for a secret. If the receiver wants "
+    401: "Accept events without an extra header: the URL is the only place for a secret. If the receiver needs "
     "a Standard Webhooks signature, pass --secret.",
-    403: "Let the event in: look for who refuses it, the receiver or a proxy in front (an allow list, a bot filter).",
+    403: "Accept the event: find out what refuses it, the receiver or a proxy in front (an allow list, a bot filter).",
     404: "Correct the path and the token of the URL, or the receiver's route.",
     405: "Accept POST at this path.",
     413: "Raise the limit on bodies, in the receiver and in the proxy in front of it.",
-    429: "Take the rate limit off this endpoint, or raise it far above your busiest hour; a queue evens out the rest.",
+    429: "Remove the rate limit from this endpoint, or raise it far above your busiest hour; a queue absorbs peaks.",
     503: _OVERLOADED,
 }
 
@@ -42,7 +42,7 @@ def against(reply: Reply) -> str:
     if reply.status in _STATUSES:
         return _STATUSES[reply.status]
     if 300 <= reply.status < 400:  # noqa: PLR2004 - redirects
-        return "Give Glartek the URL that this one redirects to: it is not said to follow redirects."
+        return "Give Glartek the URL that this one redirects to: it does not document that it follows redirects."
     if 400 <= reply.status < 500:  # noqa: PLR2004 - the event is refused
         return "Accept the event as it is. If it refuses this kit's invented payload, pass your real ones: --samples."
     if reply.status >= 500:  # noqa: PLR2004 - it broke

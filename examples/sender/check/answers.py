@@ -79,7 +79,7 @@ def at_once(context: CheckContext, replies: list[Reply], mend: str, when: str = 
     "Answers promptly while the consumer behind it is slow",
     likely="likely",
     glartek="times out after 10 s although the event may have been taken, and sends it again: duplicates",
-    mend=f"{QUEUE} An outage of the ERP or of Teams must not be felt at the endpoint.",
+    mend=f"{QUEUE} An outage of the ERP or of Teams must not slow the endpoint down.",
     timed=True,
 )
 async def prompt_while_consumer_is_slow(context: CheckContext) -> str:
@@ -100,7 +100,7 @@ async def prompt_while_consumer_is_slow(context: CheckContext) -> str:
     "Keeps headers and body of its answer small",
     likely="certain",
     glartek="neither reads nor stores them: every byte is waste, and the time to send it counts",
-    mend="Send an empty body, and turn off headers that nobody reads: Server, cookies, security and caching headers.",
+    mend="Send an empty body, and turn off unneeded headers: Server, cookies, security and caching headers.",
 )
 async def lean_answer(context: CheckContext) -> str:
     reply = await context.post(context.message())

@@ -11,7 +11,7 @@ from examples.sender.check.findings import Failed, Warned, check
 from examples.sender.http.message import Message
 from examples.sender.http.reply import Reply
 
-_CRASH = "takes a 5xx or a broken connection for a failure and sends the same again, to the same end"
+_CRASH = "takes a 5xx or a broken connection for a failure and sends the same event again, with the same result"
 _SHAPES = (b"[]", b'"text"', b"null", b"7", b'{"type": 5, "id": {}}', b'{"id": null, "type": ["x"]}')
 _DEEP = b"[" * 5000
 _LARGE = (128 * 1024, 512 * 1024, 1024 * 1024)  # bytes
@@ -78,8 +78,8 @@ async def text_in_any_language(context: CheckContext) -> str:
 @check(
     "Accepts an event whatever content type it is labelled with",
     likely="possible",
-    glartek="does not document its content type: a receiver that insists on one may refuse every event",
-    mend="Do not look at Content-Type; try to parse the body as JSON.",
+    glartek="does not document its content type: a receiver that requires one may refuse every event",
+    mend="Ignore Content-Type; try to parse the body as JSON.",
 )
 async def any_content_type(context: CheckContext) -> str:
     labels = ("text/plain", "application/json; charset=utf-8", "application/cloudevents+json", "")
@@ -150,7 +150,7 @@ async def huge_body(context: CheckContext) -> str:
 @check(
     "Answers others while a sender stalls in the middle of its body",
     likely="unlikely",
-    glartek="runs into its 10 s when one bad connection holds up all the others, and sends everything again",
+    glartek="times out after 10 s if one bad connection blocks all others, and sends everything again",
     mend="Use a server that does not spend a thread or a process on each slow connection, and a time limit for a body.",
     timed=True,
 )

@@ -92,7 +92,7 @@ async def _read_behind_an_upgrade(context: CheckContext, seen: str) -> str:
 @check(
     "Serves several events on one connection, or says that it will not",
     likely="likely",
-    glartek="finds its next request cut off when a connection is closed unannounced; it cannot know whether the event "
+    glartek="loses its next request if a connection is closed without announcement; it cannot know whether the event "
     "was taken, and sends it again",
     mend="Keep connections open for some seconds longer than idle senders do, or answer with Connection: close.",
 )

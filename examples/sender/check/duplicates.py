@@ -15,7 +15,7 @@ _AGAIN = "takes it for a failure, although the event was handled: it sends it ye
     "Accepts the same event again",
     likely="certain",
     glartek=_AGAIN,
-    mend="Answer a duplicate exactly as its first delivery: 200. Drop it behind the answer.",
+    mend="Answer a duplicate exactly as its first delivery: 200. Then drop it.",
     takes=lambda context: 3 * context.alone,
 )
 async def duplicates_one_after_another(context: CheckContext) -> str:
@@ -30,8 +30,8 @@ async def duplicates_one_after_another(context: CheckContext) -> str:
     "Accepts the same event many times at once",
     likely="likely",
     glartek=_AGAIN,
-    mend="Claim the event's id in one atomic step (INSERT … ON CONFLICT DO NOTHING, SET NX), never look first and "
-    "insert later; whoever comes second gets 200 too.",
+    mend="Claim the event's id in one atomic step (INSERT … ON CONFLICT DO NOTHING, SET NX), instead of looking "
+    "first and inserting later; answer 200 to the later requests too.",
 )
 async def duplicates_at_once(context: CheckContext) -> str:
     message = context.message()
@@ -52,7 +52,7 @@ def _unless_refused_anyway(context: CheckContext, later: Reply, replies: Iterabl
 @check(
     "Accepts the same event with other bytes",
     likely="possible",
-    glartek="has never said that a repeated request is byte-identical: a field such as the time of sending may differ. "
+    glartek="does not document that a repeated request is byte-identical: a field such as the sending time may differ. "
     "It " + _AGAIN,
     mend="Recognise an event by its id, not by its bytes, and answer 200; keep differing bytes aside if they matter.",
     takes=lambda context: 3 * context.alone,

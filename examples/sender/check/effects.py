@@ -60,8 +60,8 @@ async def effect_of_every_event(context: CheckContext) -> str:
     "Answers no error to what it handled",
     likely="certain",
     glartek="takes an error for a failure and sends the event again, although it was handled",
-    mend="Look before you handle: what is refused has no effect, and once an event was handled the answer is 200, "
-    "whatever goes wrong afterwards.",
+    mend="Validate before you handle: a refused event must have no effect, and a handled event is answered 200, "
+    "whatever fails afterwards.",
     takes=lambda context: context.alone + _settling(context),
 )
 async def no_effect_of_what_it_refused(context: CheckContext) -> str:

@@ -88,8 +88,8 @@ def _told(pause: Pause) -> str:
     "Answers many events at once after a pause",
     likely="likely",
     glartek="sends when people work: nothing for a night, then many events in one moment",
-    mend="Keep what answers awake: no scaling to zero, no pool that starts empty; or let it wake within seconds, "
-    "and queue what comes meanwhile.",
+    mend="Keep the receiver running: no scaling to zero, no pool that starts empty; or let it start within seconds, "
+    "and queue events meanwhile.",
     timed=True,
     takes=lambda context: 2 * context.alone,
 )

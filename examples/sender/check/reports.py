@@ -77,7 +77,7 @@ def _told(finding: Finding) -> list[tuple[str, str]]:
     advice = [
         ("Glartek", f"{finding.glartek}."),
         ("How likely:", f"{finding.likely}."),
-        ("To mend it:", finding.mend),
+        ("To fix it:", finding.mend),
         ("Name:", finding.check),
     ]
     return [("", finding.seen), *(advice if finding.mend else [])]

@@ -19,8 +19,8 @@ _BEFORE = 1.0  # seconds of them before it is killed
     likely="certain",
     glartek="offers no way to ask for an event again: a deployment, a crash or an out-of-memory kill then loses events "
     "that were answered 200",
-    mend="Answer only after the event is on disk (a queue with fsync, a committed row). Work that was put off to after "
-    "the answer (BackgroundTasks, setImmediate, a thread, a queue in memory) dies with the process.",
+    mend="Answer only after the event is on disk (a queue with fsync, a committed row). Work deferred until after "
+    "the answer (BackgroundTasks, setImmediate, a thread, a queue in memory) is lost with the process.",
     takes=lambda context: (
         _BEFORE + 2.0 + context.limits.effects_settle if context.commands.restart and context.count else 0.0
     ),
@@ -36,7 +36,7 @@ async def keeps_what_it_accepted(context: CheckContext) -> str:
         if time.monotonic() - begun > context.limits.restart_wait:
             raise Failed(
                 f"accepts no event {context.limits.restart_wait:g} s after --restart-cmd: {said([after])}",
-                mend="Let the receiver start by itself, and take events before it has done anything else.",
+                mend="Let the receiver start automatically, and accept events before it does anything else.",
             )
         await asyncio.sleep(0.1)
         after = await context.post(context.message())

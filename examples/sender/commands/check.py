@@ -132,7 +132,7 @@ def _tell(finding: Finding) -> None:
     terminal.verdict(finding.status, f"{finding.title}: {finding.seen}")
     if finding.mend:
         terminal.verdict("", f"Glartek {finding.glartek}. How likely: {finding.likely}.")
-        terminal.verdict("", f"To mend it: {finding.mend}")
+        terminal.verdict("", f"To fix it: {finding.mend}")
 
 
 def _tell_skipped(found: Iterable[Finding]) -> None:

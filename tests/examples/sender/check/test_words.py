@@ -31,7 +31,7 @@ async def found(answers: Answering, *names: str) -> list[Finding]:
     ("answer", "helps"),
     [
         (Answer(404), "Correct the path and the token"),
-        (Answer(403), "look for who refuses it"),
+        (Answer(403), "find out what refuses it"),
         (Answer(401), "pass --secret"),
         (Answer(405), "Accept POST"),
         (Answer(400), "--samples"),
