@@ -157,7 +157,7 @@ def _wrong_message(request: Request, body: bytes) -> str | None:
 
 
 def _size(message: dict[str, Any]) -> int:
-    """Bytes of a message as Teams keeps it: each card as JSON text in it, in UTF-8 or UTF-16, whichever is more."""
+    """The size of a message as Teams stores it, with each card as JSON text: the larger of UTF-8 and UTF-16."""
     cards = [{**attachment, "content": _text(attachment["content"])} for attachment in message["attachments"]]
     text = _text({**message, "attachments": cards})
     return max(len(text.encode("utf-8", "surrogatepass")), len(text.encode("utf-16-le", "surrogatepass")))

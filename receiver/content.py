@@ -49,7 +49,7 @@ def read(headers: Mapping[str, str], body: bytes, limit: int) -> tuple[dict[str,
 
 
 def packing(body: bytes) -> str:
-    """How a body's own first bytes say that it is packed: gzip, deflate (in the zlib format), or "" as JSON begins."""
+    """The compression that a body's first bytes show: "gzip", "deflate" (zlib format) or ""."""
     if body.startswith(_GZIP_MAGIC):
         return "gzip"
     is_zlib = len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2], "big") % 31 == 0

@@ -43,7 +43,7 @@ class SecretFileError(Exception):
 
 
 def value_in(variable: str, path: str) -> str:
-    """The text in the file that `variable` names. Raises `SecretFileError`."""
+    """The text of the file at `path`, without final line breaks. Raises `SecretFileError`, which names `variable`."""
     try:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:

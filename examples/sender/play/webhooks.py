@@ -82,7 +82,7 @@ def encoded(url: str) -> str:
 
 
 def _escapes(url: str) -> str:
-    """What to write for each character behind the host that has to be encoded: the corrected form hides the token."""
+    """How to encode each wrong character after the host; the corrected URL itself would show the token."""
     rest = _ESCAPE.sub("", url.partition("://")[2].partition("/")[2])
     wrong = dict.fromkeys(letter for letter in rest if not _ENCODED.fullmatch(letter))
     return "".join(f", {quote(letter, safe='')} for {letter!r}" for letter in wrong)

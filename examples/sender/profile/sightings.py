@@ -67,7 +67,7 @@ def same_event(earlier: Arrival, later: Arrival) -> bool:
 
 
 def is_path(name: str) -> bool:
-    """Whether a setting can name a field so: in one line, among others that commas separate, and without its ends."""
+    """Whether a path can be a value in a comma-separated setting: on one line, without commas or outer spaces."""
     return name.isprintable() and "," not in name and all(step and step == step.strip() for step in name.split("."))
 
 
