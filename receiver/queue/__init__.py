@@ -26,8 +26,8 @@ handler's outcome into it. It expires after its last handler has ended.
 | dropped | removed from `<p>dead` | `drop` |
 
 A conflict (a known idempotency key with a different body) becomes a dead letter in `accept`. Four scripts move no job:
-`turn` tells whether a delivery is the next one of an ordered handler; `letters`, `move` and `yield` make room.
-docs/states.md has a picture of these states.
+`turn` tells whether a delivery is the first of its line and the rate allows a start; `letters`, `move` and `yield`
+make room. docs/states.md has a picture of these states.
 
 Three rules make every step idempotent. Each script is atomic, and gives the same answer when it is called again,
 because a reply may be lost. A worker acts on a job under its fencing token, so a worker that has lost its lease changes

@@ -29,7 +29,7 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>wake` | list | wakes a waiting worker at once; one entry for each batch, at most 32 | until popped |
 | `<p>worker:<id>` | string | what a running worker reports of itself, for `doctor` | 15 s, renewed every 5 |
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done`, `skipped` or `dead` | for ever |
-| `<p>turn:<handler>:<subject>` | zset | the line of deliveries at a handler, by place in the queue | until they leave it |
+| `<p>turn:<handler>:<subject>` | zset | deliveries in line at a handler, by place in the queue | until they leave it |
 | `<p>turn:<handler>` | zset | the same, for a handler with one line for all its events | until they leave it |
 | `<p>pace:<handler>` | zset | past and reserved starts of a handler with a rate, by time (ms) | its longest time |
 | `arq:job:<job>` | string | the job, in msgpack | no expiry: arq's 24 h would lose a queue over a weekend |
