@@ -98,7 +98,7 @@ def rows(rng: Random) -> list[Row]:
     unknown = story.event("work_order.updated", now) | {"type": UNKNOWN_TYPE}
     messages += [(f"{UNKNOWN_TYPE} (unknown)", Message.of(unknown)), ("(not JSON)", Message.raw(NOT_JSON))]
     fields = ReceiverSettings.model_fields
-    rule = IdempotencyRule(fields["idempotency_sources"].default, events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+    rule = IdempotencyRule(fields["idempotency_sources"].default)
     return [Row(label, message, rule.delivery({}, message.body, 0).id) for label, message in messages]
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from receiver import content, events
 from receiver.delivery import Delivery
+from receiver.events.paths import Paths
+from receiver.events.payload_file import ours
+from receiver.events.payload_map import PayloadMap
 
 BODY = "body"
 """The source of a key that is the content's own SHA-256: events that read alike share it, so its window is short."""
@@ -31,16 +34,16 @@ def delivery_id(source: str, key: str) -> str:
 
 
 class IdempotencyRule:
-    """The configured idempotency sources, in order, and where the body's fields are.
+    """The configured idempotency sources, in order, and where the body's fields are: the kit's own map unless given.
 
     | word | key |
     |---|---|
-    | `event-id` | the event id in the body, at EVENT_ID_PATHS |
+    | `event-id` | the event id in the body, where the payload map has it |
     | `webhook-id` | the Standard Webhooks header |
     | `cloudevents` | `ce-source` and `ce-id` together: only the pair is unique |
     | `idempotency-key` | the header |
     | `body` | SHA-256 of the content (`Delivery.digest`) |
-    | `body:meta.eventId` | any other field of the body, as a dotted path |
+    | `body:meta.eventId` | any other field of the body, by its path |
     | `header:x-event-id` | any other header |
 
     With `signed` only what the signature covers counts: the body, `webhook-id`, `webhook-timestamp`. Otherwise a signed
@@ -50,14 +53,13 @@ class IdempotencyRule:
     def __init__(
         self,
         words: Iterable[str],
-        id_paths: Iterable[str],
-        type_paths: Iterable[str],
+        where: PayloadMap | None = None,
         max_body_bytes: int = 1 << 20,
         *,
         signed: bool = False,
     ) -> None:
         self.signed = signed
-        self.id_paths, self.type_paths, self.max_body_bytes = tuple(id_paths), tuple(type_paths), max_body_bytes
+        self.where, self.max_body_bytes = where or ours(), max_body_bytes
         self.words = tuple(words)
         self._sources = [(word, self._find(word)) for word in self.words]
 
@@ -67,9 +69,9 @@ class IdempotencyRule:
         payload, text = self._read(headers, body)
         digest = hashlib.sha256(text).digest()
         source, key = self._key(headers, payload) or (BODY, digest.hex())
-        event_type = events.type_of(payload, self.type_paths)
-        kind, subject_id = events.subject_of(payload, event_type)
-        subject = f"{kind}:{subject_id}" if subject_id else ""
+        event_type = self.where.type_of(payload)
+        about = self.where.subject(payload, event_type)
+        subject = f"{about[0]}:{about[1]}" if about else ""
         kept = {
             name: value
             for name, value in headers.items()
@@ -114,20 +116,21 @@ class IdempotencyRule:
         if word == BODY:
             return None
         if word == "event-id":
-            return lambda _, payload: events.first_text(payload, self.id_paths)
+            return lambda _, payload: self.where.id_of(payload)
         if word == "cloudevents":
             return _cloudevents
         if word in {"webhook-id", "idempotency-key"}:
             return lambda headers, _: _text(headers.get(word))
         if kind == "body" and name:
-            return lambda _, payload: events.first_text(payload, (name,))
+            paths = Paths((name,))
+            return lambda _, payload: paths.text(payload)
         if kind == "header" and re.fullmatch(r"[A-Za-z0-9-]+", name):
             if name.lower() in CHANGING_HEADERS:
                 raise ValueError(f"{word!r} changes on every attempt, so no duplicate would be seen")
             return lambda headers, _: _text(headers.get(name.lower()))
         raise ValueError(
             f"{word!r} is no source; expected event-id, webhook-id, cloudevents, idempotency-key, body, "
-            "body:<dotted.path> or header:<name>"
+            "body:<path> or header:<name>"
         )
 
 

@@ -6,8 +6,10 @@ was expected.
 """
 
 import re
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,6 +24,10 @@ from pydantic_settings import NoDecode
 
 from receiver import auth, events
 from receiver.environment import EnvSettings, Seconds, Words, Zone, comma_separated
+from receiver.events import payload_file
+from receiver.events.paths import Paths
+from receiver.events.payload_file import PayloadMapError
+from receiver.events.payload_map import PayloadMap
 from receiver.idempotency import SIGNED_HEADERS, IdempotencyRule
 
 _PLACEHOLDERS = (
@@ -74,6 +80,15 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _places(value: tuple[str, ...] | None) -> Paths | None:
+    if value is None:
+        return None
+    if not value:
+        raise ValueError("expected at least 1 path, such as meta.eventId")
+    return Paths(value)
+
+
+Places = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(comma_separated), AfterValidator(_places)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(comma_separated)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 Tokens = Annotated[tuple[Token, ...], NoDecode, BeforeValidator(comma_separated), Field(min_length=1)]
@@ -85,17 +100,18 @@ class PayloadSettings(EnvSettings):
     max_body_bytes: int = Field(
         1024 * 1024, ge=1024, description="largest body accepted, and largest once unpacked, in bytes"
     )
-    event_id_paths: Words = Field(
-        events.EVENT_ID_PATHS, min_length=1, description="where the event id may be in the body"
+    payload_map: Path | None = Field(
+        None, description="your payload.toml, which says where the fields of your payloads are; unset, the kit's own"
     )
-    event_type_paths: Words = Field(
-        events.EVENT_TYPE_PATHS, min_length=1, description="where the event type may be in the body"
+    event_id_paths: Places = Field(
+        None, description="where the event id may be in the body, instead of the payload map's paths"
     )
-    occurred_at_paths: Words = Field(
-        events.OCCURRED_AT_PATHS, min_length=1, description="where the event's time may be in the body"
-    )
+    event_type_paths: Places = Field(None, description="the same for the event type")
+    occurred_at_paths: Places = Field(None, description="the same for the event's time")
     payload_timezone: Zone | None = Field(
-        None, description="zone of times without an offset, such as Europe/Lisbon; unset, these are not read"
+        None,
+        description="zone of times without an offset, such as Europe/Lisbon, instead of the payload map's; without "
+        "either these are not read",
     )
     idempotency_sources: Words = Field(
         ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"),
@@ -106,17 +122,36 @@ class PayloadSettings(EnvSettings):
     @field_validator("idempotency_sources")
     @classmethod
     def _check_sources(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        IdempotencyRule(words, (), ())
+        IdempotencyRule(words)
         return words
+
+    @model_validator(mode="after")
+    def _check_map(self) -> Self:
+        try:
+            _ = self.where
+        except PayloadMapError as error:
+            raise ValueError(f"PAYLOAD_MAP: {error}") from None
+        return self
+
+    @cached_property
+    def where(self) -> PayloadMap:
+        """Where the fields of a payload are: by the file, and by the settings that override it."""
+        chosen = payload_file.read(self.payload_map) if self.payload_map else payload_file.ours()
+        overrides = {
+            "id": self.event_id_paths,
+            "type": self.event_type_paths,
+            "time": self.occurred_at_paths,
+            "zone": self.payload_timezone,
+        }
+        given: dict[str, Any] = {name: value for name, value in overrides.items() if value}
+        return replace(chosen, **given)
 
     def idempotency_rule(self) -> IdempotencyRule:
         """The idempotency rule that these settings describe."""
         return self._rule(signed=False)
 
     def _rule(self, *, signed: bool) -> IdempotencyRule:
-        return IdempotencyRule(
-            self.idempotency_sources, self.event_id_paths, self.event_type_paths, self.max_body_bytes, signed=signed
-        )
+        return IdempotencyRule(self.idempotency_sources, self.where, self.max_body_bytes, signed=signed)
 
 
 class SignatureSettings(PayloadSettings):
@@ -144,7 +179,7 @@ class SignatureSettings(PayloadSettings):
         if self.signing_secrets and unsigned:
             raise ValueError(
                 f"IDEMPOTENCY_SOURCES: {unsigned[0]!r} is not covered by the signature that SIGNING_SECRETS asks for; "
-                "expected webhook-id, event-id, body:<dotted.path> or body"
+                "expected webhook-id, event-id, body:<path> or body"
             )
         return self
 

@@ -9,6 +9,7 @@ loads handlers by name (`HANDLERS="module:attribute"`), so that it never imports
 from receiver import events
 from receiver.environment import EnvSettings, Seconds, SettingsError, Words, load
 from receiver.events import times
+from receiver.events.payload_map import PayloadMap
 from receiver.queue.batching import Batcher
 from receiver.settings import Settings
 from receiver.visible import to_json
@@ -26,6 +27,7 @@ __all__ = [
     "Event",
     "GiveUp",
     "Handler",
+    "PayloadMap",
     "Ref",
     "RetryLater",
     "Routes",

@@ -1,5 +1,8 @@
 """Work Orders and Actions as handlers see them: typed and tolerant, because nobody has documented the schema.
 
+Where each field of a Work Order and an Action is in a payload is said by the payload map; what is inside of a field (a
+person, a task) has the names below, in snake_case or camelCase.
+
 Every field is optional and unknown ones are kept. A value of an unexpected type is None in the view and untouched in
 `Event.payload`. Texts and lists of a view have a length that any handler can afford to walk through.
 """
@@ -53,11 +56,16 @@ class View(BaseModel):
     def _affordable(cls, fields: Any) -> Any:
         """Cut what is long, and give names the UTF-8 form that pydantic wants."""
         if not isinstance(fields, dict):
-            return fields
+            return cls._spelled_out(fields)
         return {
             name if name.isascii() else events.storable(name): _cut(value) if type(value) in _LONG else value
             for name, value in fields.items()
         }
+
+    @classmethod
+    def _spelled_out(cls, value: Any) -> Any:
+        """What stands for an object, as one."""
+        return value
 
     @field_validator("*", mode="wrap")
     @classmethod
@@ -69,6 +77,7 @@ class View(BaseModel):
 
 
 _LONG = {str, list}
+_MAPPED = ConfigDict(alias_generator=None)  # the payload map has named the fields
 
 
 def _cut(value: Any) -> Any:
@@ -80,13 +89,20 @@ def _cut(value: Any) -> Any:
 
 
 class Ref(View):
-    """A person, a team, a site, an element, a Work Order or a task that is named but not spelled out."""
+    """A person, a team, a site, an element, a Work Order or a task that is named but not spelled out.
+
+    Some senders give a name or an e-mail address where others give an object.
+    """
 
     id: str | None = None
     name: str | None = None
     code: str | None = None
     title: str | None = None
     type: str | None = None
+
+    @classmethod
+    def _spelled_out(cls, value: Any) -> Any:
+        return {"name": _cut(value)} if isinstance(value, str) and value.strip() else value
 
 
 class Response(View):
@@ -115,6 +131,8 @@ class Attachment(View):
 class WorkOrder(View):
     """A Work Order in Glartek's words."""
 
+    model_config = _MAPPED
+
     id: str | None = None
     code: str | None = None
     name: str | None = None
@@ -137,6 +155,8 @@ class WorkOrder(View):
 
 class Action(View):
     """An Action in Glartek's words."""
+
+    model_config = _MAPPED
 
     id: str | None = None
     code: str | None = None

@@ -1,8 +1,8 @@
-"""Glartek's catalog: the eleven event types, their aliases, where a payload's fields are, one sample each.
+"""Glartek's catalog: the eleven event types, their aliases, one sample each.
 
-The titles and triggers are Glartek's. The names on the wire, the field paths and the samples are *ours*: Glartek
-does not document its payloads ("please contact Glartek for a detailed description and example payloads"), so
-every place that depends on them is in this file or in a setting that overrides it.
+The titles and triggers are Glartek's. The names on the wire and the samples are *ours*: Glartek does not document its
+payloads ("please contact Glartek for a detailed description and example payloads"), so where a payload's fields are is
+said by a file, `payload.toml` here or a customer's own.
 
 An event's type stays a string: webhooks are "under active development", more types will come, and an unknown one
 is accepted, kept and given to the handlers that asked for every event.
@@ -10,12 +10,29 @@ is accepted, kept and given to the handlers that asked for every event.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from receiver.events.paths import at_path, first_text, storable
+
+__all__ = [
+    "BY_NAME",
+    "CATALOG",
+    "KINDS",
+    "LONGEST_NAME",
+    "SAMPLES",
+    "EventType",
+    "at_path",
+    "canonical",
+    "first_text",
+    "identifier",
+    "normalised",
+    "storable",
+    "subject_kind",
+]
 SAMPLES = Path(__file__).parent / "samples"
 
 
@@ -60,17 +77,10 @@ CATALOG: tuple[EventType, ...] = (
 )
 BY_NAME: Mapping[str, EventType] = {event_type.name: event_type for event_type in CATALOG}
 
-# Where a payload's fields may be, as dotted paths; the first one present wins. These are guesses at an undocumented
-# schema, made to fit the common envelopes; EVENT_ID_PATHS, EVENT_TYPE_PATHS and OCCURRED_AT_PATHS replace them.
-EVENT_ID_PATHS = ("event_id", "eventId", "event.id", "id")
-EVENT_TYPE_PATHS = ("type", "event_type", "eventType", "webhook_type", "webhookType", "event.type", "event")
-OCCURRED_AT_PATHS = (
-    "occurred_at", "occurredAt", "event.occurred_at", "event_time", "eventTime", "timestamp", "time",
-)  # fmt: skip
-SUBJECT_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "work_order": ("work_order", "workOrder", "data.work_order", "data.workOrder", "data"),
-    "action": ("action", "data.action", "data"),
-}
+KINDS = ("work_order", "action")
+"""What an event is about."""
+LONGEST_NAME = 100
+"""Characters of a type, punctuation and all; longer ones are nobody's name, and must not fill a cache."""
 
 
 def normalised(words: str) -> str:
@@ -87,10 +97,7 @@ _NAMES: Mapping[str, str] = {
 
 def canonical(words: str) -> str:
     """Our name for a type in the sender's own words, or those words unchanged when we know no such type."""
-    return _canonical(words) if len(words) <= _LONGEST_NAME else words
-
-
-_LONGEST_NAME = 100  # characters, punctuation and all; longer ones are nobody's name, and must not fill the cache
+    return _canonical(words) if len(words) <= LONGEST_NAME else words
 
 
 @lru_cache(maxsize=1024)  # bounded: the words come from outside
@@ -98,58 +105,10 @@ def _canonical(words: str) -> str:
     return _NAMES.get(normalised(words), words)
 
 
-def type_of(payload: Any, paths: Iterable[str]) -> str:
-    """The event type that a payload names, ours or in the sender's own words; "" when it names none."""
-    return canonical(first_text(payload, paths) or "")[:_LONGEST_NAME]
-
-
 def subject_kind(event_type: str) -> str | None:
     """`work_order` or `action`: what an event of this type is about; None when its name does not say."""
     kind = event_type.partition(".")[0]
-    return kind if kind in SUBJECT_FIELDS else None
-
-
-def at_path(payload: Any, path: str) -> Any:
-    """The value at a dotted path (`event.id`) in parsed JSON, or None when any step is missing."""
-    if "." not in path:  # nearly all of them
-        return payload.get(path) if isinstance(payload, dict) else None
-    for step in path.split("."):
-        if not isinstance(payload, dict):
-            return None
-        payload = payload.get(step)
-    return payload
-
-
-def first_text(payload: Any, paths: Iterable[str]) -> str | None:
-    """The first non-empty string or number found at one of the paths, as text.
-
-    A missing or empty field is None, never an empty string: unrelated events would share it.
-    """
-    for path in paths:
-        value = at_path(payload, path)
-        if value is None:
-            continue
-        if isinstance(value, str) and (text := value.strip()):
-            return text if text.isascii() else storable(text)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-    return None
-
-
-def subject_fields(payload: Any, kind: str) -> dict[str, Any] | None:
-    """The part of a payload that describes its Work Order or Action, wherever it sits; None when absent."""
-    for path in SUBJECT_FIELDS.get(kind, ()):
-        value = at_path(payload, path)
-        if isinstance(value, dict):
-            return value
-    return None
-
-
-def subject_of(payload: Any, event_type: str) -> tuple[str, str] | tuple[None, None]:
-    """Kind and id of the Work Order or Action that an event is about."""
-    kind = subject_kind(event_type)
-    subject_id = first_text(subject_fields(payload, kind), ("id",)) if kind else None
-    return (kind, identifier(subject_id)) if kind and subject_id else (None, None)
+    return kind if kind in KINDS else None
 
 
 def identifier(text: str) -> str:
@@ -160,8 +119,3 @@ def identifier(text: str) -> str:
 
 
 _LONGEST_ID = 180  # characters
-
-
-def storable(text: str) -> str:
-    """The text with a UTF-8 form, which Redis and databases need: half of a surrogate pair, which has none, escaped."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

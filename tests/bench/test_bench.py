@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from receiver import events
 from receiver.idempotency import IdempotencyRule
 from tests.bench import chart, load
 from tests.bench.book import Book, percentile
@@ -111,7 +110,7 @@ def test_the_chart_has_a_bar_for_each_that_was_measured() -> None:
 
 def test_bodies_have_their_size_and_an_id() -> None:
     """What is sent is JSON of exactly so many bytes, and the kit knows it by its event id."""
-    sources = IdempotencyRule(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+    sources = IdempotencyRule(("event-id", "body"))
     for size in (1024, 1024 * 1024):
         body = load.body(load.stamp(), 7, size)
         assert len(body) == size

@@ -33,9 +33,7 @@ LIMIT = 8192
 HEAD = 32 * 1024
 T = TypeVar("T")
 KEYS = Keys("glartek:")
-SOURCES = IdempotencyRule(
-    ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"), events.EVENT_ID_PATHS, ()
-)
+SOURCES = IdempotencyRule(("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"))
 HANDLERS = """
 from examples.handlers import audit_log, external_system, teams
 

@@ -12,7 +12,6 @@ from arq.jobs import deserialize_job_raw, serialize_job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver import events
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule, delivery_id
 from receiver.queue.jobs import FUNCTION, job_key, pack, unpack
@@ -21,7 +20,7 @@ DEFAULT = ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body")
 
 
 def sources(*words: str) -> IdempotencyRule:
-    return IdempotencyRule(words or DEFAULT, events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+    return IdempotencyRule(words or DEFAULT)
 
 
 def made(body: object, headers: dict[str, str] | None = None, *words: str, at: int = 1_700_000_000_000_000) -> Delivery:
@@ -53,7 +52,7 @@ def test_the_first_source_present_gives_the_key(body: object, headers: dict[str,
 @pytest.mark.parametrize("header", ["content-encoding", "content-type", "ce-id", "idempotency-key", "user-agent"])
 def test_of_a_signed_request_only_what_is_signed_is_kept(header: str) -> None:
     """What anyone may have put beside it decides nothing, at the worker neither."""
-    signed = IdempotencyRule(DEFAULT, events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS, signed=True)
+    signed = IdempotencyRule(DEFAULT, signed=True)
     delivery = signed.delivery({"webhook-id": "w", "webhook-timestamp": "1", header: "gzip"}, b"{}", 1)
     assert delivery.headers == {"webhook-id": "w", "webhook-timestamp": "1"}
     assert (delivery.source, delivery.key) == ("webhook-id", "w")
@@ -62,7 +61,7 @@ def test_of_a_signed_request_only_what_is_signed_is_kept(header: str) -> None:
 @pytest.mark.parametrize(("pack", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
 def test_how_a_signed_body_is_packed_is_told_by_itself(pack: Callable[[bytes], bytes], encoding: str) -> None:
     """The header is not signed, so a wrong one makes no event unreadable."""
-    signed = IdempotencyRule(DEFAULT, events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS, signed=True)
+    signed = IdempotencyRule(DEFAULT, signed=True)
     delivery = signed.delivery({"webhook-id": "w", "content-encoding": "br"}, pack(b'{"id": "e1"}'), 1)
     assert (delivery.key, delivery.headers["content-encoding"]) == ("e1", encoding)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from receiver import events
 from receiver.events import BY_NAME, CATALOG, SAMPLES, EventType
+from receiver.events.payload_file import ours
 
 CONTRACT = {
     "work_order.created", "work_order.started", "work_order.overdue", "work_order.updated", "work_order.completed",
@@ -31,7 +32,7 @@ def test_every_type_has_a_sample_and_every_sample_a_type() -> None:
 
 def test_samples_do_not_share_an_event_id() -> None:
     """Samples sent one after the other are eleven events, not duplicates."""
-    ids = [events.first_text(event_type.sample(), events.EVENT_ID_PATHS) for event_type in CATALOG]
+    ids = [ours().id_of(event_type.sample()) for event_type in CATALOG]
     assert len(set(ids)) == 11
     assert None not in ids
 
@@ -39,8 +40,7 @@ def test_samples_do_not_share_an_event_id() -> None:
 @any_type
 def test_a_sample_names_its_own_type(event_type: EventType) -> None:
     """The type in a sample leads back to the catalog's entry it belongs to."""
-    named = events.first_text(event_type.sample(), events.EVENT_TYPE_PATHS)
-    assert events.canonical(named or "") == event_type.name
+    assert ours().type_of(event_type.sample()) == event_type.name
 
 
 @any_type
@@ -56,7 +56,7 @@ def test_a_sample_has_a_subject(event_type: EventType) -> None:
     """Every sample describes the Work Order or Action that its type is about."""
     kind = events.subject_kind(event_type.name)
     assert kind is not None
-    fields = events.subject_fields(event_type.sample(), kind)
+    fields = ours().view(event_type.sample(), kind)
     assert fields is not None
     assert fields["id"]
 
@@ -137,7 +137,7 @@ def test_a_missing_or_empty_field_is_none(payload: object, found: str | None) ->
 def test_the_first_path_that_has_a_value_wins() -> None:
     """Paths are tried in order, past those that are missing or empty."""
     payload = {"id": "outer", "event": {"id": "inner"}, "event_id": ""}
-    assert events.first_text(payload, events.EVENT_ID_PATHS) == "inner"
+    assert ours().id_of(payload) == "inner"
 
 
 @given(st.text(st.characters(exclude_categories=()), min_size=1).filter(str.strip))
@@ -166,6 +166,6 @@ def test_a_long_id_is_shortened_and_stays_its_own(one: str, other: str) -> None:
 
 def test_a_type_is_ours_the_senders_or_none() -> None:
     """The name from the catalog, at most a hundred characters of the sender's own, or nothing."""
-    assert events.type_of({"type": "Work Order Completed"}, ["type"]) == "work_order.completed"
-    assert events.type_of({"type": "x" * 500_000}, ["type"]) == "x" * 100
-    assert events.type_of({}, ["type"]) == ""
+    assert ours().type_of({"type": "Work Order Completed"}) == "work_order.completed"
+    assert ours().type_of({"type": "x" * 500_000}) == "x" * 100
+    assert ours().type_of({}) == ""

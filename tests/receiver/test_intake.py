@@ -14,7 +14,6 @@ import pytest
 import structlog
 from arq.connections import ArqRedis
 
-from receiver import events
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
 from receiver.intake import ACCEPT, Acceptance, Intake, NotStored, pack_delivery, script_keys
@@ -26,7 +25,7 @@ from receiver.spool.drain import ROW_TIMEOUT
 from tests.conftest import Server, hash_of
 
 KEYS = Keys("glartek:")
-SOURCES = IdempotencyRule(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(("event-id", "body"))
 
 
 @pytest.fixture

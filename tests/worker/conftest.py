@@ -14,7 +14,6 @@ from arq.connections import ArqRedis
 from arq.worker import Function, Worker, func
 from pydantic import SecretStr
 
-from receiver import events
 from receiver.delivery import Delivery
 from receiver.environment import load
 from receiver.idempotency import IdempotencyRule
@@ -34,7 +33,7 @@ from worker.routes import RouteTable
 from worker.settings import WorkerSettings
 
 KEYS = Keys("glartek:")
-SOURCES = IdempotencyRule(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(("event-id", "body"))
 Do = Callable[[int], Awaitable[None] | None]
 
 

@@ -12,16 +12,13 @@ from hypothesis import strategies as st
 
 from receiver import events
 from receiver.content import Unreadable
+from receiver.environment import load
 from receiver.events import CATALOG, EventType
-from receiver.settings import Settings
+from receiver.settings import PayloadSettings
 from worker.event import Event, Subject, parse
-from worker.views import LONGEST_LIST, LONGEST_TEXT
+from worker.views import LONGEST_LIST, LONGEST_TEXT, Ref
 
-SETTINGS = Settings.model_construct(
-    event_id_paths=events.EVENT_ID_PATHS,
-    event_type_paths=events.EVENT_TYPE_PATHS,
-    occurred_at_paths=events.OCCURRED_AT_PATHS,
-)
+SETTINGS = load(PayloadSettings)
 
 
 def event(payload: Any) -> Event:
@@ -108,7 +105,7 @@ def test_a_time_is_aware_or_none(sent: object, read: datetime | None) -> None:
 
 def test_a_time_without_an_offset_is_one_in_the_payloads_zone() -> None:
     """PAYLOAD_TIMEZONE is that of the event's time, of its views, and of what a handler reads for itself."""
-    lisbon = SETTINGS.model_copy(update={"payload_timezone": ZoneInfo("Europe/Lisbon")})
+    lisbon = load(PayloadSettings, payload_timezone=ZoneInfo("Europe/Lisbon"))
     order = {"id": "w", "due_date": "2026-07-03T17:00:00", "tasks": []}
     sent = {"occurred_at": "20260703", "type": "work_order.updated", "work_order": order}
     read = parse(json.dumps(sent).encode(), lisbon)
@@ -174,6 +171,9 @@ def test_a_type_that_does_not_say_has_the_view_of_what_is_there(field: str) -> N
         ({"due_date": "soon"}, "due_date", None),
         ({"assignees": "Ana"}, "assignees", None),
         ({"assignees": []}, "assignees", []),
+        ({"assignees": ["ana@example.com"]}, "assignees", [Ref(name="ana@example.com")]),
+        ({"site": "Setúbal"}, "site", Ref(name="Setúbal")),
+        ({"site": " "}, "site", None),
         ({"site": []}, "site", None),
         ({"labels": ["a", 1]}, "labels", ["a", "1"]),
         ({"allowSubmissionAfterDueDate": "maybe"}, "allow_submission_after_due_date", None),

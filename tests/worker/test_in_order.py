@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from receiver import events
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError
 from receiver.idempotency import IdempotencyRule
@@ -32,7 +31,7 @@ from worker.routes import RouteTable
 from worker.waiting import in_words
 
 KEYS = Keys("glartek:")
-SOURCES = IdempotencyRule(["event-id", "body"], events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(["event-id", "body"])
 HANDLERS = """
 import asyncio, os, random
 from pathlib import Path

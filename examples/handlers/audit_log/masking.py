@@ -7,33 +7,34 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from worker import Event, Settings, events, parse
+from worker import Event, PayloadMap, Settings, events, parse
 
 MASKED = "***"
 
 
 def hidden(event: Event, paths: Iterable[str], settings: Settings) -> Event:
     """The event as if it had been received with `MASKED` at the paths."""
-    text = json.dumps(masked(event.payload, paths), ensure_ascii=False)  # the depth of an event is limited
+    shown = masked(event.payload, paths, settings.where)
+    text = json.dumps(shown, ensure_ascii=False)  # the depth of an event is limited
     return parse(text.encode("utf-8", "backslashreplace"), settings)  # JSON has the same escape for a lone surrogate
 
 
-def masked(payload: Any, paths: Iterable[str]) -> Any:
+def masked(payload: Any, paths: Iterable[str], where: PayloadMap) -> Any:
     """A copy of the payload with the values at the dotted paths replaced.
 
     Names match in any case and spelling (`work_order`, `workOrder`). `*` stands for every item of a list or object, and
     may be left out for a list. A text or number where the path goes deeper is hidden completely.
     """
     for path in paths:
-        for place in _places(path):
+        for place in _places(path, where):
             payload = _masked(payload, [step if step == "*" else events.normalised(step) for step in place.split(".")])
     return payload
 
 
-def _places(path: str) -> Iterator[str]:
+def _places(path: str, where: PayloadMap) -> Iterator[str]:
     """The places of a path: one into a Work Order or an Action applies wherever the kit looks for these objects."""
     first, dot, rest = path.partition(".")
-    kinds = {events.normalised(kind): places for kind, places in events.SUBJECT_FIELDS.items()}
+    kinds = {events.normalised(kind): subject.at for kind, subject in where.subjects.items()}
     for place in kinds.get(events.normalised(first), (first,)):
         yield f"{place}{dot}{rest}"
 

@@ -78,7 +78,7 @@ def _action_rows(event: Event, action: Action, words: Words) -> Rows:
         [
             *first.get(event.type, [("status", _text(action.status))]),
             ("created_by", _name(action.created_by) if event.type == "action.created" else None),
-            ("by", None if event.type == "action.created" and action.created_by else _actor(event)),
+            ("by", None if event.type == "action.created" and action.created_by else _name(event.actor)),
             ("site", _name(action.site)),
             ("element", _name(action.element)),
             ("work_order", _name(action.work_order)),
@@ -109,7 +109,7 @@ def _work_order_rows(event: Event, work_order: WorkOrder, words: Words) -> Rows:
         [
             *first.get(event.type, [("status", _text(work_order.status))]),
             ("assignees", _text(", ".join(filter(None, names)))),
-            ("by", _actor(event)),
+            ("by", _name(event.actor)),
             ("site", _name(work_order.site)),
             ("element", _name(work_order.element)),
             ("code", _text(work_order.code)),
@@ -175,11 +175,6 @@ def _name(ref: Ref | None) -> str | None:
 
 def _called(ref: Ref) -> str | None:
     return ref.name or ref.title or ref.code or ref.id
-
-
-def _actor(event: Event) -> str | None:
-    actor = event.payload.get("actor")
-    return _text(actor.get("name") or actor.get("id")) if isinstance(actor, dict) else None
 
 
 def _progress(work_order: WorkOrder, words: Words) -> str | None:

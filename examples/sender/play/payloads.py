@@ -17,9 +17,10 @@ from random import Random
 from typing import Any
 
 from examples.sender.http.message import Message
-from examples.sender.payload_map import OURS, PayloadMap
+from examples.sender.payload_map import OURS, PayloadMap, after, subjects_of
 from examples.sender.terminal import Refusal
 from receiver import events
+from receiver.events.paths import DOTTED
 
 INVENTED = "These samples are this kit's own invention: Glartek does not document its payloads."
 _TIME = re.compile(
@@ -42,7 +43,7 @@ class Samples:
     def ours(cls, where: PayloadMap = OURS) -> "Samples":
         """The kit's own samples; `where` may add other names of types and paths."""
         ours = {event_type.name: [event_type.sample()] for event_type in events.CATALOG}
-        return cls(ours, where.after(OURS), INVENTED)
+        return cls(ours, after(where, OURS), INVENTED)
 
     @classmethod
     def from_folder(cls, folder: Path, where: PayloadMap = OURS) -> "Samples":
@@ -138,7 +139,7 @@ def like(value: str, rng: Random) -> str:
 def _subject_ids(sample: dict[str, Any], where: PayloadMap) -> Iterable[tuple[dict[str, Any], str]]:
     """(object, field name) of each id of a Work Order or an Action, once each."""
     seen: set[tuple[int, str]] = set()
-    for subject, paths in where.subjects_of(sample):
+    for subject, paths in subjects_of(where, sample):
         for part, path in itertools.product((subject, subject.get("work_order")), paths):
             holder, name = _holder(part, path) if isinstance(part, dict) else (None, "")
             value = holder.get(name) if holder else None
@@ -172,7 +173,9 @@ def _move_unix_time(payload: dict[str, Any], where: PayloadMap, later: timedelta
 
 
 def _holder(payload: dict[str, Any], path: str) -> tuple[dict[str, Any] | None, str]:
-    """The object that contains the last step of a path, if it exists, and that step."""
+    """The object that contains the last step of a dotted path, if it exists, and that step."""
+    if not DOTTED.fullmatch(path):
+        return None, ""
     steps, _, last = path.rpartition(".")
     holder = events.at_path(payload, steps) if steps else payload
     return (holder if isinstance(holder, dict) else None), last

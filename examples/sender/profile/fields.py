@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from examples.sender.payload_map import OURS
 from examples.sender.profile.sightings import Sighting, is_path, leaves
 from receiver import events
 
@@ -19,9 +20,7 @@ def type_path(seen: Sequence[Sighting]) -> str | None:
     fields = [name for name in names if all(isinstance(fields.get(name), str) for fields in told)]
     named = {name: sum(events.canonical(fields[name]) in events.BY_NAME for fields in told) for name in fields}
     found = [name for name in named if named[name]]
-    return min(
-        found, key=lambda name: (-named[name], name not in events.EVENT_TYPE_PATHS, name.count(".")), default=None
-    )
+    return min(found, key=lambda name: (-named[name], name not in OURS.type, name.count(".")), default=None)
 
 
 def event_type(sighting: Sighting, path: str | None) -> str:
@@ -39,14 +38,14 @@ def time_path(seen: Sequence[Sighting]) -> str | None:
     ]  # fmt: skip
     return min(
         found,
-        key=lambda name: (name not in events.OCCURRED_AT_PATHS, "occur" not in name, name.count(".")),
+        key=lambda name: (name not in OURS.time, "occur" not in name, name.count(".")),
         default=None,
     )
 
 
 def out_of_order(seen: Sequence[Sighting]) -> int | None:
     """The number of events that arrived after a later event; None if their bodies have no time."""
-    paths = [path for path in (time_path(seen), *events.OCCURRED_AT_PATHS) if path]
+    paths = [path for path in (time_path(seen), *OURS.time) if path]
     moments = [_moment(leaves(sighting.arrivals[0].content), paths) for sighting in seen]
     known = [moment for moment in moments if moment is not None]
     if len(known) < 2:  # noqa: PLR2004 - an order needs two

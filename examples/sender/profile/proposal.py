@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from examples.sender.http.arrivals import Arrival
-from examples.sender.payload_map import Subject, as_toml
+from examples.sender.payload_map import OURS
 from examples.sender.profile.fields import event_type, time_path, type_path
 from examples.sender.profile.replay import Replay, replay
 from examples.sender.profile.sightings import PLUMBING, Sighting, is_path, leaves
 from examples.sender.terminal import span
 from receiver import events
+from receiver.events.payload_file import as_toml
 from receiver.idempotency import BODY, CHANGING_HEADERS
 from receiver.settings import ReceiverSettings
 
@@ -114,14 +115,14 @@ def _is_id(value: Any) -> bool:
 
 
 def _rank(name: str) -> tuple[bool, bool, int, str]:
-    known = name in events.EVENT_ID_PATHS or name in _WORDS
+    known = name in OURS.id or name in _WORDS
     return not known, "event" not in name.casefold(), name.count("."), name
 
 
 def _is_of_the_subject(path: str) -> bool:
     """Whether a field identifies the Work Order or Action, not the event: as a key it would lose later events."""
     holder, _, last = path.rpartition(".")
-    paths = {subject for subjects in events.SUBJECT_FIELDS.values() for subject in subjects}
+    paths = {path for subject in OURS.subjects.values() for path in subject.at}
     inside = any(holder == subject or holder.startswith(subject + ".") for subject in paths)
     return inside and "event" not in last.casefold() and "delivery" not in last.casefold()
 
@@ -130,7 +131,7 @@ def _misleading(seen: Sequence[Sighting], kept: Sequence[str]) -> list[str]:
     """Fields that look like an id but are not: new on each try, shared by events, or the id of their subject."""
     names: dict[str, None] = {}
     for arrival in (arrival for sighting in seen for arrival in sighting.arrivals):
-        names |= dict.fromkeys(name for name in leaves(arrival.content) if name in events.EVENT_ID_PATHS)
+        names |= dict.fromkeys(name for name in leaves(arrival.content) if name in OURS.id)
         names |= dict.fromkeys(name for name, _ in arrival.headers if name.endswith(("-id", "-key")))
     looks_like_one = [name for name in names if name not in kept]
     new = [*_new_on_each_try(seen, lambda arrival: leaves(arrival.content))]
@@ -184,11 +185,11 @@ def _payload_toml(proposal: Proposal, seen: Sequence[Sighting]) -> str:
     }
     if not event:
         return ""
-    subjects: dict[str, Subject] = {}
+    subjects: dict[str, dict[str, list[str]]] = {}
     path = type_path(seen)
     for sighting in seen:
         fields, kind = leaves(sighting.arrivals[0].content), events.subject_kind(event_type(sighting, path))
-        for at in events.SUBJECT_FIELDS.get(kind or "", ()):
+        for at in OURS.subjects[kind].at if kind else ():
             ids = [
                 name
                 for name in fields
@@ -197,7 +198,7 @@ def _payload_toml(proposal: Proposal, seen: Sequence[Sighting]) -> str:
                 and _is_subject_id(name.removeprefix(f"{at}."), kind or "")
             ]
             if ids and kind and kind not in subjects:
-                subjects[kind] = Subject([at], [min(ids, key=len).removeprefix(f"{at}.")])
+                subjects[kind] = {"at": [at], "id": [min(ids, key=len).removeprefix(f"{at}.")]}
     return as_toml(event, subjects)
 
 

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from examples.sender.payload_map import OURS
 from examples.sender.profile.sightings import Sighting
-from receiver import events
+from receiver.events.paths import Paths
 from receiver.idempotency import IdempotencyRule
 
 
@@ -33,8 +34,8 @@ class Replay:
 
 def replay(settings: Mapping[str, str], seen: Sequence[Sighting]) -> Replay:
     """Apply the receiver's rule with these settings to every request, in order of arrival."""
-    id_paths = settings.get("EVENT_ID_PATHS", "").split(",") if "EVENT_ID_PATHS" in settings else ()
-    rule = IdempotencyRule(settings["IDEMPOTENCY_SOURCES"].split(","), id_paths, events.EVENT_TYPE_PATHS)
+    ids = Paths(settings["EVENT_ID_PATHS"].split(",") if "EVENT_ID_PATHS" in settings else ())
+    rule = IdempotencyRule(settings["IDEMPOTENCY_SOURCES"].split(","), replace(OURS, id=ids))
     requests = [(arrival, number) for number, sighting in enumerate(seen) for arrival in sighting.arrivals]
     keys: dict[str, int] = {}
     met: set[int] = set()

@@ -76,4 +76,4 @@ def test_the_files_of_the_pages_are_read(tmp_path: Path) -> None:
     (tmp_path / "webhooks.toml").write_text(example("send", "toml"))
     (tmp_path / "payload.toml").write_text(example("send", "toml", 1))
     assert webhooks.from_file(tmp_path / "webhooks.toml")[0].types == {"work_order.completed", "action.created"}
-    assert payload_map.from_file(tmp_path / "payload.toml").id == ["eventGuid"]
+    assert payload_map.from_file(tmp_path / "payload.toml").id == ("eventGuid",)

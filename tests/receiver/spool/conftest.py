@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import structlog
 
-from receiver import events
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
 from receiver.intake import pack_delivery
@@ -17,7 +16,7 @@ from receiver.queue.keys import Keys
 from receiver.spool import Entry, Spool, damage
 
 KEYS = Keys("glartek:")
-SOURCES = IdempotencyRule(("event-id", "body"), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(("event-id", "body"))
 PAGE = 4096
 OLD_TABLE = "CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, item BLOB NOT NULL)"
 """What version 0.1 begins a spool with."""

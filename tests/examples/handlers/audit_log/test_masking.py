@@ -39,7 +39,7 @@ def recorded(body: str, *mask: str) -> Record:
 )
 def test_masking(payload: Any, path: str, expected: Any) -> None:
     """What a path names is hidden whole, what it does not name stays."""
-    assert masked(payload, [path]) == expected
+    assert masked(payload, [path], SETTINGS.where) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_masking(payload: Any, path: str, expected: Any) -> None:
 )
 def test_a_mask_has_no_holes(payload: Any, path: str, expected: Any) -> None:
     """Other spellings, lists or single objects, text in place of an object, and the envelope change nothing."""
-    assert masked(payload, [path]) == expected
+    assert masked(payload, [path], SETTINGS.where) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_is_written_is_the_masked_text(sample: Callable[..., Event]) -> Non
     """Readable JSON with its accents, and everything that no path names."""
     event = sample("work_order.completed")
     record = recorded(event.raw, "work_order.assignees.name")
-    assert json.loads(record.payload) == masked(event.payload, ["work_order.assignees.*.name"])
+    assert json.loads(record.payload) == masked(event.payload, ["work_order.assignees.*.name"], SETTINGS.where)
     assert "Inspeção" in record.payload
     assert "***" in record.payload
 

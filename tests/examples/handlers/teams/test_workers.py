@@ -12,7 +12,6 @@ import pytest
 from arq.connections import ArqRedis
 
 from examples import sink
-from receiver import events
 from receiver.idempotency import IdempotencyRule
 from receiver.intake import accept_directly
 from receiver.queue.connection import connect
@@ -23,7 +22,7 @@ from worker.dead_letters import Filter, Operator
 
 pytestmark = pytest.mark.anyio
 KEYS = Keys("glartek:")
-SOURCES = IdempotencyRule(("event-id",), events.EVENT_ID_PATHS, events.EVENT_TYPE_PATHS)
+SOURCES = IdempotencyRule(("event-id",))
 HOOK = "/workflows/0a1b/triggers/manual/paths/invoke?sig=SECRET"
 ACCEPTED_US = 1_790_000_000_000_000
 LINE = KEYS.turn("teams.notify")

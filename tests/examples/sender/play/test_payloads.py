@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -6,11 +7,12 @@ from random import Random
 import pytest
 
 from examples.sender.http.message import Message
-from examples.sender.payload_map import PayloadMap, Subject
+from examples.sender.payload_map import OURS, Subject
 from examples.sender.play import edits
 from examples.sender.play.payloads import Samples, Story, fresh, like
 from examples.sender.terminal import Refusal
 from receiver import events
+from receiver.events.paths import Paths
 
 
 @pytest.mark.parametrize("event_type", events.BY_NAME)
@@ -83,9 +85,8 @@ def test_several_samples_of_a_type_come_in_turn(tmp_path: Path) -> None:
 
 def test_a_customer_s_payload_gets_new_ids_and_times_where_their_map_says(tmp_path: Path) -> None:
     """Numbers as ids, times without an offset or as Unix time: all are renewed in the form that they had."""
-    where = PayloadMap(
-        id=["guid"], type=["kind"], time=["at"], time_zone=UTC, subjects={"work_order": Subject(["data"], ["orderId"])}
-    )
+    data = Subject(Paths(["data"]), Paths(["orderId"]))
+    where = replace(OURS, id=Paths(["guid"]), type=Paths(["kind"]), time=Paths(["at"]), subjects={"work_order": data})
     sample = {
         "kind": "Work Order Completed",
         "guid": "G-000001",

@@ -212,7 +212,7 @@ async def test_profile_is_a_command_that_ends_on_sigint(tmp_path: Path) -> None:
     assert "5 requests for 2 events; 3 repeats recognised, 0 missed" in out.decode()
     assert "IDEMPOTENCY_SOURCES=&#x27;event-id,body&#x27;" in (tmp_path / "profile.html").read_text()
     assert "at least 4 for one event: it was answered with success then" in out.decode()
-    assert payload_map.from_file(tmp_path / "out/payload.toml").id == ["id"]
+    assert payload_map.from_file(tmp_path / "out/payload.toml").id == ("id",)
     assert [request.answered for request in recordings.read(tmp_path / "in")] == [500, 500, 500, 200, 500]
     proposed = dotenv_values(tmp_path / "out/proposed.env")
     assert proposed["IDEMPOTENCY_SOURCES"] == "event-id,body"

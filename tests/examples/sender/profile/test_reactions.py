@@ -107,7 +107,7 @@ def test_what_is_proposed_survives_quoting(tmp_path: Path) -> None:
     (tmp_path / "env").write_text(proposal.env())
     (tmp_path / "payload.toml").write_text(proposal.payload_toml)
     assert dotenv_values(tmp_path / "env")["EVENT_ID_PATHS"] == name
-    assert payload_map.from_file(tmp_path / "payload.toml").id == [name]
+    assert payload_map.from_file(tmp_path / "payload.toml").id == (name,)
 
 
 def test_events_that_differ_in_nothing_but_their_id_are_two() -> None:
