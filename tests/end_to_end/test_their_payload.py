@@ -1,0 +1,156 @@
+"""A customer's own payload works whole by one file: dedupe, order, times, the card and the ERP's request."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+import pytest
+from redis import Redis
+
+from examples import sink
+from receiver.queue.keys import Keys
+from tests.conftest import TOKEN, Start, wait_until
+from tests.examples.handlers.conftest import Serve
+from tests.receiver.conftest import Receiver, listening
+
+pytest_plugins = ["tests.examples.handlers.conftest"]
+
+KEYS = Keys("theirs:")
+PAYLOAD_TOML = """
+[event]
+id = "eventGuid"
+type = "webhookType"
+time = "triggeredAt"
+time_zone = "Europe/Lisbon"
+
+[work_order]
+at = "data"
+id = "workOrderId"
+name = "workOrderName"
+status = "state"
+assignees = "assignedUsers[]"
+finished_at = "doneAt"
+
+[action]
+at = "data"
+id = "actionId"
+priority = "prio"
+created_by = "openedBy"
+
+[action.values]
+priority = { "3" = "High" }
+"""
+COMPLETED: dict[str, Any] = {
+    "webhookType": "Work Order Completed",
+    "tenant": {"id": 77},
+    "eventGuid": "3f0c2d3e-0000-4000-8000-000000000001",
+    "triggeredAt": "2026-11-20 14:03:11",
+    "data": {
+        "workOrderId": 991,
+        "workOrderName": "Pump 7 weekly",
+        "state": "Done",
+        "assignedUsers": ["ana@example.com"],
+        "doneAt": "2026-11-20T14:03:10Z",
+    },
+}
+CREATED: dict[str, Any] = {
+    "webhookType": "Action Created",
+    "eventGuid": "3f0c2d3e-0000-4000-8000-000000000002",
+    "data": {"actionId": "A-12", "title": "Oil leak", "prio": 3, "openedBy": "rui@example.com"},
+}
+HANDLERS = """
+from pathlib import Path
+
+from examples.handlers import external_system, teams
+from worker import RetryLater, in_order
+
+
+async def note(event, ctx):
+    if event.id.endswith("1") and ctx.attempt < 3:
+        raise RetryLater(0.1, "not yet")
+    with Path("noted").open("a") as file:
+        print(event.id[-1], event.occurred_at and event.occurred_at.isoformat(), file=file)
+
+
+ROUTES = {
+    "action.created": [teams.notify],
+    "work_order.completed": [teams.notify, in_order(external_system.update), in_order(note)],
+    "work_order.updated": [in_order(note)],
+}
+"""
+
+
+class Kit:
+    """A receiver and a worker that know this payload.toml, and the stand-ins they talk to."""
+
+    def __init__(self, start: Start, url: str, sink_url: str, folder: Path, toml: str) -> None:
+        (folder / "payload.toml").write_text(toml, encoding="utf-8")
+        (folder / "theirs.py").write_text(HANDLERS, encoding="utf-8")
+        with Redis.from_url(url, decode_responses=True) as redis:
+            redis.flushall()
+            self.redis = redis
+        common = {"REDIS_URL": url, "KEY_PREFIX": KEYS.prefix, "PAYLOAD_MAP": "payload.toml"}
+        workflow = f"{sink_url}/workflows/demo/triggers/manual/paths/invoke?sig=demo"
+        self.env = common | {"HANDLERS": "theirs:ROUTES", "TEAMS_WEBHOOK_URL": workflow, "EXTERNAL_URL": sink_url}
+        self.env |= {
+            "TEAMS_LANGUAGE": "en",
+            "EXTERNAL_TARGET": "examples.handlers.external_system.targets.generic_rest",
+        }
+        self.worker = start("-m", "worker", **self.env)
+        self.receiver: Receiver = listening(
+            start("-m", "receiver", **common, WEBHOOK_TOKEN=TOKEN, PORT="0", SPOOL_PATH=str(folder / "spool.db"))
+        )
+        self.sink, self.folder = sink_url, folder
+
+    def post(self, *payloads: Any) -> None:
+        for payload in payloads:
+            assert self.receiver.post(json.dumps(payload).encode()).status == 200
+
+    def counts(self) -> dict[str, str]:
+        return cast("dict[str, str]", self.redis.hgetall(KEYS.counts))
+
+    def until(self, **wanted: int) -> None:
+        """Return when so many have been counted."""
+        expected = {name: str(count) for name, count in wanted.items()}
+        wait_until(
+            lambda: expected.items() <= self.counts().items(), explain=lambda: f"{self.counts()} {self.worker.output}"
+        )
+
+    def recorded(self, system: str) -> Any:
+        return httpx2.get(f"{self.sink}/recorded/{system}").json()
+
+    def noted(self) -> list[list[str]]:
+        return [line.split() for line in (self.folder / "noted").read_text().splitlines()]
+
+
+@pytest.fixture
+def kit(start: Start, valkey_url: str, serve: Serve, tmp_path: Path) -> Kit:
+    return Kit(start, valkey_url, serve(sink.create_app()), tmp_path, PAYLOAD_TOML)
+
+
+def test_both_bodies_are_handled_whole(kit: Kit) -> None:
+    """Each sent twice and handled once: one card each, one request to the ERP, every field where it belongs."""
+    kit.post(COMPLETED, CREATED, COMPLETED, CREATED)
+    done = {"accepted": 2, "duplicates": 2, "teams.notify done": 2, "external_system.update done": 1}
+    kit.until(**done, **{"theirs.note done": 1})
+    cards = json.dumps([one["message"] for one in kit.recorded("teams")["accepted"]], ensure_ascii=False)
+    for text in ("Pump 7 weekly", "ana@example", "{{DATE(2026-11-20T14:03:10Z", "Oil leak", "rui@example", "High"):
+        assert text in cards, cards
+    erp = kit.recorded("external")
+    assert len(erp["requests"]) == 1
+    assert erp["work_orders"] == {
+        "991": {
+            "status": "COMPLETED",
+            "finished_at": "2026-11-20T14:03:10+00:00",
+            "updated_at": "2026-11-20T14:03:11+00:00",
+        }
+    }
+
+
+def test_the_events_of_a_work_order_are_handled_in_order(kit: Kit) -> None:
+    """The receiver finds the subject that the worker finds: a later event waits while the first one is tried again."""
+    later = COMPLETED | {"webhookType": "Work Order Updated", "eventGuid": "e2", "triggeredAt": "2026-07-20 14:03:12"}
+    kit.post(COMPLETED, later)
+    kit.until(**{"theirs.note done": 2})
+    assert kit.noted() == [["1", "2026-11-20T14:03:11+00:00"], ["2", "2026-07-20T14:03:12+01:00"]]
