@@ -38,14 +38,19 @@ def read(headers: Mapping[str, str], body: bytes, limit: int) -> tuple[dict[str,
     `headers` by lower-case name; `limit` is the most bytes of the unpacked body. Raises only `Unreadable`: if the body
     is not a JSON object, or exceeds a limit.
     """
+    payload, text = read_any(headers, body, limit)
+    if not isinstance(payload, dict):
+        raise Unreadable(f"the body is JSON but not an object: {_kind(payload)}")
+    return payload, text
+
+
+def read_any(headers: Mapping[str, str], body: bytes, limit: int) -> tuple[Any, bytes]:
+    """The same for any JSON value: a body that is a list may be a batch."""
     encodings = headers.get("content-encoding")
     text = _in_utf8(body if encodings is None else _unpacked(encodings, body, limit))
     if len(text) > MOST_VALUES:  # a shorter text cannot have so many values
         _check_values(text, _most_values(limit))
-    payload = _parsed(text)
-    if not isinstance(payload, dict):
-        raise Unreadable(f"the body is JSON but not an object: {_kind(payload)}")
-    return payload, text
+    return _parsed(text), text
 
 
 def packing(body: bytes) -> str:

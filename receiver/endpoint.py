@@ -71,16 +71,18 @@ class Endpoint:
                     raise HTTPException(400)  # whatever the server in front made of it, this is not what was sent
                 if self._signing_secrets and not auth.verify(self._signing_secrets, headers, content, time.time()):
                     raise RefusedAfterReading(401)
-                delivery = self._rule.delivery(headers, content, time.time_ns() // 1000)
-                kept = "".join([*delivery.headers, *delivery.headers.values()])
+                deliveries = self._rule.deliveries(headers, content, time.time_ns() // 1000)
+                kept = "".join([*deliveries[0].headers, *deliveries[0].headers.values()])
                 if len(content) + len(kept) > self._max_body_bytes + USUAL_HEADERS:
                     raise RefusedAfterReading(413)
-                acceptance = await scope["state"]["intake"].accept(delivery)
+                acceptances = await scope["state"]["intake"].accept_all(deliveries)
         except NotStored:
             raise RefusedAfterReading(503, headers={"retry-after": "5"}) from None
         except asyncio.CancelledError:  # the server stops and has waited long enough for this sender
             raise RefusedAfterReading(503, headers={"retry-after": "1"}) from None
-        self._log.debug("accepted", delivery=delivery.id, acceptance=acceptance.name.lower(), key_from=delivery.source)
+        for delivery, acceptance in zip(deliveries, acceptances, strict=True):
+            told = {"delivery": delivery.id, "acceptance": acceptance.name.lower(), "key_from": delivery.source}
+            self._log.debug("accepted", **told)
 
     async def _read(self, receive: Receive, body: Body) -> bytes:
         """The whole body. Raises 413 as soon as there is too much of it."""

@@ -11,12 +11,15 @@ from typing import Any
 
 from receiver import content, events
 from receiver.delivery import Delivery
+from receiver.events import batch
 from receiver.events.paths import Paths
 from receiver.events.payload_file import ours
 from receiver.events.payload_map import PayloadMap
 
 BODY = "body"
 """The source of a key that is the content's own SHA-256: events that read alike share it, so its window is short."""
+PART = "part"
+"""What a delivery that came in a batch has `more`: which of how many it is."""
 KEPT_HEADERS = frozenset(
     {"content-type", "content-encoding", "user-agent", "idempotency-key", "webhook-id", "webhook-timestamp"}
 )
@@ -79,6 +82,32 @@ class IdempotencyRule:
         }
         shown = key[:200]  # enough to recognise it by; the id is made from all of it
         return Delivery(delivery_id(source, key), source, shown, digest, received_us, event_type, subject, kept, body)
+
+    def deliveries(self, headers: Mapping[str, str], body: bytes, received_us: int) -> list[Delivery]:
+        """The values of one request: one for each event of a batch, where the payload map says that there may be any.
+
+        An event of a batch is known by what it says of itself: the request's own headers name all of them.
+        """
+        if not self.where.batch:
+            return [self.delivery(headers, body, received_us)]
+        headers = self.deciding(headers, body)
+        if not (parts := self._parts(headers, body, self.where.batch)):
+            return [self.delivery(headers, body, received_us)]
+        media_type = headers.get("content-type", "application/json").replace("cloudevents-batch", "cloudevents")
+        own = {"content-type": media_type}
+        return [
+            self.delivery(own, part, received_us + number)._replace(more={PART: f"{number + 1} of {len(parts)}"})
+            for number, part in enumerate(parts)
+        ]
+
+    def _parts(self, headers: Mapping[str, str], body: bytes, path: str) -> list[bytes] | None:
+        """The text of each event of a batch; None where a body is none, or has more than `batch.MOST_EVENTS`."""
+        try:
+            _, text = content.read_any(headers, body, self.max_body_bytes)
+        except content.Unreadable:
+            return None
+        parts = batch.elements(text.decode(), path)
+        return [part.encode() for part in parts] if parts and len(parts) <= batch.MOST_EVENTS else None
 
     def all_keys(self, headers: Mapping[str, str], body: bytes) -> list[tuple[str, str | None]]:
         """(source, key or None) for every configured source, for `explain`."""

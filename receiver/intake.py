@@ -30,6 +30,8 @@ FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
 PATIENCE = 0.5
 """Seconds that a batch may take in Redis before it goes to the spool: an answer takes 1 s at most, whatever it does."""
+LEAST_WEIGHT = 4096
+"""What a delivery weighs at least in a call: one call takes about a thousand, which Lua has room to unpack."""
 REPLICATION = 0.7
 """The share of it that replicas have, where WAIT_REPLICAS asks for some."""
 
@@ -66,31 +68,44 @@ class Intake:
     def __init__(self, redis: ArqRedis, draining: ArqRedis, keys: Keys, spool: Spool, replicas: int = 0) -> None:
         self._redis, self._keys, self._replicas = redis, keys, replicas
         self._script_keys = script_keys(keys)
-        self._batcher: Batcher[Entry, Acceptance] = Batcher(self._to_redis_or_spool, flights=FLIGHTS)
+        self._batcher: Batcher[Sequence[Entry], Sequence[Acceptance]] = Batcher(self._send, flights=FLIGHTS)
         self.spool = spool
         self.drain = Drain(spool, lambda items, seconds: self._to_redis(items, draining, seconds))
         self.watch = Watch(redis, spool, self.drain, probe=lambda: self._to_redis([], redis, PATIENCE))
 
     async def accept(self, delivery: Delivery) -> Acceptance:
-        """Store one delivery; it is safe on a disk when this returns. Raises `NotStored`.
+        """Store one delivery, as `accept_all` does."""
+        [acceptance] = await self.accept_all([delivery])
+        return acceptance
 
-        A caller that is cancelled (the sender hung up) does not abort what is being stored.
+    async def accept_all(self, deliveries: Sequence[Delivery]) -> Sequence[Acceptance]:
+        """Store what came in one request, in one step and in order; all is safe on a disk when this returns.
+
+        Raises `NotStored` unless all of it is: what was stored is a duplicate when the sender comes again. A caller
+        that is cancelled (the sender hung up) does not abort what is being stored.
         """
-        entry = Entry(pack_delivery(self._keys, delivery), delivery.subject)
-        acceptance = await self._batcher.add(entry, len(entry.item))
-        if acceptance is Acceptance.NOT_STORED:
+        entries = [Entry(pack_delivery(self._keys, delivery), delivery.subject) for delivery in deliveries]
+        weight = sum(max(len(entry.item), LEAST_WEIGHT) for entry in entries)
+        acceptances = await self._batcher.add(entries, weight)
+        if Acceptance.NOT_STORED in acceptances:
             self.watch.failed_at = time.monotonic()
-            log.error("delivery not stored", delivery=delivery.id, error=self.spool.trouble)
+            log.error("delivery not stored", delivery=deliveries[0].id, error=self.spool.trouble)
             raise NotStored
         if self.watch.failed_at:
             self.watch.failed_at = 0.0
-        if acceptance is Acceptance.CONFLICT:
-            log.warning("conflict kept: same key, other bytes", delivery=delivery.id, source=delivery.source)
-        return acceptance
+        if Acceptance.CONFLICT in acceptances:
+            for delivery, acceptance in zip(deliveries, acceptances, strict=True):
+                if acceptance is Acceptance.CONFLICT:
+                    log.warning("conflict kept: same key, other bytes", delivery=delivery.id, source=delivery.source)
+        return acceptances
 
     async def settle(self) -> None:
         """Return when everything accepted so far is stored."""
         await self._batcher.settle()
+
+    async def _send(self, requests: Sequence[Sequence[Entry]]) -> Sequence[Sequence[Acceptance]]:
+        acceptances = iter(await self._to_redis_or_spool([entry for entries in requests for entry in entries]))
+        return [[next(acceptances) for _ in entries] for entries in requests]
 
     async def _to_redis_or_spool(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
         """To Redis while it is well; what follows something of its own subject in the spool goes there, too."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from receiver import content, events
-from receiver.events import times
+from receiver.events import batch, times
 from receiver.events.payload_file import ours
 from receiver.events.payload_map import PayloadMap
 from receiver.settings import PayloadSettings
@@ -93,3 +93,15 @@ def parse(body: bytes, settings: PayloadSettings, headers: Mapping[str, str] | N
         raw=text.decode(),
         where=where,
     )
+
+
+def check_not_a_batch(body: bytes, settings: PayloadSettings, headers: Mapping[str, str]) -> None:
+    """Raises `Unreadable` for a body of several events that the receiver did not part."""
+    _, text = content.read_any(headers, body, settings.max_body_bytes)
+    count = len(batch.elements(text.decode(), settings.where.batch or "") or ())
+    if count > batch.MOST_EVENTS:
+        raise content.Unreadable(f"the body holds {count} events; expected {batch.MOST_EVENTS} at most")
+    if count:
+        raise content.Unreadable(
+            f"the body holds {count} events and was not parted; has the receiver PAYLOAD_MAP, too?"
+        )

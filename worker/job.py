@@ -19,10 +19,11 @@ from arq.worker import Retry
 
 from receiver.content import Unreadable, memory_bound
 from receiver.delivery import Delivery
+from receiver.idempotency import PART
 from receiver.settings import Settings
 from worker import handling
 from worker.client import Client
-from worker.event import Event, parse
+from worker.event import Event, check_not_a_batch, parse
 from worker.handler import Context, Handler, RetryLater, Skip, name_of
 from worker.lease.calls import StillRunning
 from worker.memory import Memory
@@ -261,6 +262,8 @@ async def _record(job: Job, transitions: Sequence[Transition], *, routed: bool) 
 
 def read(delivery: Delivery, settings: Settings) -> Event:
     """The event in a delivery. Raises `Unreadable`."""
+    if settings.where.batch and PART not in delivery.more:
+        check_not_a_batch(delivery.body, settings, delivery.headers)
     return parse(delivery.body, settings, delivery.headers)
 
 

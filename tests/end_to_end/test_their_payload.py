@@ -154,3 +154,24 @@ def test_the_events_of_a_work_order_are_handled_in_order(kit: Kit) -> None:
     kit.post(COMPLETED, later)
     kit.until(**{"theirs.note done": 2})
     assert kit.noted() == [["1", "2026-11-20T14:03:11+00:00"], ["2", "2026-07-20T14:03:12+01:00"]]
+
+
+BATCHES = PAYLOAD_TOML.replace("[event]", '[event]\nbatch = "events"')
+
+
+def test_a_batch_is_handled_event_by_event(start: Start, valkey_url: str, serve: Serve, tmp_path: Path) -> None:
+    """Duplicates in it, the same events in another batch and one alone are done once; one too long is a dead letter."""
+    kit = Kit(start, valkey_url, serve(sink.create_app()), tmp_path, BATCHES)
+    updated = [
+        COMPLETED | {"webhookType": "Work Order Updated", "eventGuid": f"u{number}2", "data": {"workOrderId": number}}
+        for number in range(3)
+    ]
+    kit.post({"sent": 1, "events": [updated[0], CREATED, updated[0]]})
+    kit.post({"sent": 2, "events": [CREATED, *updated]}, updated[2])
+    kit.until(**{"accepted": 4, "duplicates": 4, "theirs.note done": 3, "teams.notify done": 1})
+    assert "conflicts" not in kit.counts()
+    kit.post({"events": [{}] * 1001})
+    kit.until(**{"accepted": 5, "parse dead": 1})
+    listed = start("-m", "worker", "dead", "list", "--json", **kit.env)
+    assert listed.wait() == 0
+    assert "the body holds 1001 events; expected 1000 at most" in listed.output

@@ -23,9 +23,9 @@ class Stored:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
 
-    async def accept(self, delivery: Delivery) -> Acceptance:
-        self.bodies.append(delivery.body)
-        return Acceptance.STORED
+    async def accept_all(self, deliveries: Sequence[Delivery]) -> Sequence[Acceptance]:
+        self.bodies += [delivery.body for delivery in deliveries]
+        return [Acceptance.STORED] * len(deliveries)
 
 
 async def answer(headers: Headers, pieces: Sequence[bytes], *, ends: bool = True) -> tuple[int, list[bytes]]:

@@ -217,6 +217,35 @@ async def test_one_key_sent_500_times_at_once_to_two_receivers_is_one_job(
     assert await queued(redis) == ["e1"]
 
 
+async def test_a_batch_is_stored_whole_and_in_order_beside_others(
+    valkey_url: str, redis: ArqRedis, folder: Path
+) -> None:
+    """A thousand events of one request keep their order however many requests arrive at once; each has its answer."""
+    async with intake_at(valkey_url, folder / "spool.db") as intake:
+        requests = [
+            [delivery(f"{n}.{i}", at=n * 1000 + i + 1) for i in range(1000 if n == 0 else 30)] for n in range(9)
+        ]
+        acceptances = await asyncio.gather(*map(intake.accept_all, requests))
+        again = await intake.accept_all([delivery("0.999"), delivery("new"), delivery("new", at=2)])
+    assert {acceptance for one in acceptances for acceptance in one} == {Acceptance.STORED}
+    assert again == [Acceptance.DUPLICATE, Acceptance.STORED, Acceptance.DUPLICATE]
+    order = await queued(redis)
+    for number, request in enumerate(requests):
+        assert [key for key in order if key.startswith(f"{number}.")] == [one.key for one in request]
+
+
+async def test_a_batch_of_which_some_is_stored_already_is_stored_the_rest(
+    valkey_url: str, redis: ArqRedis, folder: Path
+) -> None:
+    """A sender that was not answered comes again with all of it: what is there is a duplicate, nothing is twice."""
+    batch = [delivery(str(number), at=number + 1) for number in range(6)]
+    async with intake_at(valkey_url, folder / "spool.db") as intake:
+        await intake.accept_all(batch[:4])
+        again = [one._replace(received_us=one.received_us + 100) for one in batch]
+        assert await intake.accept_all(again) == [Acceptance.DUPLICATE] * 4 + [Acceptance.STORED] * 2
+    assert await queued(redis) == [str(number) for number in range(6)]
+
+
 async def test_a_sender_that_hangs_up_does_not_abort_the_storing(
     valkey_url: str, redis: ArqRedis, folder: Path
 ) -> None:
