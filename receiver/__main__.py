@@ -6,11 +6,8 @@ import os
 import signal
 import socket
 import sys
-import time
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,17 +15,16 @@ import typer
 import uvicorn
 from pydantic import SecretStr
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from receiver import command, content, events, logs
+from receiver import command, logs
 from receiver.app import PATH, create_app
 from receiver.doctor import examine
 from receiver.doctor.finding import Finding
 from receiver.environment import SettingsError, load
+from receiver.explain.command import explain
 from receiver.port.protocol import GuardedProtocol
 from receiver.queue.connection import connect
-from receiver.settings import ReceiverSettings, SignatureSettings
+from receiver.settings import ReceiverSettings
 from receiver.spool import commands as spool_commands
 from receiver.visible import to_json, visible
 
@@ -36,6 +32,7 @@ app = typer.Typer(
     help="Receives Glartek's webhooks: answers 200 once a delivery is safely stored.", add_completion=False
 )
 app.add_typer(spool_commands.app, name="spool")
+app.command()(explain)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -89,41 +86,6 @@ def url(
 
 
 @app.command()
-def explain(
-    file: Annotated[str, typer.Argument(help="A file with a body as it was received, or - for standard input.")],
-    header: Annotated[list[str] | None, typer.Option(help="A header, 'name: value'; repeatable.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what the kit makes of a body: type, subject, every idempotency key. Exit code 1 when it is no event."""
-    try:
-        body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{file}: {error.strerror}; expected a readable file, or - for standard input") from None
-    report = _explain(load(SignatureSettings), dict(map(_header, header or [])), body)
-    if as_json:
-        typer.echo(to_json(report))
-    else:
-        _print_explanation(report)
-    if report["unreadable"]:
-        raise typer.Exit(1)
-
-
-def _print_explanation(report: dict[str, Any]) -> None:
-    table = Table("idempotency source", "key", title=f"delivery {report['delivery']}")
-    for source, key in report["keys"].items():
-        used = f"{source} ◀ used" if source == report["source"] else source
-        table.add_row(Text(visible(used)), Text(visible(key or "—")))
-    console = Console(markup=False, emoji=False, highlight=False)
-    console.print(table)
-    if report["unreadable"]:
-        console.print(f"event    none: {report['unreadable']}", soft_wrap=True)
-        return
-    known = "one of Glartek's eleven" if report["known"] else "not a type we know: it goes to the handlers of '*'"
-    console.print(f"type     {visible(report['type']) or '(none found)'}: {known}")
-    console.print(f"subject  {visible(report['subject']) or '(none found)'}")
-
-
-@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check this deployment: is a 200 a promise here? Exit code 1 when something is unsafe."""
     config = load(ReceiverSettings)
@@ -147,40 +109,6 @@ async def _examine(config: ReceiverSettings) -> list[Finding]:
         return await examine(config, redis)
     finally:
         await redis.aclose()
-
-
-def _explain(config: SignatureSettings, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    rule = config.idempotency_rule()
-    delivery = rule.delivery(headers, body, time.time_ns() // 1000)
-    return {
-        "delivery": delivery.id,
-        "source": delivery.source,
-        "key": delivery.key,
-        "keys": dict(rule.all_keys(headers, body)),
-        "type": delivery.event_type,
-        "known": delivery.event_type in events.BY_NAME,
-        "subject": delivery.subject,
-        "bytes": len(body),
-        "unreadable": _unreadable(rule.deciding(headers, body), body, config.max_body_bytes),
-    }
-
-
-def _unreadable(headers: Mapping[str, str], body: bytes, limit: int) -> str | None:
-    """Why this body is no event, in the words of the dead letter that it would become; None when it is one."""
-    if len(body) > limit:
-        return f"the body is larger than MAX_BODY_BYTES ({limit}): the receiver answers 413"
-    try:
-        content.read(headers, body, limit)
-    except content.Unreadable as error:
-        return str(error)
-    return None
-
-
-def _header(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    if not colon or not name.strip():
-        raise SettingsError(f"--header: expected 'name: value', got {line!r}")
-    return name.strip().lower(), value.strip()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -98,10 +98,5 @@ def parse(body: bytes, settings: PayloadSettings, headers: Mapping[str, str] | N
 def check_not_a_batch(body: bytes, settings: PayloadSettings, headers: Mapping[str, str]) -> None:
     """Raises `Unreadable` for a body of several events that the receiver did not part."""
     _, text = content.read_any(headers, body, settings.max_body_bytes)
-    count = len(batch.elements(text.decode(), settings.where.batch or "") or ())
-    if count > batch.MOST_EVENTS:
-        raise content.Unreadable(f"the body holds {count} events; expected {batch.MOST_EVENTS} at most")
-    if count:
-        raise content.Unreadable(
-            f"the body holds {count} events and was not parted; has the receiver PAYLOAD_MAP, too?"
-        )
+    if parts := batch.elements(text.decode(), settings.where.batch or ""):
+        raise content.Unreadable(batch.unparted(len(parts)))

@@ -74,6 +74,13 @@ def load(spec: str) -> RouteTable:
     A handler's module may define `configure()`, called once here, which raises `SettingsError` for what it lacks.
     Raises `SettingsError` with one line for each mistake.
     """
+    found = table(spec)
+    _configure(found)
+    return found
+
+
+def table(spec: str) -> RouteTable:
+    """The same without the handlers' own settings, for who runs none of them."""
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute or module_name.startswith("."):
         raise SettingsError(f"HANDLERS: expected module:attribute, such as acme.handlers:ROUTES, got {spec!r}")
@@ -97,9 +104,7 @@ def load(spec: str) -> RouteTable:
             f"HANDLERS: {module_name!r} has no table {attribute!r}{_nearest(attribute, names)}; "
             "expected a dict from event type to a list of handlers"
         )
-    table = RouteTable(routes)
-    _configure(table)
-    return table
+    return RouteTable(routes)
 
 
 def _configure(table: RouteTable) -> None:

@@ -23,6 +23,13 @@ def elements(text: str, path: str) -> list[str] | None:
         return None
 
 
+def unparted(count: int) -> str:
+    """Why a body of so many events that came whole is none."""
+    if count > MOST_EVENTS:
+        return f"the body holds {count} events; expected {MOST_EVENTS} at most"
+    return f"the body holds {count} events and was not parted; has the receiver this PAYLOAD_MAP, too?"
+
+
 def _elements(text: str, steps: list[str]) -> list[str] | None:
     start = _value(text, 0)
     for step in steps:

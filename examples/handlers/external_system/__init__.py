@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import httpx2
 
-from examples.handlers.external_system import order, request
+from examples.handlers.external_system import order, request, unsent
 from examples.handlers.external_system.breaker import Breaker
 from examples.handlers.external_system.session import Anew, Link, Session, TargetUnavailable
 from examples.handlers.external_system.settings import ExternalSettings, prepare
@@ -33,6 +33,11 @@ def configure() -> None:
     """Read settings and target once, at start. Raises `SettingsError` with one line for each mistake."""
     _link.cache_clear()
     _link()
+
+
+async def preview(event: Event, idempotency_key: str) -> object:
+    """The requests that `update` would make."""
+    return await unsent.requests(event, prepare(load(ExternalSettings), shown=True), idempotency_key)
 
 
 async def update(event: Event, ctx: Context) -> None:

@@ -3,18 +3,14 @@
 import asyncio
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import httpx2
 import typer
 
 from examples.handlers import external_system
-from examples.handlers.external_system import request
-from examples.handlers.external_system.auth import OAuth2
-from examples.handlers.external_system.session import Answer, Link, Session
+from examples.handlers.external_system import unsent
 from examples.handlers.external_system.settings import ExternalSettings, prepare
 from examples.handlers.external_system.target import Unmappable
 from receiver import events
@@ -22,11 +18,10 @@ from receiver.content import Unreadable
 from receiver.environment import SettingsError, load
 from receiver.settings import PayloadSettings
 from receiver.visible import to_json, visible
-from worker.event import Event, parse
+from worker.event import parse
 from worker.handler import name_of
 
 app = typer.Typer(help="The external system: see what would be sent.", no_args_is_help=True)
-_EVERY_REQUESTS = {b"Host", b"Content-Length", b"Accept-Encoding", b"Connection", b"User-Agent"}
 
 
 @app.callback()
@@ -49,7 +44,7 @@ def preview(
         kit = load(PayloadSettings)
         body = _body(sample)
         key = f"{name_of(external_system.update)}:{kit.idempotency_rule().delivery({}, body, 0).id}"
-        requests = asyncio.run(_requests(parse(body, kit), link, key))
+        requests = asyncio.run(unsent.requests(parse(body, kit), link, key))
     except (SettingsError, Unreadable) as error:
         _stop(str(error))
     except Unmappable as error:
@@ -72,44 +67,6 @@ def _body(sample: str) -> bytes:
             f"{sample}: cannot read it: {os.strerror(error.errno or 0)}; "
             f"expected a file, - or one of {', '.join(events.BY_NAME)}"
         )
-
-
-class _Unsent(Answer):
-    """Stands for what the target would answer."""
-
-    def at(self, path: str) -> str:
-        return f"({path} from the answer above)"
-
-    def header(self, name: str) -> str:
-        return self.at(name)
-
-
-async def _requests(event: Event, link: Link, key: str) -> list[dict[str, Any]]:
-    kept: list[httpx2.Request] = []
-
-    class Preview(Session):
-        """Keeps the requests instead of sending them."""
-
-        async def _answer(self, request: httpx2.Request) -> Answer:
-            kept.append(request)
-            return _Unsent(httpx2.Response(200))
-
-    async with httpx2.AsyncClient() as http:
-        _, order, body = request.build(event, link.target)
-        await link.target.update(order, body, Preview(link, http, key))
-    return [_told(request, link.auth) for request in kept]
-
-
-def _told(request: httpx2.Request, auth: httpx2.Auth) -> dict[str, Any]:
-    next(auth.sync_auth_flow(request))
-    if isinstance(auth, OAuth2):
-        request.headers["Authorization"] = f"Bearer *** (a token from {auth.url})"
-    if isinstance(auth, httpx2.BasicAuth):
-        request.headers["Authorization"] = "Basic ***"
-    headers = {name.decode(): value.decode() for name, value in request.headers.raw if name not in _EVERY_REQUESTS}
-    url = re.sub(r"%28([\w.-]+)%20from%20the%20answer%20above%29", r"(\1 from the answer above)", str(request.url))
-    told = {"method": request.method, "url": url, "headers": headers}
-    return told | ({"body": json.loads(request.content)} if request.content else {})
 
 
 def _shown(found: dict[str, Any]) -> str:

@@ -109,6 +109,12 @@ async def notify(event: Event, ctx: Context) -> None:
     ctx.log.info("teams: workflow accepted a card", status=response.status_code)  # 202: a flow was queued
 
 
+async def preview(event: Event, idempotency_key: str) -> object:  # noqa: ARG001 - a card has no key
+    """The card that `notify` would post."""
+    unused = SecretStr("http://127.0.0.1/unused")  # the card does not depend on the URL
+    return card.build(event, load(TeamsSettings, teams_webhook_url=unused).look)
+
+
 async def _post(body: bytes, ctx: Context, settings: TeamsSettings) -> httpx2.Response:
     """The workflow's answer. An error's text may hold the URL, so only its name is kept."""
     try:

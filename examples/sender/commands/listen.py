@@ -14,7 +14,7 @@ from examples.sender.commands.options import Certificate, Headers, Host, Json, K
 from examples.sender.http import delivery
 from examples.sender.http.arrivals import Answer, Arrival
 from examples.sender.http.recording import RecordingReceiver
-from examples.sender.http.recordings import Recorded
+from examples.sender.http.recordings import recorded
 from examples.sender.http.reply import Reply
 from examples.sender.play.replay import Again, ok
 from examples.sender.terminal import Refusal
@@ -144,7 +144,7 @@ class Listening:
         await self._sent_on(seen, again)
 
     async def _sent_on(self, seen: Seen, again: Again) -> Reply:
-        seen.reply = await again.send(Recorded.of(seen.arrival))
+        seen.reply = await again.send(recorded(seen.arrival))
         self.changed.set()
         return seen.reply
 
