@@ -14,6 +14,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "tests/deploy/test_backup.py": (AUDIT_LOG,),
     "tests/end_to_end/test_fuzz.py": HANDLERS,
     "tests/end_to_end/test_hostile_text.py": (AUDIT_LOG, EXTERNAL_SYSTEM),
+    "tests/end_to_end/test_their_payload.py": (TEAMS, EXTERNAL_SYSTEM),
     "tests/examples/handlers/test_cost.py": HANDLERS,
     "tests/examples/handlers/test_routes.py": HANDLERS,
     "tests/examples/handlers/test_secret_files.py": HANDLERS,

@@ -1,6 +1,7 @@
 """A customer's own payload works whole by one file: dedupe, order, times, the card and the ERP's request."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,57 +9,12 @@ import httpx2
 import pytest
 from redis import Redis
 
-from examples import sink
 from receiver.queue.keys import Keys
 from tests.conftest import TOKEN, Start, wait_until
-from tests.examples.handlers.conftest import Serve
 from tests.receiver.conftest import Receiver, listening
-
-pytest_plugins = ["tests.examples.handlers.conftest"]
+from tests.theirs import COMPLETED, CREATED, PAYLOAD_TOML
 
 KEYS = Keys("theirs:")
-PAYLOAD_TOML = """
-[event]
-id = "eventGuid"
-type = "webhookType"
-time = "triggeredAt"
-time_zone = "Europe/Lisbon"
-
-[work_order]
-at = "data"
-id = "workOrderId"
-name = "workOrderName"
-status = "state"
-assignees = "assignedUsers[]"
-finished_at = "doneAt"
-
-[action]
-at = "data"
-id = "actionId"
-priority = "prio"
-created_by = "openedBy"
-
-[action.values]
-priority = { "3" = "High" }
-"""
-COMPLETED: dict[str, Any] = {
-    "webhookType": "Work Order Completed",
-    "tenant": {"id": 77},
-    "eventGuid": "3f0c2d3e-0000-4000-8000-000000000001",
-    "triggeredAt": "2026-11-20 14:03:11",
-    "data": {
-        "workOrderId": 991,
-        "workOrderName": "Pump 7 weekly",
-        "state": "Done",
-        "assignedUsers": ["ana@example.com"],
-        "doneAt": "2026-11-20T14:03:10Z",
-    },
-}
-CREATED: dict[str, Any] = {
-    "webhookType": "Action Created",
-    "eventGuid": "3f0c2d3e-0000-4000-8000-000000000002",
-    "data": {"actionId": "A-12", "title": "Oil leak", "prio": 3, "openedBy": "rui@example.com"},
-}
 HANDLERS = """
 from pathlib import Path
 
@@ -84,15 +40,18 @@ ROUTES = {
 class Kit:
     """A receiver and a worker that know this payload.toml, and the stand-ins they talk to."""
 
-    def __init__(self, start: Start, url: str, sink_url: str, folder: Path, toml: str) -> None:
+    def __init__(self, start: Start, url: str, folder: Path, toml: str) -> None:
         (folder / "payload.toml").write_text(toml, encoding="utf-8")
         (folder / "theirs.py").write_text(HANDLERS, encoding="utf-8")
         with Redis.from_url(url, decode_responses=True) as redis:
             redis.flushall()
             self.redis = redis
         common = {"REDIS_URL": url, "KEY_PREFIX": KEYS.prefix, "PAYLOAD_MAP": "payload.toml"}
-        workflow = f"{sink_url}/workflows/demo/triggers/manual/paths/invoke?sig=demo"
-        self.env = common | {"HANDLERS": "theirs:ROUTES", "TEAMS_WEBHOOK_URL": workflow, "EXTERNAL_URL": sink_url}
+        sink_url = re.search(r"http://\S+", start("-m", "examples.sink", "--port", "0").wait_for("sink on http"))
+        assert sink_url
+        self.sink, self.folder = sink_url[0], folder
+        workflow = f"{self.sink}/workflows/demo/triggers/manual/paths/invoke?sig=demo"
+        self.env = common | {"HANDLERS": "theirs:ROUTES", "TEAMS_WEBHOOK_URL": workflow, "EXTERNAL_URL": self.sink}
         self.env |= {
             "TEAMS_LANGUAGE": "en",
             "EXTERNAL_TARGET": "examples.handlers.external_system.targets.generic_rest",
@@ -101,7 +60,6 @@ class Kit:
         self.receiver: Receiver = listening(
             start("-m", "receiver", **common, WEBHOOK_TOKEN=TOKEN, PORT="0", SPOOL_PATH=str(folder / "spool.db"))
         )
-        self.sink, self.folder = sink_url, folder
 
     def post(self, *payloads: Any) -> None:
         for payload in payloads:
@@ -125,8 +83,8 @@ class Kit:
 
 
 @pytest.fixture
-def kit(start: Start, valkey_url: str, serve: Serve, tmp_path: Path) -> Kit:
-    return Kit(start, valkey_url, serve(sink.create_app()), tmp_path, PAYLOAD_TOML)
+def kit(start: Start, valkey_url: str, tmp_path: Path) -> Kit:
+    return Kit(start, valkey_url, tmp_path, PAYLOAD_TOML)
 
 
 def test_both_bodies_are_handled_whole(kit: Kit) -> None:
@@ -159,9 +117,9 @@ def test_the_events_of_a_work_order_are_handled_in_order(kit: Kit) -> None:
 BATCHES = PAYLOAD_TOML.replace("[event]", '[event]\nbatch = "events"')
 
 
-def test_a_batch_is_handled_event_by_event(start: Start, valkey_url: str, serve: Serve, tmp_path: Path) -> None:
+def test_a_batch_is_handled_event_by_event(start: Start, valkey_url: str, tmp_path: Path) -> None:
     """Duplicates in it, the same events in another batch and one alone are done once; one too long is a dead letter."""
-    kit = Kit(start, valkey_url, serve(sink.create_app()), tmp_path, BATCHES)
+    kit = Kit(start, valkey_url, tmp_path, BATCHES)
     updated = [
         COMPLETED | {"webhookType": "Work Order Updated", "eventGuid": f"u{number}2", "data": {"workOrderId": number}}
         for number in range(3)

@@ -11,7 +11,7 @@ from receiver.events import BY_NAME
 from receiver.explain import reports
 from receiver.settings import PayloadSettings
 from tests.conftest import Start
-from tests.end_to_end.test_their_payload import COMPLETED, CREATED, PAYLOAD_TOML
+from tests.theirs import COMPLETED, CREATED, PAYLOAD_TOML
 
 HANDLERS = """
 async def act(event, ctx): ...
