@@ -1,4 +1,4 @@
-"""`python -m receiver [serve]`, `url`, `explain`, `doctor`, `spool list|retry|drop|recover`."""
+"""`python -m receiver [serve]`, `url`, `explain`, `learn`, `doctor`, `spool list|retry|drop|recover`."""
 
 import asyncio
 import gc
@@ -22,6 +22,7 @@ from receiver.doctor import examine
 from receiver.doctor.finding import Finding
 from receiver.environment import SettingsError, load
 from receiver.explain.command import explain
+from receiver.learn.command import learn_from
 from receiver.port.protocol import GuardedProtocol
 from receiver.queue.connection import connect
 from receiver.settings import ReceiverSettings
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(spool_commands.app, name="spool")
 app.command()(explain)
+app.command("learn")(learn_from)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

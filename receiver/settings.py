@@ -94,14 +94,19 @@ Token = Annotated[SecretStr, AfterValidator(_token)]
 Tokens = Annotated[tuple[Token, ...], NoDecode, BeforeValidator(comma_separated), Field(min_length=1)]
 
 
-class PayloadSettings(EnvSettings):
+class PayloadMapSettings(EnvSettings):
+    """Where the payload map is: all that writing it needs."""
+
+    payload_map: Path | None = Field(
+        None, description="your payload.toml, which says where the fields of your payloads are; unset, the kit's own"
+    )
+
+
+class PayloadSettings(PayloadMapSettings):
     """How a body is read: all that `explain` and a preview need."""
 
     max_body_bytes: int = Field(
         1024 * 1024, ge=1024, description="largest body accepted, and largest once unpacked, in bytes"
-    )
-    payload_map: Path | None = Field(
-        None, description="your payload.toml, which says where the fields of your payloads are; unset, the kit's own"
     )
     event_id_paths: Places = Field(
         None, description="where the event id may be in the body, instead of the payload map's paths"

@@ -83,7 +83,7 @@ def guess(kind: str, name: str, value: Any) -> Guess | None:
     found = None
     for word in dict.fromkeys((normalised(name), bare)):
         if field := names.get(word):
-            found = Guess(field, CALLED, f"is called {field}")
+            found = Guess(field, CALLED, f"{name!r} is the name of {field}")
         elif field := often.get(word):
             found = Guess(field, OFTEN, f"{name!r} is often the name of {field}")
         if found and fits(found.field, value):

@@ -26,9 +26,9 @@ class PayloadMapError(ValueError):
 @cache
 def ours() -> PayloadMap:
     """The map of the kit's own schema."""
-    tables = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
-    subjects = {kind: tables[kind] for kind in events.KINDS}
-    event: dict[str, Any] = {name: Paths(tables["event"][name]) for name in _EVENT}
+    shipped = tables(SHIPPED.read_text(encoding="utf-8"))
+    subjects = {kind: shipped[kind] for kind in events.KINDS}
+    event: dict[str, Any] = {name: Paths(shipped["event"][name]) for name in _EVENT}
     return PayloadMap(
         **event,
         subjects={
@@ -55,10 +55,14 @@ def read(file: Path) -> PayloadMap:
 def parse(text: str, name: str) -> PayloadMap:
     """The map in the text of a file of this name. Raises `PayloadMapError`."""
     try:
-        tables = tomllib.loads(text)
+        return _Reader(name).map(tables(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise PayloadMapError(f"{name}: cannot be read: it is not TOML: {str(error).lower()}") from None
-    return _Reader(name).map(tables)
+
+
+def tables(text: str) -> dict[str, Any]:
+    """What the text of a file says itself. Raises `tomllib.TOMLDecodeError`."""
+    return tomllib.loads(text)
 
 
 def as_toml(event: Mapping[str, Sequence[str]], subjects: Mapping[str, Mapping[str, Sequence[str]]]) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 _LONGEST = 64  # characters
+_NOWHERE = timezone(timedelta(minutes=1))  # stands for no zone: nobody's clock is a minute off
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Closer to the ends of the calendar, a conversion to another zone would raise OverflowError in some handler. Such
 # values stand for "none" and "never" (.NET's MinValue and MaxValue).
@@ -53,6 +54,12 @@ def read(value: Any, zone: tzinfo | None = None) -> datetime | None:
     except (ValueError, OverflowError):  # no such day, no such offset, no such year
         return None
     return _convertible(time)
+
+
+def has_no_offset(value: Any) -> bool:
+    """Whether a value is a time that does not say where: `read` needs a zone for it."""
+    time = read(value, _NOWHERE)
+    return time is not None and time.tzinfo is _NOWHERE
 
 
 def http_date(text: str) -> datetime | None:

@@ -7,7 +7,6 @@ what its handlers would do.
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from datetime import timedelta, timezone
 from typing import Any
 
 from receiver import content, events
@@ -21,7 +20,6 @@ from receiver.visible import LONGEST, to_json
 
 MOST_SHOWN = 50
 """Fields that were not understood, in one report."""
-_NO_OFFSET = timezone(timedelta(minutes=1))  # stands for none: nobody's clock is a minute off
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -98,11 +96,10 @@ def _time(where: PayloadMap, payload: Any) -> tuple[str | None, str]:
     """The event's time, and the path that it came from or why there is none."""
     reasons = []
     for path, value in where.time.found(payload):
-        time = times.read(value, where.zone or _NO_OFFSET)
-        if time is None:
+        if where.zone is None and times.has_no_offset(value):
+            reasons.append(f"{path}: {_cut(value)!r} has no offset; set time_zone in [event] of PAYLOAD_MAP")
+        elif (time := times.read(value, where.zone)) is None:
             reasons.append(f"{path}: {_cut(value)!r} is no time that can be read")
-        elif time.tzinfo is _NO_OFFSET:
-            reasons.append(f"{path}: {value!r} has no offset; set time_zone in [event] of PAYLOAD_MAP")
         else:
             return time.isoformat(), f"{path}: {value!r}"
     return None, "; ".join(reasons) or f"none of {', '.join(where.time)} has a value"

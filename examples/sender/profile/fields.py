@@ -1,26 +1,19 @@
 """Finds the fields with an event's type and time, because the sender's schema is not known."""
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from examples.sender.payload_map import OURS
 from examples.sender.profile.sightings import Sighting, is_path, leaves
 from receiver import events
-
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+from receiver.events import candidates, times
 
 
 def type_path(seen: Sequence[Sighting]) -> str | None:
     """The field that most often has one of Glartek's types, among those present in every event."""
-    told = _told(seen)
-    names = filter(is_path, told[0] if told else ())
-    fields = [name for name in names if all(isinstance(fields.get(name), str) for fields in told)]
-    named = {name: sum(events.canonical(fields[name]) in events.BY_NAME for fields in told) for name in fields}
-    found = [name for name in named if named[name]]
-    return min(found, key=lambda name: (-named[name], name not in OURS.type, name.count(".")), default=None)
+    return next((one.path for one in candidates.types(_told(seen)) if is_path(one.path)), None)
 
 
 def event_type(sighting: Sighting, path: str | None) -> str:
@@ -32,15 +25,8 @@ def event_type(sighting: Sighting, path: str | None) -> str:
 def time_path(seen: Sequence[Sighting]) -> str | None:
     """The field with a time in every event that is equal on all its tries."""
     told = _told(seen)
-    found = [
-        name for name in filter(is_path, told[0] if told else ())
-        if all(_is_time(fields.get(name)) for fields in told) and not _changes(seen, name) and name.count(".") <= 1
-    ]  # fmt: skip
-    return min(
-        found,
-        key=lambda name: (name not in OURS.time, "occur" not in name, name.count(".")),
-        default=None,
-    )
+    found = [one.path for one in candidates.moments(told, lambda name: not _changes(seen, name)) if is_path(one.path)]
+    return next((path for path in found if all(fields.get(path) is not None for fields in told)), None)
 
 
 def out_of_order(seen: Sequence[Sighting]) -> int | None:
@@ -61,17 +47,9 @@ def _moment(fields: Mapping[str, Any], paths: Sequence[str]) -> float | None:
     for value in (fields[path] for path in paths if path in fields):
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-        if _is_time(value):
-            moment = datetime.fromisoformat(value)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        if moment := times.read(value, UTC):
+            return moment.timestamp()
     return None
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and _DATE.match(value) is not None and bool(datetime.fromisoformat(value))
-    except ValueError:
-        return False
 
 
 def _changes(seen: Sequence[Sighting], name: str) -> bool:

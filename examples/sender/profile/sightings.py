@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from examples.sender.http.arrivals import Arrival
+from receiver.events import candidates
 
 _ID_HEADERS = ("webhook-id", "idempotency-key", "ce-id")
 # Names of fields that may change from one attempt to the next.
@@ -79,18 +80,9 @@ def leaves(body: bytes) -> Mapping[str, Any]:
 @lru_cache(maxsize=4096)
 def _leaves(body: bytes) -> Mapping[str, Any]:
     try:
-        payload = json.loads(body)
+        return candidates.leaves(json.loads(body))
     except (ValueError, RecursionError):
         return {}
-    return dict(_walk(payload, "")) if isinstance(payload, dict) else {}
-
-
-def _walk(value: Any, path: str) -> Iterable[tuple[str, Any]]:
-    if isinstance(value, dict | list):
-        for step, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _walk(part, f"{path}.{step}" if path else str(step))
-    else:
-        yield path, value
 
 
 def _retold(earlier: Arrival, later: Arrival) -> bool:

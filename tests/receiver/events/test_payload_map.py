@@ -12,6 +12,8 @@ from receiver import events
 from receiver.events import payload_file
 from receiver.events.payload_file import SHIPPED, PayloadMapError, ours
 from receiver.events.payload_map import PayloadMap
+from tests.conftest import ROOT
+from tests.theirs import CREATED
 from worker import Action, WorkOrder
 
 CUSTOMER = """
@@ -135,3 +137,13 @@ def test_words_from_outside_do_not_fill_the_memory() -> None:
     """A type of a megabyte is not compared with the customer's words, nor remembered."""
     assert parsed(CUSTOMER).named("x" * 500_000) == "x" * 500_000
     assert parsed(CUSTOMER).type_of({"webhookType": "x" * 500_000}) == "x" * events.LONGEST_NAME
+
+
+def test_the_file_on_the_page_is_one() -> None:
+    """docs/payload.md shows what learn writes, and it reads the payload that it speaks of."""
+    page = (ROOT / "docs/payload.md").read_text(encoding="utf-8")
+    where = parsed(page.partition("```toml\n")[2].partition("```")[0])
+    assert where.subject(CREATED, where.type_of(CREATED)) == ("action", "A-12")
+    view = where.view(CREATED, "action")
+    assert view is not None
+    assert view["priority"] == "High"

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from examples.sender.http import wire
 from examples.sender.http.recording import Answer, RecordingReceiver
 from receiver import auth, events
+from tests.conftest import ROOT
 from tests.examples.sender.conftest import Run
+from tests.theirs import COMPLETED, CREATED
 
 pytestmark = pytest.mark.anyio
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -255,3 +258,19 @@ async def test_the_report_never_shows_the_token(run: Run) -> None:
     assert finished.code == 0
     assert token not in finished.out + finished.err
     assert "/webhooks/glartek/k3yT…" in finished.out
+
+
+async def test_what_was_learned_is_sent(tmp_path: Path, run: Run, recording_receiver: RecordingReceiver) -> None:
+    """The redacted samples and the map that `receiver learn` writes are a sender of a customer's own payloads."""
+    (tmp_path / "in").mkdir()
+    for number, payload in enumerate((COMPLETED, CREATED)):
+        (tmp_path / f"in/{number}.json").write_text(json.dumps(payload))
+    learn = [sys.executable, "-m", "receiver", "learn", "in", "--time-zone", "Europe/Lisbon"]
+    learning = await asyncio.create_subprocess_exec(*learn, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    assert await learning.wait() == 0
+    samples = ("--samples", str(tmp_path / "redacted"), "--payload-map", str(tmp_path / "payload.toml"))
+    finished = await run("all", "--to", recording_receiver.url, *samples)
+    assert finished.code == 0, finished.err
+    sent = [json.loads(arrival.body) for arrival in recording_receiver.of()]
+    assert {payload["webhookType"] for payload in sent} == {"Work Order Completed", "Action Created"}
+    assert len({payload["eventGuid"] for payload in sent} - {COMPLETED["eventGuid"], CREATED["eventGuid"]}) == 2

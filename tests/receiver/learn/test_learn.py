@@ -1,0 +1,146 @@
+"""Where the fields are is found in samples, told with how sure it is and why, and asked where it cannot be told."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver.events import CATALOG, payload_file
+from receiver.events.candidates import Candidate
+from receiver.events.payload_file import ours
+from receiver.events.payload_map import PayloadMap
+from receiver.explain import told
+from receiver.learn import Learned, learn, nearest_type, writing
+from tests.theirs import COMPLETED, CREATED, PAYLOAD_TOML
+
+
+def nobody(_question: str, _candidates: Sequence[Candidate]) -> None:
+    """Does not answer."""
+
+
+def learned_from(*bodies: Any) -> Learned:
+    return learn(bodies, ours(), {}, nobody)
+
+
+def map_of(learned: Learned) -> PayloadMap:
+    return payload_file.parse(writing.as_toml(learned, {}, None), "payload.toml")
+
+
+def test_two_bodies_are_enough_for_their_map() -> None:
+    """What a person wrote for them is what is found, but for what no payload says: the zone, and what numbers mean."""
+    found, written = map_of(learned_from(COMPLETED, CREATED)), payload_file.parse(PAYLOAD_TOML, "payload.toml")
+    for payload in (COMPLETED, CREATED):
+        event_type = written.type_of(payload)
+        assert found.type_of(payload) == event_type
+        assert found.id_of(payload) == written.id_of(payload)
+        assert found.subject(payload, event_type) == written.subject(payload, event_type)
+    for name, field in told(written, COMPLETED)["fields"].items():
+        assert told(found, COMPLETED)["fields"][name]["value"] == field["value"]
+    assert learned_from(COMPLETED, CREATED).questions == ["[event] time_zone: triggeredAt has no offset"]
+
+
+def test_the_kits_own_samples_are_learned() -> None:
+    """Each event says the same by the map that was found as by the shipped one, and nothing is a question."""
+    samples = [event_type.sample() for event_type in CATALOG]
+    learned = learned_from(*samples)
+    found = map_of(learned)
+    assert learned.questions == []
+    for sample in samples:
+        mine, theirs = told(found, sample), told(ours(), sample)
+        assert {name: mine[name] for name in ("time", "subject_from")} == {
+            name: theirs[name] for name in ("time", "subject_from")
+        }
+        assert found.id_of(sample) == sample["id"]
+        assert {name: field["value"] for name, field in mine["fields"].items()} == {
+            name: field["value"] for name, field in theirs["fields"].items()
+        }
+
+
+def test_a_payload_without_an_object_of_its_own_is_learned() -> None:
+    """Its fields are at the top, beside the event's own."""
+    flat = {"event": "action.created", "deliveryId": "d1", "actionId": 7, "actionTitle": "Leak", "severity": "High"}
+    found = map_of(learned_from(flat, flat | {"deliveryId": "d2"}))
+    assert found.subject(flat, "action.created") == ("action", "7")
+    assert found.id_of(flat) == "d1"
+    view = found.view(flat, "action")
+    assert view is not None
+    assert (view["title"], view["priority"]) == ("Leak", "High")
+
+
+def test_two_that_are_as_likely_are_a_question() -> None:
+    """Nobody answers: it stays open, as a comment with both; somebody does: it is the one that was chosen."""
+    payload = {"type": "action.created", "messageId": "m1", "deliveryId": "d1", "action": {"id": 1}}
+    bodies = [payload, payload | {"messageId": "m2", "deliveryId": "d2"}]
+    learned = learned_from(*bodies)
+    assert "[event] id: messageId or deliveryId?" in learned.questions
+    text = writing.as_toml(learned, {}, None)
+    assert '# id = ["messageId"]' in text
+    assert '# id = ["deliveryId"]' in text
+    chosen = learn(bodies, ours(), {}, lambda _, candidates: candidates[1])
+    assert map_of(chosen).id == ("deliveryId",)
+
+
+def test_what_is_the_same_in_two_events_is_no_id() -> None:
+    """A tenant, a Work Order, a request: the same value in two payloads would drop the second."""
+    bodies = [{"type": "action.created", "tenantId": "t", "eventId": f"e{number}"} for number in range(2)]
+    assert map_of(learned_from(*bodies)).id == ("eventId",)
+
+
+def test_words_that_mean_no_type_are_told_with_the_nearest() -> None:
+    """As a comment to take away the # of."""
+    learned = learned_from({"type": "Action Created", "id": 1}, {"type": "WO_DONE", "id": 2})
+    assert learned.words == {"WO_DONE": "work_order.completed"}
+    assert '# "work_order.completed" = ["WO_DONE"]' in writing.as_toml(learned, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [("WO.CLOSED", None), ("wo-opened", "work_order.created"), ("ACTION_RESOLVED", "action.solved"), ("x", None)],
+)
+def test_a_type_is_guessed_by_its_subject_and_its_verb(words: str, name: str | None) -> None:
+    """Nothing where either is missing: a Work Order is not solved."""
+    assert nearest_type(words) == name
+
+
+@pytest.mark.parametrize("batch", [[COMPLETED, CREATED], {"sent": 1, "items": [COMPLETED, CREATED]}])
+def test_events_in_batches_are_learned_from(batch: Any) -> None:
+    """And the file says where the list is."""
+    learned = learned_from(batch)
+    assert len(learned.events) == 2
+    assert map_of(learned).batch == ("@" if isinstance(batch, list) else "items")
+    assert map_of(learned).id == ("eventGuid",)
+
+
+def test_what_a_file_of_before_finds_is_kept() -> None:
+    """With its words, values and zone; what it has and no sample has, too. What finds nothing is learned anew."""
+    text = PAYLOAD_TOML.replace('"prio"', '"gone"') + '\n[types]\n"action.solved" = "ok"\n'
+    tables = payload_file.tables(text)
+    given = {name: set(table) for name, table in tables.items()}
+    learned = learn([COMPLETED, CREATED], payload_file.parse(text, "before"), given, nobody)
+    after = writing.as_toml(learned, tables, None)
+    found = payload_file.parse(after, "after")
+    assert 'time = ["triggeredAt"]  # 1.00: as it was' in after
+    assert (found.zone, found.types) == (payload_file.parse(text, "before").zone, {"action.solved": ("ok",)})
+    assert found.subjects["action"].fields["priority"].paths == ("prio",)
+    assert found.subjects["action"].fields["priority"].values == {"3": "High"}
+    assert learned.questions == []
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text() | st.sampled_from(["id", "type", "data", "name", "action"]), inner, max_size=4)
+    ),
+)
+
+
+@given(st.lists(anything | st.just({"type": "action.created"}), min_size=1, max_size=4))
+def test_whatever_was_sent_the_file_can_be_read(bodies: list[Any]) -> None:
+    """Names of fields with quotes, dots and line ends among them."""
+    bodies = json.loads(json.dumps(bodies))
+    map_of(learn(bodies, ours(), {}, lambda _, candidates: candidates[0]))
+    map_of(learned_from(*bodies))
