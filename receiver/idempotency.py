@@ -5,19 +5,23 @@ list tries the usual places and ends with the content's own SHA-256, which is al
 """
 
 import hashlib
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from receiver import content, events
 from receiver.delivery import Delivery
 from receiver.events import batch
-from receiver.events.paths import Paths
+from receiver.events.paths import DOTTED, Paths
 from receiver.events.payload_file import ours
 from receiver.events.payload_map import PayloadMap
 
 BODY = "body"
 """The source of a key that is the content's own SHA-256: events that read alike share it, so its window is short."""
+BODY_WITHOUT = "body-without:"
+"""Begins a source that is the same without fields that change from attempt to attempt."""
+_ALONE = frozenset({"event-id", "webhook-id", "cloudevents", "idempotency-key", BODY})
 PART = "part"
 """What a delivery that came in a batch has `more`: which of how many it is."""
 KEPT_HEADERS = frozenset(
@@ -47,6 +51,7 @@ class IdempotencyRule:
     | `idempotency-key` | the header |
     | `body` | SHA-256 of the content (`Delivery.digest`) |
     | `body:meta.eventId` | any other field of the body, by its path |
+    | `body-without:sentAt,try.no` | SHA-256 of the content without these fields, which change from attempt to attempt |
     | `header:x-event-id` | any other header |
 
     With `signed` only what the signature covers counts: the body, `webhook-id`, `webhook-timestamp`. Otherwise a signed
@@ -72,6 +77,8 @@ class IdempotencyRule:
         payload, text = self._read(headers, body)
         digest = hashlib.sha256(text).digest()
         source, key = self._key(headers, payload) or (BODY, digest.hex())
+        if source.startswith(BODY_WITHOUT):
+            digest = bytes.fromhex(key)  # or what the key leaves out would make a duplicate a conflict
         event_type = self.where.type_of(payload)
         about = self.where.subject(payload, event_type)
         subject = f"{about[0]}:{about[1]}" if about else ""
@@ -150,17 +157,65 @@ class IdempotencyRule:
             return _cloudevents
         if word in {"webhook-id", "idempotency-key"}:
             return lambda headers, _: _text(headers.get(word))
-        if kind == "body" and name:
-            paths = Paths((name,))
-            return lambda _, payload: paths.text(payload)
+        if word.startswith((BODY_WITHOUT, "body:")) and (find := _in_body(kind, name)):
+            return find
         if kind == "header" and re.fullmatch(r"[A-Za-z0-9-]+", name):
             if name.lower() in CHANGING_HEADERS:
                 raise ValueError(f"{word!r} changes on every attempt, so no duplicate would be seen")
             return lambda headers, _: _text(headers.get(name.lower()))
         raise ValueError(
             f"{word!r} is no source; expected event-id, webhook-id, cloudevents, idempotency-key, body, "
-            "body:<path> or header:<name>"
+            "body-without:<path>,<path>, body:<path> or header:<name>"
         )
+
+
+def _in_body(kind: str, name: str) -> Find | None:
+    """How to find a key in the body; None where no field is named. Raises ValueError for what is no path."""
+    if kind == "body":
+        where = Paths((name,) if name else ())
+        return (lambda _, payload: where.text(payload)) if where else None
+    paths = [path.split(".") for path in name.split(",") if DOTTED.fullmatch(path)]
+    if len(paths) != name.count(",") + 1:
+        raise ValueError(f"expected dotted paths, such as {BODY_WITHOUT}sentAt,meta.attempt, got {name!r}")
+    return lambda _, payload: _digest_without(payload, paths)
+
+
+def is_by_content(source: str) -> bool:
+    """Whether a key of this source says no more than that two bodies read alike: its window is short."""
+    return source == BODY or source.startswith(BODY_WITHOUT)
+
+
+def words_of(parts: Iterable[str]) -> list[str]:
+    """The sources in a list that was separated by commas, which are in `body-without:sentAt,attempt`, too.
+
+    A part that is no source of its own belongs to the `body-without` before it.
+    """
+    words: list[str] = []
+    for part in parts:
+        inside = words and words[-1].startswith(BODY_WITHOUT)
+        if inside and part not in _ALONE and ":" not in part:
+            words[-1] += f",{part}"
+        else:
+            words.append(part)
+    return words
+
+
+def _digest_without(payload: Any, paths: Sequence[Sequence[str]]) -> str | None:
+    """SHA-256 of what an object says besides what is at the paths; in whatever order and spacing."""
+    if not isinstance(payload, dict):
+        return None
+    for steps in paths:
+        payload = _without(payload, steps)
+    text = json.dumps(payload, sort_keys=True, separators=(",", ":"))  # ASCII: a lone surrogate, too, can be encoded
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without(payload: dict[str, Any], steps: Sequence[str]) -> dict[str, Any]:
+    name, *rest = steps
+    if not rest:
+        return {key: value for key, value in payload.items() if key != name}
+    inner = payload.get(name)
+    return {**payload, name: _without(inner, rest)} if isinstance(inner, dict) else payload
 
 
 def _text(value: str | None) -> str | None:

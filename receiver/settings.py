@@ -28,7 +28,7 @@ from receiver.events import payload_file
 from receiver.events.paths import Paths
 from receiver.events.payload_file import PayloadMapError
 from receiver.events.payload_map import PayloadMap
-from receiver.idempotency import SIGNED_HEADERS, IdempotencyRule
+from receiver.idempotency import SIGNED_HEADERS, IdempotencyRule, words_of
 
 _PLACEHOLDERS = (
     "changeme",
@@ -127,8 +127,9 @@ class PayloadSettings(PayloadMapSettings):
     @field_validator("idempotency_sources")
     @classmethod
     def _check_sources(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        IdempotencyRule(words)
-        return words
+        sources = tuple(words_of(words))
+        IdempotencyRule(sources)
+        return sources
 
     @model_validator(mode="after")
     def _check_map(self) -> Self:
@@ -184,7 +185,7 @@ class SignatureSettings(PayloadSettings):
         if self.signing_secrets and unsigned:
             raise ValueError(
                 f"IDEMPOTENCY_SOURCES: {unsigned[0]!r} is not covered by the signature that SIGNING_SECRETS asks for; "
-                "expected webhook-id, event-id, body:<path> or body"
+                "expected webhook-id, event-id, body:<path>, body-without:<path> or body"
             )
         return self
 
@@ -207,7 +208,7 @@ class Settings(PayloadSettings):
     dedupe_window: Seconds = Field(
         7 * 86400.0, ge=1, description="how long an event id is remembered after its last outcome"
     )
-    dedupe_window_body: Seconds = Field(3600.0, ge=1, description="the same for deliveries known by their bytes only")
+    dedupe_window_body: Seconds = Field(3600.0, ge=1, description="the same for deliveries known by their content only")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, json elsewhere"
     )

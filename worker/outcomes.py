@@ -15,7 +15,7 @@ import msgpack
 from arq.connections import ArqRedis
 
 from receiver.delivery import Delivery
-from receiver.idempotency import BODY
+from receiver.idempotency import is_by_content
 from receiver.queue import letters
 from receiver.queue.batching import Batcher
 from receiver.queue.connection import until_redis_answers
@@ -93,7 +93,8 @@ class Outcomes:
 
         Returns when they are in Redis, however long that takes.
         """
-        seconds = self._settings.dedupe_window_body if delivery.source == BODY else self._settings.dedupe_window
+        settings, is_short = self._settings, is_by_content(delivery.source)
+        seconds = settings.dedupe_window_body if is_short else settings.dedupe_window
         size = len(delivery.body) + JOB_BYTES
         item: bytes = msgpack.packb(
             (

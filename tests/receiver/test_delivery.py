@@ -300,6 +300,36 @@ def test_explain_shows_the_key_that_is_used(body: bytes, headers: dict[str, str]
     assert (source, key[:200]) == (delivery.source, delivery.key)
 
 
+# ── by content without what changes ─────────────────────────────────────────────────────────────────────────────────
+
+
+def without(payload: object) -> Delivery:
+    return made(payload, None, "event-id", "body-without:sentAt,try.no", "body")
+
+
+def test_retries_that_differ_in_a_named_field_are_the_same() -> None:
+    """In whatever order and spacing; nothing of them is a conflict, for their digest is that of what was compared."""
+    first = without({"sentAt": 1, "try": {"no": 1, "of": 3}, "n": 1})
+    again = without(b'{"n": 1, "try": {"of": 3, "no": 2}}')
+    assert (first.source, first.id, first.digest) == ("body-without:sentAt,try.no", again.id, again.digest)
+    assert without({"sentAt": 1, "try": {"no": 1, "of": 4}, "n": 1}).id != first.id
+    assert without({"try": 7, "n": 1}).id != first.id
+
+
+def test_what_is_no_object_is_known_by_its_bytes() -> None:
+    """And an event with an id by that."""
+    assert without(b"no JSON").source == "body"
+    assert without({"id": "e"}).source == "event-id"
+    assert without({"n": "\ud800"}).source.startswith("body-without:")
+
+
+@pytest.mark.parametrize("word", ["body-without:", "body-without:a[]", "body-without:a,,b"])
+def test_a_wrong_field_to_leave_out_stops_the_start(word: str) -> None:
+    """It would leave nothing out."""
+    with pytest.raises(ValueError, match=r"expected dotted paths, such as body-without:sentAt"):
+        sources(word)
+
+
 # ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

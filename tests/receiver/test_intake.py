@@ -204,6 +204,13 @@ async def test_wakes_do_not_pile_up(redis: ArqRedis) -> None:
     assert await redis.execute_command("LLEN", KEYS.wake) == 32
 
 
+async def test_a_retry_that_differs_where_the_key_does_not_look_is_a_duplicate(redis: ArqRedis) -> None:
+    """And no conflict: the fields that body-without leaves out are expected to differ."""
+    rule = IdempotencyRule(["body-without:sentAt", "body"])
+    first, again = (rule.delivery({}, b'{"id":"e1","sentAt":%d}' % number, number) for number in (1, 2))
+    assert await accept_all(redis, first) + await accept_all(redis, again) == [1, 2]
+
+
 # ── the intake ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 

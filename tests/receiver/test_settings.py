@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.environment import SettingsError, duration, load, variables
-from receiver.settings import ReceiverSettings
+from receiver.settings import PayloadSettings, ReceiverSettings
 
 TOKEN = "Zq8-vN3_kX7.tR2~bL5wM9cP"
 REDIS = "redis://localhost:6379/0"
@@ -254,3 +254,10 @@ def test_only_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_p
     (tmp_path / "port").write_text("9000")
     monkeypatch.setenv("PORT_FILE", str(tmp_path / "port"))
     assert load(ReceiverSettings).port == 8000
+
+
+def test_the_fields_to_leave_out_of_a_key_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the sources are: what is no source of its own belongs to the one before it."""
+    monkeypatch.setenv("IDEMPOTENCY_SOURCES", "event-id, body-without:sentAt,meta.attempt, header:x-id, body")
+    expected = ("event-id", "body-without:sentAt,meta.attempt", "header:x-id", "body")
+    assert load(PayloadSettings).idempotency_sources == expected

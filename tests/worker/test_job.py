@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from receiver.delivery import Delivery
+from receiver.idempotency import IdempotencyRule
 from receiver.queue.jobs import job_key, pack_job, unpack
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
@@ -304,10 +306,13 @@ async def _is(bench: Bench, delivery: Delivery, handler: str, state: str) -> boo
     return (await bench.states(delivery)).get(handler) == state
 
 
-@pytest.mark.parametrize(("body", "window"), [(body_of("e1"), WEEK), (b"{}", HOUR)], ids=["id", "bytes"])
-async def test_the_window_counts_from_the_last_outcome(bench: Bench, body: bytes, window: int) -> None:
-    """A week for an event id, an hour for what is known by its bytes only; the attempts live as long."""
-    delivery = await bench.accept(delivery_of(body))
+@pytest.mark.parametrize(
+    ("source", "body", "window"),
+    [("event-id", body_of("e1"), WEEK), ("body", b"{}", HOUR), ("body-without:at", b'{"at":1}', HOUR)],
+)
+async def test_the_window_counts_from_the_last_outcome(bench: Bench, source: str, body: bytes, window: int) -> None:
+    """A week for an event id, an hour for what is known by its content only; the attempts live as long."""
+    delivery = await bench.accept(IdempotencyRule([source]).delivery({}, body, time.time_ns() // 1000))
     assert await bench.redis.ttl(KEYS.delivery(delivery.id)) == -1
     async with bench.working({"*": [make_handler("a", fail_until(2, OSError()))]}):
         await bench.closed(delivery)
