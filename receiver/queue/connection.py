@@ -121,26 +121,35 @@ class _Patient(AbstractConnection):
         disconnect_on_error: bool = True,
         push_request: bool | None = False,
     ) -> Any:
-        """As redis-py's, which can go on where it ran out of time: it does while bytes move in either direction."""
-        left: int | None = None
+        """As redis-py's, but for as long as bytes move in either direction."""
+        if timeout is not None:  # redis-py's own, of subscriptions
+            return await super().read_response(
+                disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
+            )
         try:
-            while True:
-                received = self._received
-                try:
-                    return await super().read_response(
-                        disable_decoding, timeout, disconnect_on_error=False, push_request=push_request
-                    )
-                except RedisTimeoutError:
-                    before, left = left, self._unsent()
-                    has_sent = self._is_large if before is None else left < before
-                    if self._received == received and not has_sent:
-                        raise
-        except ResponseError:  # an answer like any other
-            raise
-        except BaseException:
+            response = await self._read_while_bytes_move(disable_decoding=disable_decoding)
+        except BaseException as error:
             if disconnect_on_error:
                 await self.disconnect(nowait=True)
+            if isinstance(error, OSError):
+                raise RedisConnectionError(f"{type(error).__name__} while reading: {error}") from error
             raise
+        if isinstance(response, ResponseError):
+            raise response
+        return response
+
+    async def _read_while_bytes_move(self, *, disable_decoding: bool) -> Any:
+        left: int | None = None
+        while True:
+            received = self._received
+            try:
+                async with asyncio.timeout(self.socket_timeout):
+                    return await cast(Any, self._parser).read_response(disable_decoding=disable_decoding)
+            except TimeoutError:
+                before, left = left, self._unsent()
+                has_sent = self._is_large if before is None else left < before
+                if self._received == received and not has_sent:
+                    raise RedisTimeoutError(f"Timeout reading from {self._host_error()}") from None
 
     async def _send_packed_command(self, command: Any) -> None:
         writer = cast(asyncio.StreamWriter, self._writer)
