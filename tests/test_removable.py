@@ -19,7 +19,7 @@ A_FEW = (
     *("tests/test_house.py::test_every_contract_is_kept", "tests/test_readme.py", "tests/test_documents.py"),
     *("tests/test_packaging.py", "tests/deploy/test_compose.py", "tests/deploy/test_image.py"),
     *("tests/deploy/test_documentation.py", "tests/deploy/test_kubernetes.py", "tests/deploy/test_systemd.py"),
-    *("tests/worker/test_routes.py"),
+    "tests/worker/test_routes.py",
 )
 pytestmark = pytest.mark.timeout(300)
 

@@ -213,8 +213,10 @@ def _after(job: Job, run: Run, error: BaseException) -> Transition:
     decision = decide(error, run.tries, age, services.policy, services.rng)
     bound = log.bind(delivery=delivery.id, handler=name, attempt=run.attempt, reason=decision.reason)
     if isinstance(decision, Again):
-        tell = bound.info if isinstance(error, RetryLater) else bound.warning  # it asked for that, nothing is wrong
-        tell("handler will be run again", in_s=round(decision.wait, 1))
+        if isinstance(error, RetryLater):
+            bound.info("handler will be run again", in_s=round(decision.wait, 1))  # it asked for that
+        else:
+            bound.warning("handler will be run again", in_s=round(decision.wait, 1))
         again = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
         leaves = services.outcomes.lets_pass(name, decision.tries)
         return Transition(name, run.attempt, "retry", decision.reason, again, decision.wait, run.start, leaves)
