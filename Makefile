@@ -7,7 +7,7 @@ TOOLS := $(VENV)/tools
 export PYTHONDONTWRITEBYTECODE :=
 # Set to nothing: else every process that the tests and the demo start compiles the kit anew.
 
-.PHONY: help demo run test coverage check faults hostile fuzz bench format docs lock sbom audit clean
+.PHONY: help demo run new update test coverage check faults hostile fuzz bench format docs lock sbom audit clean
 
 help:                 ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | while read -r make target text; do \
@@ -18,6 +18,13 @@ demo: $(INSTALLED)    ## start everything, send every event twice, check what ha
 
 run: $(INSTALLED)     ## run the kit on this machine until Ctrl-C, its data in .data/
 	@$(BIN)/python -m worker.up
+
+new: $(INSTALLED)     ## a package of your own, and .env set to use it: make new NAME=acme
+	@$(BIN)/python -m worker.new "$(NAME)"
+
+update:               ## merge a newer kit into this one: make update FROM=https://…, a remote's name or a folder
+	git fetch $(or $(FROM),$(error FROM is not set: make update FROM=https://host/kit.git, a remote or a folder)) HEAD
+	git merge --no-edit FETCH_HEAD
 
 test: $(INSTALLED)    ## the tests, against a real Valkey and real processes
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)

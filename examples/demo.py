@@ -220,7 +220,12 @@ def main(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
     with tempfile.TemporaryDirectory(prefix="glartek-demo-") as folder:
         log = Path(folder) / "kit.log"
         # the demo checks its own handlers and port, not those in this machine's .env
-        settings = {"PORT": str(_free_port()), "HANDLERS": "examples.handlers:ROUTES", "LOG_FORMAT": "json"}
+        settings = {
+            "PORT": str(_free_port()),
+            "HANDLERS": "examples.handlers:ROUTES",
+            "LOG_FORMAT": "json",
+            "ENV_FILE": "",
+        }
         try:
             with log.open("wb") as output, everything(Path(folder), settings, output) as running:
                 table = rows(Random())  # noqa: S311 - sample ids

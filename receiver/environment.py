@@ -3,17 +3,30 @@
 A handler's own settings are read in the same way: derive a class from `EnvSettings` and pass it to `load`.
 """
 
+import difflib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from receiver import running
 from receiver.secret_files import SecretFileError, SecretFiles, is_secret
 from receiver.visible import visible
 
+_ENCODING = "utf-8-sig"  # Windows' editors begin UTF-8 with a byte order mark, which is no part of the first name
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -58,11 +71,11 @@ class EnvSettings(BaseSettings):
     """The base of every settings class: read from environment variables and `.env`, and immutable.
 
     A secret's value may be in a file whose path is in `NAME_FILE`; `NAME` itself takes precedence.
+    What is set nowhere is taken from the `make run` that is up in this folder, so that commands find it. ENV_FILE names
+    another file than `.env`; where it is empty, as in tests, neither is read.
     """
 
-    model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
-    )
+    model_config = SettingsConfigDict(env_file_encoding=_ENCODING, env_ignore_empty=True, extra="ignore", frozen=True)
 
     @classmethod
     def settings_customise_sources(
@@ -70,11 +83,67 @@ class EnvSettings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - made below, for the file that is to be read
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a folder of secret files; NAME_FILE replaces it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        files = SecretFiles(settings_cls, env_settings, dotenv_settings)
-        return init_settings, env_settings, dotenv_settings, files
+        file = env_file()
+        if file is None:
+            return init_settings, env_settings, SecretFiles(settings_cls, env_settings)
+        try:
+            dotenv = DotEnvSettingsSource(settings_cls, file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unreadable(file, error) from None
+        files = SecretFiles(settings_cls, env_settings, dotenv)
+        up = DotEnvSettingsSource(settings_cls, running.found(_data_dir(env_settings, dotenv)))
+        return init_settings, env_settings, dotenv, files, up
+
+
+def env_file() -> Path | None:
+    """The file that settings are read from, besides the environment."""
+    name = os.environ.get("ENV_FILE", ".env")
+    return Path(name) if name else None
+
+
+def read_env_file() -> dict[str, str]:
+    """What is set in that file. Raises `SettingsError` when it cannot be read."""
+    file = env_file()
+    try:
+        found = dotenv_values(file, encoding=_ENCODING) if file and file.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(file, error) from None
+    return {name: value for name, value in found.items() if value}
+
+
+def _unreadable(file: Path | None, error: OSError | UnicodeDecodeError) -> SettingsError:
+    if isinstance(error, UnicodeDecodeError):
+        return SettingsError(f"{file}: is not UTF-8 text; save it as UTF-8")
+    return SettingsError(f"{file}: cannot be read ({error.strerror}); mend its permissions")
+
+
+def strays() -> list[str]:
+    """One line for each name in the file that is no setting, but looks like one; own settings are known once loaded."""
+    known = [name for settings_class in _all_of(EnvSettings) for name, _, _ in variables(settings_class)]
+    files = {f"{name}_FILE" for name in known}
+    return [line for name in read_env_file() if name not in {*known, *files} and (line := _stray(name, known))]
+
+
+def _stray(name: str, known: Sequence[str]) -> str | None:
+    near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+    if not near and "_" in name:
+        near = sorted({other for other in known if other.startswith(name.partition("_")[0] + "_")})[:5]
+    return f"{name} is no setting, and has no effect; did you mean {' or '.join(near)}?" if near else None
+
+
+def _all_of(settings_class: type[EnvSettings]) -> Iterator[type[EnvSettings]]:
+    for derived in settings_class.__subclasses__():
+        yield derived
+        yield from _all_of(derived)
+
+
+def _data_dir(*sources: PydanticBaseSettingsSource) -> Path:
+    """Where `make run` keeps its data: DATA_DIR."""
+    given = (source.env_vars.get("data_dir") for source in sources if isinstance(source, EnvSettingsSource))
+    return Path(next(filter(None, given), ".data"))
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from arq.connections import ArqRedis
 from redis import Redis
 
 from receiver.queue import valkey
-from receiver.queue.connection import connect
 from receiver.queue.valkey import embedded
 from tests import parts
 from tests.forks import Forked, Forks
@@ -33,28 +32,6 @@ hypothesis.settings.register_profile(
     "kit", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("kit")
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Asyncio is what the kit runs on; trio is not."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real Valkey, append-only file and all, for the whole session."""
-    with embedded(tmp_path_factory.mktemp("valkey")) as url:
-        yield url
-
-
-@pytest.fixture
-async def redis(valkey_url: str) -> AsyncIterator[ArqRedis]:
-    """A client of an empty Valkey."""
-    client = connect(valkey_url)
-    await client.flushall()
-    yield client
-    await client.aclose()
 
 
 class Server:
@@ -102,6 +79,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in list(os.environ):
         if name.startswith(("WEBHOOK_", "REDIS_", "TEAMS_", "AUDIT_", "EXTERNAL_", "SPOOL_", "HANDLERS", "SIGNING_")):
             monkeypatch.delenv(name)
+    monkeypatch.delenv("ENV_FILE")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

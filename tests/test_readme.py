@@ -16,8 +16,7 @@ from receiver.settings import ReceiverSettings, Settings
 from tests import parts
 from tests.commands import called
 from worker import routes
-from worker.settings import WorkerSettings
-from worker.up import UpSettings
+from worker.settings import UpSettings, WorkerSettings
 
 ROOT = Path(__file__).parent.parent
 README, SETTINGS, ENV_EXAMPLE = ROOT / "README.md", ROOT / "docs" / "settings.md", ROOT / ".env.example"

@@ -61,13 +61,13 @@ def unfinished() -> list[Handling]:
 def where(frame: FrameType | None) -> str:
     """The innermost frame outside of Python and libraries, such as `/app/my_handlers.py:12 in notify`."""
     innermost = frame
-    while frame is not None and _is_library(frame.f_code.co_filename):
+    while frame is not None and is_library(frame.f_code.co_filename):
         frame = frame.f_back
     frame = frame or innermost
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}" if frame else "an unknown place"
 
 
-def _is_library(path: str) -> bool:
+def is_library(path: str) -> bool:
     return path.startswith(_LIBRARIES) or not Path(path).is_absolute()  # Cython's names are relative
 
 

@@ -1,8 +1,10 @@
-"""The worker's settings."""
+"""The settings of the worker and of `make run`."""
+
+from pathlib import Path
 
 from pydantic import Field
 
-from receiver.environment import Seconds
+from receiver.environment import EnvSettings, Seconds
 from receiver.settings import Settings
 from worker.outcomes import Keep
 from worker.retries import Policy
@@ -38,3 +40,9 @@ class WorkerSettings(Settings):
 
     def keep(self) -> Keep:
         return Keep(self.keep_payloads, self.keep_payloads_bytes)
+
+
+class UpSettings(EnvSettings):
+    """The settings of `make run` itself."""
+
+    data_dir: Path = Field(Path(".data"), description="where `make run` keeps its data: queue, spool, token, audit log")
