@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import sys
 from dataclasses import asdict
 from typing import Annotated
@@ -23,6 +22,7 @@ from receiver.doctor.finding import Finding
 from receiver.environment import SettingsError, load
 from receiver.explain.command import explain
 from receiver.learn.command import learn_from
+from receiver.port.listening import address, base_url, listen
 from receiver.port.protocol import GuardedProtocol
 from receiver.queue.connection import connect
 from receiver.settings import ReceiverSettings
@@ -45,8 +45,14 @@ def main(context: typer.Context) -> None:
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    reload: Annotated[bool, typer.Option("--reload", help="Start again whenever your files or `.env` change.")] = False,
+) -> None:
     """Run the receiver (the default command)."""
+    if reload:
+        from receiver.reload import run_again  # noqa: PLC0415 - who develops needs it, and no other start waits for it
+
+        raise typer.Exit(run_again("receiver", "serve"))
     config = load(ReceiverSettings)
     logs.configure(config.log_format, config.log_level, "receiver")
     os.umask(0o077)  # the spool and the files beside it hold payloads: they are this user's alone
@@ -55,8 +61,8 @@ def serve() -> None:
     gc.set_threshold(50_000, 20, 20)  # nor so often at requests, which leave no cycles; a tenth of the time went there
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order and then raises what it caught once more
         signal.signal(number, lambda *_: sys.exit(0))
-    with _listen(config.host, config.port) as listener:
-        structlog.get_logger().info("receiver listening", address=f"{config.host}:{listener.getsockname()[1]}")
+    with listen(config.host, config.port) as listener:
+        structlog.get_logger().info("receiver listening", address=address(config.host, listener.getsockname()[1]))
         uvicorn.Server(
             uvicorn.Config(
                 application,
@@ -75,13 +81,16 @@ def serve() -> None:
 
 @app.command()
 def url(
-    base: Annotated[str, typer.Option(help="Where Glartek reaches this receiver, such as https://hooks.example.com")],
+    base: Annotated[
+        str | None, typer.Option(help="Where Glartek reaches this receiver, such as https://hooks.example.com")
+    ] = None,
 ) -> None:
-    """Print the Endpoint URL to paste into Glartek (Settings > Webhooks > New Webhook)."""
+    """Print the Endpoint URL to paste into Glartek (Settings > Webhooks > New Webhook), or this machine's own."""
+    config = load(ReceiverSettings, redis_url=SecretStr("redis://unused"))
+    base = base or base_url(config.host, config.port)
     parts = urlsplit(base)
     if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.fragment:
         raise SettingsError(f"--base: expected https://host, optionally with a port and a path, got {base!r}")
-    config = load(ReceiverSettings, redis_url=SecretStr("redis://unused"))
     if parts.scheme == "http":
         typer.echo("the token travels in this URL: use https outside of this machine", err=True)
     typer.echo(base.rstrip("/") + PATH.format(token=config.webhook_token[0].get_secret_value()))
@@ -113,15 +122,6 @@ async def _examine(config: ReceiverSettings) -> list[Finding]:
         await redis.aclose()
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise SettingsError(
-            f"PORT: cannot listen on {host}:{port} ({reason}); stop what is using it, or set HOST or PORT"
-        ) from None
 
 
 if __name__ == "__main__":

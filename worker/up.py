@@ -11,9 +11,8 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -23,15 +22,18 @@ from typing import IO
 import httpx2
 import typer
 from arq.constants import health_check_key_suffix
-from dotenv import dotenv_values
-from pydantic import Field
 from redis import Redis
 from redis.exceptions import RedisError
 
-from receiver.environment import EnvSettings, SettingsError, load
+from receiver import running
+from receiver.environment import SettingsError, env_file, load, read_env_file, variables
+from receiver.port.listening import base_url
 from receiver.queue.keys import Keys
 from receiver.queue.valkey import Server, ServerError, embedded_server, with_parent
+from receiver.reload import Changes
 from receiver.secret_files import SecretFileError, value_in
+from receiver.settings import ReceiverSettings
+from worker.settings import UpSettings, WorkerSettings
 
 WRONG_SETTING = 2
 """The exit code for a setting that is wrong, or leads to what is not there (an audit database that is away)."""
@@ -42,12 +44,6 @@ _STAND_INS = {
     "TEAMS_WEBHOOK_URL": "/workflows/stand-in/triggers/manual/paths/invoke?sig=stand-in",
     "EXTERNAL_URL": "",
 }
-
-
-class UpSettings(EnvSettings):
-    """The settings of `make run` itself."""
-
-    data_dir: Path = Field(Path(".data"), description="where `make run` keeps its data: queue, spool, token, audit log")
 
 
 @dataclass
@@ -83,11 +79,15 @@ class Running:
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
-            try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _ended(process)
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
@@ -111,8 +111,8 @@ def everything(data: Path, settings: Mapping[str, str], output: IO[bytes] | None
         sink = stack.enter_context(_sink(environment)) if stand_ins else None
         environment |= {name: f"{sink}{_STAND_INS[name]}" for name in stand_ins}
         host, port = environment.get("HOST", "127.0.0.1"), environment.get("PORT", "8000")
-        running = Running(
-            base=f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}",  # noqa: S104 - a comparison
+        kit = Running(
+            base=base_url(host, port),
             token=environment["WEBHOOK_TOKEN"].split(",")[0].strip(),
             redis_url=environment["REDIS_URL"],
             environment=environment,
@@ -121,11 +121,18 @@ def everything(data: Path, settings: Mapping[str, str], output: IO[bytes] | None
             server=server,
             output=output,
         )
-        stack.callback(running.stop)
-        running.start("receiver")
-        running.start("worker")
-        _wait_until_ready(running)
-        yield running
+        stack.callback(kit.stop)
+        kit.start("receiver")
+        kit.start("worker")
+        _wait_until_ready(kit)
+        stack.enter_context(running.announced(data, {name: environment[name] for name in _told(environment)}))
+        yield kit
+
+
+def _told(environment: Mapping[str, str]) -> list[str]:
+    """The settings that commands need to find all this."""
+    names = {name for name, _, _ in variables(ReceiverSettings, WorkerSettings)}
+    return [name for name in environment if name in {*names, *_STAND_INS, "AUDIT_DATABASE_URL"}]
 
 
 def _in_files(settings: Mapping[str, str]) -> dict[str, str]:
@@ -202,19 +209,43 @@ def _spawn(
     )
 
 
-def _supervise(running: Running, stop: threading.Event) -> None:
-    """Start again whatever dies, until asked to stop: all of it ran with these settings, so it will again."""
-    while not stop.wait(0.2):
+def _supervise(running: Running, changes: Changes) -> None:
+    """Start again whatever dies or has changed, until asked to stop, or until `.env` has changed.
+
+    All of it ran with these settings, so it will again.
+    """
+    pause = 0.2
+    while not changes.stopped:
+        changed = changes.wait(pause)
+        if str(env_file()) in changed:
+            typer.echo(f"{env_file()} changed: everything starts again", err=True)
+            return
+        if changed:
+            _restart(running, changed)
+        pause = 0.2
         try:
             if running.server is not None and running.server.ensure():
                 typer.echo("Valkey had died and was started again", err=True)
         except ServerError as error:  # such as a full disk: the receiver has its spool meanwhile, or a 503
             typer.echo(str(error), err=True)
-            stop.wait(5)
+            pause = 5
         for name, code in running.dead().items():
             typer.echo(f"{name} had died ({code}) and was started again", err=True)
             running.start(name)
-            stop.wait(5 if code == WRONG_SETTING else 1)  # what it needs at its start is away
+            pause = 5 if code == WRONG_SETTING else 1  # what it needs at its start is away
+
+
+def _restart(running: Running, changed: Sequence[str]) -> None:
+    """Start the worker again with the customer's new code; the receiver only when it is about its own."""
+    names = ["worker"]
+    if any(name.startswith("receiver/") or name.endswith(".toml") for name in changed):
+        names.insert(0, "receiver")
+    typer.echo(f"{', '.join(changed)} changed: {' and '.join(names)} start again", err=True)
+    for name in names:
+        running.processes[name].terminate()
+    for name in names:
+        _ended(running.processes[name])
+        running.start(name)
 
 
 def _greet(running: Running) -> None:
@@ -233,22 +264,31 @@ def _greet(running: Running) -> None:
 def main() -> None:
     """Run everything until SIGINT or SIGTERM."""
     os.umask(0o077)  # deliveries and the token are this user's alone, whichever process writes them
-    stop = threading.Event()
+    changes = Changes()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    settings = {name: value for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
-    code = 0
-    try:
-        with everything(load(UpSettings).data_dir, settings | _in_files(settings)) as running:
-            _greet(running)
-            _supervise(running, stop)
-    except (SettingsError, SecretFileError, ServerError) as error:
-        typer.echo(str(error), err=True)
-        code = WRONG_SETTING
-    except OSError as error:
-        typer.echo(f"{error.filename}: {error.strerror}; mend its permissions, or set DATA_DIR", err=True)
-        code = WRONG_SETTING
-    sys.exit(code)
+        signal.signal(number, lambda *_: changes.stop())
+    ran = False
+    while not changes.stopped:
+        try:
+            settings = {name: value for name, value in {**read_env_file(), **os.environ}.items() if value}
+            with everything(load(UpSettings).data_dir, settings | _in_files(settings)) as running:
+                ran = True
+                _greet(running)
+                _supervise(running, changes)
+        except (SettingsError, SecretFileError, ServerError) as error:
+            _wait_for_better(str(error), changes, ran=ran)
+        except OSError as error:
+            line = f"{error.filename}: {error.strerror}; mend its permissions, or set DATA_DIR"
+            _wait_for_better(line, changes, ran=ran)
+
+
+def _wait_for_better(line: str, changes: Changes, *, ran: bool) -> None:
+    """Say what is wrong: at the first start that is the end, later the next change is waited for."""
+    typer.echo(line, err=True)
+    if not ran:
+        sys.exit(WRONG_SETTING)
+    typer.echo("waiting for you to mend it", err=True)
+    changes.wait()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""Where the receiver listens, and how this machine reaches it: IPv4, IPv6, or both."""
+
+import os
+import socket
+
+from receiver.environment import SettingsError
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket; `::` takes IPv4, too, where the system lets one socket do both."""
+    is_ipv6 = ":" in host
+    family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise SettingsError(
+            f"PORT: cannot listen on {address(host, port)} ({reason}); stop what is using it, or set HOST or PORT"
+        ) from None
+
+
+def address(host: str, port: int | str) -> str:
+    """`127.0.0.1:8000`, `[::1]:8000`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def base_url(host: str, port: int | str) -> str:
+    """How this machine reaches a receiver that listens there."""
+    return f"http://{address(_ANY.get(host, host), port)}"

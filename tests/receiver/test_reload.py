@@ -1,0 +1,68 @@
+"""--reload, and what `make run` does about changes."""
+
+import signal
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from receiver.reload import folders
+from tests.conftest import TOKEN, Start
+from tests.worker.test_up import children, ends, free_port, light, started
+
+__all__ = ["light"]
+HANDLER = "async def {name}(event, ctx): ...\n\n\nROUTES = {{'*': [{name}]}}\n"
+
+
+def test_packages_are_watched_and_nothing_else(tmp_path: Path) -> None:
+    """Own and the kit's, with their folders; neither tests, nor samples, nor what is in a folder that is no package."""
+    for name in ("acme/deep/er", "acme/samples", "acme/__pycache__", "tests/x", ".data", "notes/more"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("acme", "tests"):
+        (tmp_path / name / "__init__.py").touch()
+    assert {str(folder.relative_to(tmp_path)) for folder in folders(tmp_path)} == {
+        *(".", "acme", "acme/deep", "acme/deep/er", "notes")
+    }
+
+
+def test_make_run_takes_in_new_code_and_new_settings(start: Start, tmp_path: Path, light: dict[str, str]) -> None:
+    """The worker alone for code, told by name; a slip waits for its mending; everything for `.env`; then it ends."""
+    kit = start("-m", "worker.up", **light | {"SHUTDOWN_GRACE": "0.1s"})
+    url = started(kit)
+    event = b'{"id": "evt_%d", "type": "action.solved", "action": {"id": "a"}}'
+    before = children(kit.pid)
+    (tmp_path / "h.py").write_text("import no_such_thing\n")
+    kit.wait_for("h.py changed: worker start again")
+    kit.wait_for("h.py:1 in <module>: no module 'no_such_thing'")
+    assert httpx2.post(url, content=event % 1).status_code == 200
+    (tmp_path / "h.py").write_text(HANDLER.format(name="other"))
+    kit.wait_for('"h.other": "done"')
+    assert len(set(before) & set(children(kit.pid))) == 2  # Valkey and receiver
+    (tmp_path / ".env").write_text("MAX_JOB=1\nWEBHOOK_TOKEN=short\n")
+    kit.wait_for(".env changed: everything starts again")
+    kit.wait_for("waiting for you to mend it")
+    (tmp_path / ".env").write_text(f"MAX_JOB=1\nWEBHOOK_TOKEN={TOKEN}\n")
+    kit.wait_for(f"/webhooks/glartek/{TOKEN}")
+    kit.wait_for("MAX_JOB is no setting, and has no effect; did you mean MAX_JOBS?")
+    new_url = url.rpartition("/")[0] + f"/{TOKEN}"
+    assert httpx2.post(new_url, content=event % 2).status_code == 200
+    kit.wait_for("Ctrl-C stops everything")
+    ends(kit, signal.SIGINT)
+
+
+@pytest.mark.parametrize("command", [("receiver", "serve"), ("worker", "run")])
+def test_a_command_with_reload_starts_again_when_a_file_changes(
+    start: Start, tmp_path: Path, valkey_url: str, command: tuple[str, str]
+) -> None:
+    """It says which, also in a folder that was not there before, and ends as the command does."""
+    (tmp_path / "h.py").write_text(HANDLER.format(name="note"))
+    settings = {"REDIS_URL": valkey_url, "WEBHOOK_TOKEN": TOKEN, "HANDLERS": "h:ROUTES", "PORT": free_port()}
+    process = start("-m", *command, "--reload", **settings)
+    ready = {"receiver": "receiver listening", "worker": "worker running"}[command[0]]
+    process.wait_for(ready)
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme/__init__.py").touch()
+    process.wait_for(f"changed: {command[0]} starts again")
+    (tmp_path / "acme/more.py").touch()
+    process.wait_for("acme/more.py changed")
+    assert process.stop() == 0
