@@ -16,6 +16,7 @@ import structlog
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
+from receiver import events
 from receiver.delivery import Delivery
 from receiver.queue.batching import Batcher
 from receiver.queue.jobs import job_key, pack_batch
@@ -26,6 +27,8 @@ from receiver.spool.drain import Drain
 from receiver.watch import Watch
 
 ACCEPT = Script.load("accept.lua")
+COUNTED = f" {' '.join(events.BY_NAME)} "
+"""The types that are counted by name."""
 FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
 PATIENCE = 0.5
@@ -153,10 +156,10 @@ class Intake:
 
     async def _store(self, packed: bytes, redis: ArqRedis, seconds: float) -> list[int]:
         if not self._replicas:
-            stored: list[int] = await ACCEPT(redis, self._script_keys, [packed])
+            stored: list[int] = await ACCEPT(redis, self._script_keys, [packed, COUNTED])
             return stored
         wait = self._replicas, round(seconds * REPLICATION * 1000)
-        stored, replicas = await ACCEPT.replicated(redis, self._script_keys, [packed], wait)
+        stored, replicas = await ACCEPT.replicated(redis, self._script_keys, [packed, COUNTED], wait)
         if replicas < self._replicas:
             raise NotReplicated(f"{replicas} replicas have it, WAIT_REPLICAS asks for {self._replicas}")
         return stored
@@ -164,12 +167,12 @@ class Intake:
 
 async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Acceptance:
     """Store one delivery outside of a receiver (a conflict that is replayed): the same step, without the spool."""
-    answers = await ACCEPT(redis, script_keys(keys), [pack_batch([pack_delivery(keys, delivery)])])
+    answers = await ACCEPT(redis, script_keys(keys), [pack_batch([pack_delivery(keys, delivery)]), COUNTED])
     return Acceptance(answers[0])
 
 
 def script_keys(keys: Keys) -> list[str]:
-    return [keys.queue, keys.order, keys.wake, keys.counts, keys.dead]
+    return [keys.queue, keys.order, keys.wake, keys.counts, keys.dead, keys.recent]
 
 
 def pack_delivery(keys: Keys, delivery: Delivery) -> bytes:

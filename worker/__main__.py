@@ -5,29 +5,30 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
+import structlog
 import typer
+from arq.connections import ArqRedis
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
-from rich.text import Text
 
 from receiver import command, content, logs
 from receiver.delivery import Delivery
-from receiver.environment import SettingsError, duration, load
+from receiver.environment import SettingsError, duration, load, strays
 from receiver.events import storable
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
-from receiver.settings import Settings
-from receiver.visible import to_json, visible, visible_lines
+from receiver.settings import Settings, SpoolSettings
+from receiver.spool.overview import overview
+from receiver.visible import to_json, visible
 from worker import app as worker_app
-from worker import process, routes
+from worker import ids, process, reports, routes, trying
 from worker.dead_letters import DeadLetter, Filter, Operator, PayloadElsewhere, find
 from worker.settings import WorkerSettings
+from worker.status import status as status_of
 from worker.waiting import in_words
 
+log = structlog.get_logger()
 T = TypeVar("T")
-PAYLOAD = 4000
-"""Characters of a payload that `dead show` prints."""
 SHOWN = 5
 """Lines about payloads that could not be had."""
 PAYLOADS_AHEAD = 10
@@ -38,7 +39,7 @@ app.add_typer(dead, name="dead")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Handler = Annotated[str | None, typer.Option(help="Only this handler, such as teams.notify.")]
-Type = Annotated[str | None, typer.Option(help="Only this event type.")]
+Type = Annotated[str | None, typer.Option("--type", help="Only this event type.")]
 Kind = Annotated[str | None, typer.Option(help="Only this kind: dead, conflict or job.")]
 Reason = Annotated[str | None, typer.Option(help="Only those whose reason contains this.")]
 OlderThan = Annotated[str | None, typer.Option(help="Only those older than this, such as 30m or 7d.")]
@@ -54,35 +55,34 @@ def main(context: typer.Context) -> None:
 
 
 @app.command()
-def run() -> None:
+def run(
+    reload: Annotated[bool, typer.Option("--reload", help="Start again whenever your files or `.env` change.")] = False,
+) -> None:
     """Run the worker (the default command)."""
+    if reload:
+        from receiver.reload import run_again  # noqa: PLC0415 - who develops needs it, and no other start waits for it
+
+        raise typer.Exit(run_again("worker", "run"))
     config = load(WorkerSettings)
     logs.configure(config.log_format, config.log_level, "worker")
     table = routes.load(config.handlers)
+    for line in strays():  # own settings are known by now
+        log.warning("a name in .env is no setting", told=line)
     process.run(lambda within: worker_app.run(config, table, within))
 
 
 @app.command()
 def show(
-    delivery: Annotated[str, typer.Argument(help="A delivery's id, or its event id.")], as_json: AsJson = False
+    delivery: Annotated[str, typer.Argument(help="A delivery's id, or its event id.")],
+    trace: Annotated[bool, typer.Option("--trace", help="And the lines on the way to where a handler failed.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell a delivery's whole story."""
     story = _with_operator(lambda operator: _found(operator, delivery))
     if as_json:
         typer.echo(to_json(story))
         return
-    console = Console(emoji=False)
-    for name in ("delivery", "key", "source", "type", "sha256", "first_seen", "duplicates", "conflicts"):
-        console.print(f"{name:<12} {visible(str(story[name]))}", markup=False, highlight=False)
-    kept = "kept for replay" if story["payload_kept"] else "waits with its work" if story["open"] else "no longer kept"
-    console.print(f"{'payload':<12} {kept}", markup=False)
-    table = Table("handler", "state", "attempts", "at", "last failure")
-    for handler, told in story["handlers"].items():
-        failure = told["failures"][-1]["error"] if told["failures"] else ""
-        state = f"skipped: {told['skipped']}" if told["state"] == "skipped" else told["state"]
-        state = in_words(told["waits"]) if told["waits"] else state
-        table.add_row(*_cells(handler, state, told["attempts"], told["at"], failure))
-    console.print(table)
+    reports.print_story(story, trace=trace)
 
 
 @app.command()
@@ -115,10 +115,50 @@ def replay(
         raise typer.Exit(1)
 
 
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Tell what happened today and in the last hour, what is open, and what is tried again when."""
+    config = load(Settings)
+    spooled = overview(load(SpoolSettings).spool_path).waiting
+    told = _with_redis(lambda redis: status_of(redis, Keys(config.key_prefix), spooled))
+    if as_json:
+        typer.echo(to_json(told))
+    else:
+        reports.print_status(told)
+
+
+@app.command("try")
+def try_(
+    handler: Annotated[str, typer.Argument(help="module:name, such as acme.handlers:page, or a name in HANDLERS.")],
+    last: Annotated[int, typer.Option(min=1, help="On so many of the events that are kept, the newest.")] = 10,
+    type_: Type = None,
+    status: Annotated[int, typer.Option(min=200, max=599, help="What its HTTP requests are answered.")] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Run a handler on kept events without sending anything, and show what it would have done.
+
+    Exit code 1 when it would have failed for one, or no event is kept.
+    """
+    config = load(WorkerSettings)
+    logs.configure(config.log_format, config.log_level, "try")
+    deliveries = _with_operator(lambda operator: trying.last_kept(operator, last, type_))
+    with trying.alone() as redis_url:
+        chosen = trying.find_handler(handler, config.handlers)
+        told = asyncio.run(trying.run_all(chosen, deliveries, config, redis_url, status))
+    if as_json:
+        typer.echo(to_json(told))
+    elif told:
+        reports.print_tried(told)
+    else:
+        typer.echo("no event is kept (KEEP_PAYLOADS, KEEP_PAYLOADS_BYTES), and none of this type is dead", err=True)
+    if not told or any(one["state"] not in {"done", "skipped"} for one in told):
+        raise typer.Exit(1)
+
+
 @dead.command("list")
 def dead_list(
     handler: Handler = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Only this event type.")] = None,
+    type_: Type = None,
     kind: Kind = None,
     reason: Reason = None,
     older_than: OlderThan = None,
@@ -126,15 +166,11 @@ def dead_list(
 ) -> None:
     """List dead letters and conflicts, oldest first."""
     which = _filter(handler, type_, kind, reason, older_than)
-    letters = _with_operator(lambda operator: _matching(operator, which))
+    letters, dead_ids = _with_operator(lambda operator: _listed(operator, which))
     if as_json:
         typer.echo(to_json([letter.summary() for letter in letters]))
         return
-    table = Table("id", "kind", "handler", "type", "tries", "at", "reason")
-    for letter in letters:
-        row = letter.summary()
-        table.add_row(*_cells(*(row[name] for name in ("id", "kind", "handler", "type", "tries", "at", "reason"))))
-    Console().print(table if letters else "no dead letters")
+    reports.print_letters(letters, dead_ids)
 
 
 @dead.command("show")
@@ -160,7 +196,7 @@ def dead_show(
     elif as_json:
         typer.echo(to_json(letter.summary() | {"payload": None if delivery is None else _text(delivery)}))
     else:
-        _print_letter(letter, "none: this is no delivery of the kit" if delivery is None else _text(delivery))
+        reports.print_letter(letter, "none: this is no delivery of the kit" if delivery is None else _text(delivery))
 
 
 def _text(delivery: Delivery) -> str:
@@ -172,21 +208,12 @@ def _text(delivery: Delivery) -> str:
     return text.decode("utf-8", "backslashreplace")
 
 
-def _print_letter(letter: DeadLetter, payload: str) -> None:
-    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-    for name, value in letter.summary().items():
-        console.print(f"{name:<10} {visible(str(value))}")
-    console.print(f"{'payload':<10} " + visible_lines(payload, PAYLOAD).replace("\n", f"\n{'':<10} "))
-    if len(payload) > PAYLOAD:
-        typer.echo(f"the payload is cut: {PAYLOAD} of {len(payload)} characters; --json or --raw for all", err=True)
-
-
 @dead.command("replay")
 def dead_replay(
     ids: Ids = None,
     every: All = False,
     handler: Handler = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Only this event type.")] = None,
+    type_: Type = None,
     kind: Kind = None,
     reason: Reason = None,
     older_than: OlderThan = None,
@@ -204,7 +231,7 @@ def dead_drop(
     ids: Ids = None,
     every: All = False,
     handler: Handler = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Only this event type.")] = None,
+    type_: Type = None,
     kind: Kind = None,
     reason: Reason = None,
     older_than: OlderThan = None,
@@ -259,22 +286,23 @@ def _in_bulk(
         raise SettingsError(*elsewhere[:SHOWN], *more)
 
 
-def _cells(*values: object) -> list[Text]:
-    """Texts for a row of a table."""
-    return [Text(visible(str(value))) for value in values]
-
-
 async def _chosen(operator: Operator, choice: _Choice) -> list[DeadLetter]:
     if not choice.ids:
         if not choice.every and choice.which == Filter():
             raise SettingsError("expected ids of dead letters, a filter such as --handler, or --all")
         return await _matching(operator, choice.which)
-    letters = [(dead_id, await operator.letter(storable(dead_id))) for dead_id in choice.ids]
+    known = await operator.dead_ids()
+    meant = [(name, ids.the_one(storable(name), known)) for name in choice.ids]
+    letters = [(name, await operator.letter(dead_id) if dead_id else None) for name, dead_id in meant]
     unknown = [dead_id for dead_id, letter in letters if letter is None]
     if unknown:
         advice = "no such dead letter; `python -m worker dead list` shows them"
         raise SettingsError(*(f"{dead_id}: {advice}" for dead_id in unknown))
     return [letter for _, letter in letters if letter is not None]
+
+
+async def _listed(operator: Operator, which: Filter) -> tuple[list[DeadLetter], list[str]]:
+    return await _matching(operator, which), await operator.dead_ids()
 
 
 async def _matching(operator: Operator, which: Filter) -> list[DeadLetter]:
@@ -311,13 +339,19 @@ def _filter(
 
 
 def _with_operator(act: Callable[[Operator], Awaitable[T]]) -> T:
-    """What `act` makes of the deliveries in Redis; Redis being away is one line."""
+    """What `act` makes of the deliveries in Redis."""
+    keys = Keys(load(Settings).key_prefix)
+    return _with_redis(lambda redis: act(Operator(redis, keys)))
+
+
+def _with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
+    """What `act` makes of Redis; its being away is one line."""
     config = load(Settings)
 
     async def connected() -> T:
         redis = connect(config.redis_url.get_secret_value())
         try:
-            return await act(Operator(redis, Keys(config.key_prefix)))
+            return await act(redis)
         except PayloadElsewhere as error:
             raise SettingsError(str(error)) from None
         except REDIS_ERRORS as error:

@@ -9,6 +9,7 @@ for through Redis, and whoever runs the command need not be there.
 """
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from arq.connections import ArqRedis
+from redis.exceptions import NoPermissionError
 
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule, delivery_id
@@ -25,9 +27,12 @@ from receiver.queue import letters
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
+from worker import ids
 from worker.outcomes import PARSE, dead_letter_id, retry_job, states
 from worker.waiting import waits_for
 
+KEPT = 20
+"""Kept payloads read at a time: each may have a megabyte."""
 RECALLS = 3
 """How often a payload that is in a file is asked for, a second apart."""
 _FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest"]
@@ -112,16 +117,31 @@ class Operator:
         kept: int = await self._redis.zcard(self._keys.dead)
         return kept
 
+    async def dead_ids(self) -> list[str]:
+        """The ids of all dead letters and conflicts, oldest first."""
+        return [dead_id.decode() for dead_id in await self._redis.zrange(self._keys.dead, 0, -1)]
+
+    async def deliveries(self, beginning: str) -> set[str]:
+        """The ids of remembered deliveries that begin so; where SCAN is not allowed, of those accepted or dead last."""
+        record = self._keys.delivery("")
+        try:
+            found = {key.decode() async for key in self._redis.scan_iter(f"{record}{beginning}*", count=1000)}
+        except NoPermissionError:
+            recent = await self._redis.execute_command("LRANGE", self._keys.recent, 0, -1)
+            dead = [record + dead_id.partition(":")[0] for dead_id in await self.dead_ids()]
+            found = {key for key in [*(key.decode() for key in recent), *dead] if key.startswith(record + beginning)}
+        return {key.removeprefix(record) for key in found}
+
     async def letters(self, which: Filter) -> AsyncIterator[DeadLetter]:
         """The matching ones, oldest first and without their payloads, read a page at a time."""
         newest = "+inf" if which.older_than is None else (time.time() - which.older_than) * 1000
-        ids = await self._redis.zrangebyscore(self._keys.dead, "-inf", newest)
-        for start in range(0, len(ids), 500):
+        all_ids = await self._redis.zrangebyscore(self._keys.dead, "-inf", newest)
+        for start in range(0, len(all_ids), 500):
             async with self._redis.pipeline(transaction=False) as pipe:
-                for dead_id in ids[start : start + 500]:
+                for dead_id in all_ids[start : start + 500]:
                     pipe.hmget(self._keys.dead_letter(dead_id.decode()), _FIELDS)
                 rows = await pipe.execute()
-            for dead_id, values in zip(ids[start : start + 500], rows, strict=True):
+            for dead_id, values in zip(all_ids[start : start + 500], rows, strict=True):
                 letter = _letter(dead_id.decode(), values)
                 if letter is not None and which.matches(letter):
                     yield letter
@@ -169,6 +189,16 @@ class Operator:
             f"{letter.id}: its payload is in {path}/{file} on {host}, where no receiver answers; start it there"
         )
 
+    async def kept_payloads(self) -> AsyncIterator[bytes]:
+        """The jobs of finished deliveries that are kept for a replay, newest first, read a page at a time."""
+        end = -1
+        while entries := await self._redis.execute_command("LRANGE", self._keys.kept, end - KEPT + 1, end):
+            names = [entry.decode().partition(" ")[0] for entry in reversed(entries)]
+            for job in await self._redis.mget([self._keys.payload(name) for name in names]):
+                if job:
+                    yield job
+            end -= KEPT
+
     async def drop(self, letter: DeadLetter) -> bool:
         """Forget a dead letter for ever. False when it was gone already."""
         return await self._take_away(letter)
@@ -209,12 +239,13 @@ class Operator:
             pipe.lrange(self._keys.attempts(delivery_id), 0, -1)
             pipe.pttl(self._keys.delivery(delivery_id))
             pipe.exists(self._keys.payload(delivery_id))
-            record, attempts, remembered_ms, kept = await pipe.execute()
+            pipe.hgetall(self._keys.trace(delivery_id))
+            record, attempts, remembered_ms, kept, traces = await pipe.execute()
         if not record:
             return None
         fields = {name.decode(): value for name, value in record.items()}
         reasons = [unpack(attempt) for attempt in attempts]
-        handlers = _handlers(fields, reasons)
+        handlers = _handlers(fields, reasons, traces)
         for name, told in handlers.items():
             in_line = (told["state"], told["attempts"]) == ("retry", 0)
             told["waits"] = await waits_for(self._redis, self._keys, delivery_id, name) if in_line else None
@@ -271,22 +302,30 @@ class Operator:
 
 
 async def find(operator: Operator, rule: IdempotencyRule, name: str) -> dict[str, Any] | None:
-    """The story of a delivery by its id, or by its idempotency key (the event id) as the sender wrote it."""
+    """The story of a delivery by its id, its idempotency key (the event id) as the sender wrote it, or its beginning.
+
+    Raises `SettingsError` when several ids begin so.
+    """
     candidates = [name, *(delivery_id(word, name) for word in rule.words)]
     for candidate in candidates:
         if story := await operator.story(candidate):
             return story
-    return None
+    beginning = re.fullmatch(r"[0-9a-f]{4,23}", name) is not None
+    found = ids.the_one(name, await operator.deliveries(name)) if beginning else None
+    return await operator.story(found) if found else None
 
 
-def _handlers(fields: Mapping[str, bytes], reasons: list[Any]) -> dict[str, Any]:
+def _handlers(fields: Mapping[str, bytes], reasons: list[Any], traces: Mapping[bytes, bytes]) -> dict[str, Any]:
     values = {name: value.decode() for name, value in fields.items() if "." in name or name == PARSE}
     accepted_ms = int(fields.get("a", 0)) // 1000
+    where = {name.decode(): trace.decode().partition("\n") for name, trace in traces.items()}
     return {
         handler: {
             "state": state,
             "attempts": attempt,
             "at": _iso(accepted_ms + float(values[handler].split(" ")[2])),
+            "failed_at": where[handler][0] or None if handler in where else None,
+            "trace": where[handler][2] if handler in where else None,
             "skipped": _skipped(handler, attempt, reasons) if state == "skipped" else None,
             "failures": [
                 {"attempt": number, "at": _iso(at), "then": then, "error": error}

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import structlog
 from arq.connections import ArqRedis
 from arq.worker import Retry
+from structlog.typing import FilteringBoundLogger
 
 from receiver.content import Unreadable, memory_bound
 from receiver.delivery import Delivery
 from receiver.idempotency import PART
 from receiver.settings import Settings
-from worker import handling
+from worker import handling, tracing
 from worker.client import Client
 from worker.event import Event, check_not_a_batch, parse
 from worker.handler import Context, Handler, RetryLater, Skip, name_of
@@ -212,6 +213,9 @@ def _after(job: Job, run: Run, error: BaseException) -> Transition:
     age = time.time() - run.since_ms / 1000
     decision = decide(error, run.tries, age, services.policy, services.rng)
     bound = log.bind(delivery=delivery.id, handler=name, attempt=run.attempt, reason=decision.reason)
+    trace = _trace(error, bound)
+    if trace and (at := trace.partition("\n")[0]):
+        bound = bound.bind(at=at)
     if isinstance(decision, Again):
         if isinstance(error, RetryLater):
             bound.info("handler will be run again", in_s=round(decision.wait, 1))  # it asked for that
@@ -219,13 +223,23 @@ def _after(job: Job, run: Run, error: BaseException) -> Transition:
             bound.warning("handler will be run again", in_s=round(decision.wait, 1))
         again = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
         leaves = services.outcomes.lets_pass(name, decision.tries)
-        return Transition(name, run.attempt, "retry", decision.reason, again, decision.wait, run.start, leaves)
+        return Transition(name, run.attempt, "retry", decision.reason, again, decision.wait, run.start, leaves, trace)
     bound.error("dead letter")
-    return dead(delivery, name, run.attempt, decision.reason, run.start)
+    return dead(delivery, name, run.attempt, decision.reason, run.start, trace)
 
 
-def dead(delivery: Delivery, handler: str, attempt: int, reason: str, start: str = "") -> Transition:
-    return Transition(handler, attempt, "dead", reason, retry_job(delivery, handler, attempt + 1, 0, 0), start=start)
+def _trace(error: BaseException, bound: FilteringBoundLogger) -> str:
+    """Where a handler failed, told at debug; "" for one that only asks to wait."""
+    if isinstance(error, RetryLater):
+        return ""
+    lines = tracing.trace(error)
+    bound.debug("traceback", trace=lines)
+    return f"{tracing.place(error)}\n{lines}"
+
+
+def dead(delivery: Delivery, handler: str, attempt: int, reason: str, start: str = "", trace: str = "") -> Transition:
+    job = retry_job(delivery, handler, attempt + 1, 0, 0)
+    return Transition(handler, attempt, "dead", reason, job, start=start, trace=trace)
 
 
 def _context(job: Job, handler: str, attempt: int) -> Context:

@@ -38,6 +38,7 @@ _RECORD, _BURY, _TURN = (Script.load(name) for name in ("record.lua", "bury.lua"
 class Transition:
     """A handler's new state. `attempt` counts runs from 1; `job` is what a retry, or a replay, would run.
 
+    `trace` is where it failed: the customer's own line, an end of line, and all lines.
     Of a handler in order: `start` is the token of its turn, and a retry that `leaves` lets the others pass. A retry
     after attempt 0 waits for its turn.
     """
@@ -50,6 +51,7 @@ class Transition:
     wait: float = 0.0
     start: str = ""
     leaves: bool = False
+    trace: str = ""
 
 
 class Turn(NamedTuple):
@@ -168,6 +170,8 @@ class Outcomes:
         }
         if transition.error:
             row["error"] = transition.error
+        if transition.trace:
+            row["trace"] = transition.trace
         if transition.state == "retry":
             # one id for each attempt: never used twice, because arq deletes a job by its id
             job_id = self.keys.retry_job_id(delivery.id, transition.handler, transition.attempt)

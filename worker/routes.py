@@ -19,6 +19,8 @@ from receiver import events
 from receiver.environment import SettingsError
 from worker.handler import Handler, Routes, name_of
 from worker.order import Order, order_of
+from worker.retries import describe
+from worker.tracing import place, shown
 
 EVERY_EVENT = "*"
 
@@ -74,48 +76,67 @@ def load(spec: str) -> RouteTable:
     A handler's module may define `configure()`, called once here, which raises `SettingsError` for what it lacks.
     Raises `SettingsError` with one line for each mistake.
     """
-    found = table(spec)
-    _configure(found)
-    return found
+    table = read(spec)
+    configure(table)
+    return table
 
 
-def table(spec: str) -> RouteTable:
-    """The same without the handlers' own settings, for who runs none of them."""
-    module_name, _, attribute = spec.partition(":")
-    if not module_name or not attribute or module_name.startswith("."):
-        raise SettingsError(f"HANDLERS: expected module:attribute, such as acme.handlers:ROUTES, got {spec!r}")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if f"{module_name}.".startswith(f"{error.name}."):
-            raise SettingsError(
-                f"HANDLERS: no module {module_name!r} here; set it to your own table, such as acme.handlers:ROUTES, "
-                "and run from the folder that holds it"
-            ) from None
-        raise SettingsError(f"HANDLERS: {module_name!r} needs {error.name!r}, which is not installed") from None
-    except (SyntaxError, ImportError) as error:
-        raise SettingsError(f"HANDLERS: {module_name!r} cannot be imported: {error}") from None
+def read(spec: str) -> RouteTable:
+    """The same, without a look at the handlers' own settings."""
+    module, attribute = imported(spec, "HANDLERS: expected module:attribute, such as acme.handlers:ROUTES")
     routes = getattr(module, attribute, None)
     if not isinstance(routes, Mapping):
         names = [
             name for name, value in vars(module).items() if isinstance(value, Mapping) and not name.startswith("_")
         ]
         raise SettingsError(
-            f"HANDLERS: {module_name!r} has no table {attribute!r}{_nearest(attribute, names)}; "
+            f"HANDLERS: {module.__name__!r} has no table {attribute!r}{_nearest(attribute, names)}; "
             "expected a dict from event type to a list of handlers"
         )
     return RouteTable(routes)
 
 
-def _configure(table: RouteTable) -> None:
+def imported(spec: str, wanted: str) -> tuple[ModuleType, str]:
+    """The module in `module:name`, and the name. Raises `SettingsError`, with what is `wanted` for another spec."""
+    module_name, _, name = spec.partition(":")
+    if not module_name or not name or module_name.startswith("."):
+        raise SettingsError(f"{wanted}, got {spec!r}")
+    try:
+        return importlib.import_module(module_name), name
+    except Exception as error:  # noqa: BLE001 - whatever the customer's module does when it is imported
+        raise SettingsError(f"{wanted.partition(':')[0]}: {_import_failed(module_name, error)}") from None
+
+
+def configure(table: RouteTable) -> None:
+    """Let the modules of the handlers look at their own settings. Raises `SettingsError`."""
     lines: list[str] = []
     for module in table.modules():
         try:
             getattr(module, "configure", lambda: None)()
         except SettingsError as error:
             lines += error.lines
+        except Exception as error:  # noqa: BLE001 - whatever the customer's own check raises
+            lines.append(f"HANDLERS: configure() failed{_at(error)}: {describe(error)}")
     if lines:
         raise SettingsError(*lines)
+
+
+def _import_failed(module: str, error: Exception) -> str:
+    """Which line failed and what it lacks; the module itself may be what is not there."""
+    if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+        return (
+            f"no module {module!r} here; set it to your own table, such as acme.handlers:ROUTES, "
+            "and run from the folder that holds it"
+        )
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{module!r} cannot be imported: {shown(error.filename)}:{error.lineno}: {error.msg}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{module!r} cannot be imported{_at(error)}: no module {error.name!r}; install it, or mend the name"
+    return f"{module!r} cannot be imported{_at(error)}: {describe(error)}"
+
+
+def _at(error: Exception) -> str:
+    return f" at {where}" if (where := place(error)) else ""
 
 
 def _problems(key: Any, handlers: Any) -> list[str]:
@@ -125,11 +146,21 @@ def _problems(key: Any, handlers: Any) -> list[str]:
     if isinstance(handlers, str) or not isinstance(handlers, Sequence):
         return [*problems, f"HANDLERS: {key!r} expected a list of handlers, such as [notify]"]
     return problems + [
-        f"HANDLERS: {key!r} has {getattr(handler, '__qualname__', handler)!r}, which is not a coroutine function; "
+        f"HANDLERS: {key!r} has {getattr(handler, '__qualname__', handler)!r}, which {wrong}; "
         "write it as: async def handler(event, ctx)"
         for handler in handlers
-        if not _is_coroutine_function(handler)
+        if (wrong := _wrong_with(handler))
     ]
+
+
+def _wrong_with(handler: Any) -> str | None:
+    if not _is_coroutine_function(handler):
+        return "is not a coroutine function"
+    try:
+        inspect.signature(handler).bind("event", "ctx")
+    except TypeError:
+        return f"takes {inspect.signature(handler)}"
+    return None
 
 
 def _order_problems(handler: Handler) -> Iterable[str]:

@@ -10,6 +10,7 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>queue:health-check` | string | arq's health check of a worker | 6 s, renewed every 5 |
 | `<p>delivery:<id>` | hash | one delivery's record (below) | while work is open, then the dedupe window |
 | `<p>attempts:<id>` | list | every attempt with a reason: handler, number, time, state, reason | as its record |
+| `<p>trace:<id>` | hash | where each handler failed last: files and lines, no values | the dedupe window after it |
 | `<p>payload:<id>` | string | a finished delivery's job, for `replay` | KEEP_PAYLOADS after the last outcome, or less |
 | `<p>kept` | list | these payloads, oldest first: id, bytes, expiry time (ms) | until there are too many bytes |
 | `<p>kept-bytes` | string | the sum of the list's bytes, expired ones included | as the list |
@@ -29,6 +30,8 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>wake` | list | wakes a waiting worker at once; one entry for each batch, at most 32 | until popped |
 | `<p>worker:<id>` | string | what a running worker reports of itself, for `doctor` | 15 s, renewed every 5 |
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done`, `skipped` or `dead` | for ever |
+| `<p>counts:<n>` | hash | of ten minutes: `accepted <type>`, …, `<handler> retry`, … | 26 h |
+| `<p>recent` | list | keys of the records accepted last, 100 to 200 | for ever |
 | `<p>turn:<handler>:<subject>` | zset | deliveries in line at a handler, by place in the queue | until they leave it |
 | `<p>turn:<handler>` | zset | the same, for a handler with one line for all its events | until they leave it |
 | `<p>pace:<handler>` | zset | past and reserved starts of a handler with a rate, by time (ms) | its longest time |
@@ -64,6 +67,9 @@ class Keys:
 
     def attempts(self, delivery_id: str) -> str:
         return f"{self.prefix}attempts:{delivery_id}"
+
+    def trace(self, delivery_id: str) -> str:
+        return f"{self.prefix}trace:{delivery_id}"
 
     def payload(self, delivery_id: str) -> str:
         return f"{self.prefix}payload:{delivery_id}"
@@ -148,6 +154,14 @@ class Keys:
     @property
     def wake(self) -> str:
         return f"{self.prefix}wake"
+
+    def counts_of(self, ten_minutes: int) -> str:
+        """The counts of the ten minutes that began at this many of them after 1970."""
+        return f"{self.counts}:{ten_minutes}"
+
+    @property
+    def recent(self) -> str:
+        return f"{self.prefix}recent"
 
     @property
     def counts(self) -> str:

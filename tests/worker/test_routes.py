@@ -127,15 +127,15 @@ def test_a_module_that_needs_something_missing_says_what(module: Path) -> None:
     """The customer's own import that fails is not taken for a wrong name."""
     module.write_text("import not_installed_at_all")
     [line] = load_refused(f"{module.stem}:ROUTES")
-    assert "'not_installed_at_all'" in line
+    assert f"{module}:1 in <module>: no module 'not_installed_at_all'; install it" in line
 
 
-@pytest.mark.parametrize("text", ["def broken(", "from json import no_such_name"])
+@pytest.mark.parametrize("text", ["def broken(", "from json import no_such_name", "{}['key']"])
 def test_a_module_that_cannot_be_imported_is_a_line(module: Path, text: str) -> None:
-    """A slip in the customer's module is named with its module."""
-    module.write_text(text)
+    """A slip in the customer's module is named with its file and line."""
+    module.write_text(f"import json\n{text}")
     [line] = load_refused(f"{module.stem}:ROUTES")
-    assert "cannot be imported" in line
+    assert f"cannot be imported{': ' if 'broken' in text else ' at '}{module}:2" in line
 
 
 def test_an_attribute_that_is_no_table_is_refused_with_the_nearest(module: Path) -> None:
@@ -155,6 +155,34 @@ def test_a_handlers_own_settings_are_checked_at_start(module: Path) -> None:
         "ROUTES = {'*': [one, two]}\n"
     )
     assert load_refused(f"{module.stem}:ROUTES") == ("MY_URL: is not set", "MY_KEY: is not set")
+
+
+def test_a_check_of_own_settings_that_fails_is_a_line(module: Path) -> None:
+    """What `configure()` raises besides SettingsError, with its line."""
+    module.write_text("def configure():\n    {}['key']\nasync def one(event, ctx): ...\nROUTES = {'*': [one]}\n")
+    [line] = load_refused(f"{module.stem}:ROUTES")
+    assert line == f"HANDLERS: configure() failed at {module}:2 in configure: KeyError: 'key'"
+
+
+def test_a_handler_that_cannot_be_called_is_refused() -> None:
+    """Its signature takes an event and a context, in whatever way."""
+
+    async def one(event: Any) -> None: ...
+    async def three(event: Any, ctx: Any, more: Any) -> None: ...
+    async def keyword(*, event: Any, ctx: Any) -> None: ...
+    async def defaults(event: Any, ctx: Any, more: Any = 1, *rest: Any, **others: Any) -> None: ...
+    async def anything(*both: Any) -> None: ...
+
+    lines = refused({"*": [one, three, keyword, in_order(one)]})  # type: ignore[arg-type]
+    assert [line.partition(", which ")[2] for line in lines] == [
+        f"takes {takes}; write it as: async def handler(event, ctx)"
+        for takes in (
+            "(event: Any) -> None",
+            "(event: Any, ctx: Any, more: Any) -> None",
+            "(*, event: Any, ctx: Any) -> None",
+        )
+    ]
+    RouteTable({"*": [defaults, anything, in_order(notify)]})
 
 
 def test_a_good_module_is_loaded(module: Path) -> None:

@@ -4,18 +4,26 @@
 -- Records are written last: should the server refuse a command in the middle (an access control list that was changed),
 -- there is never a record without its job, and the batch that is sent again writes what is missing.
 --
--- KEYS: queue, order, wake, counts, dead
+-- KEYS: queue, order, wake, counts, dead, recent
 -- ARGV[1]: msgpack list of deliveries, each {record, job_key, job_id, digest, accepted_at, key, source, type,
 --          subject, job, conflict_key, conflict_id}
+-- ARGV[2]: the types that are counted by name, with a blank before and behind each: a sender may have any number of others
 -- Returns one number for each: 1 stored, 2 duplicate, 3 conflict (same key, other bytes).
 
-local queue, order, wake, counts, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local queue, order, wake, counts, dead, recent = unpack(KEYS)
+local known = ARGV[2] or ''
+local MOST_RECENT = 100
 local MOST_CONFLICTS = 10 -- of one key kept whole; further ones are counted
-local fates, duplicates, conflicts = {}, 0, 0
+local fates, duplicates, conflicts, counted = {}, 0, 0, {}
 
 local now = now_ms()
 -- Scores rise strictly even within a millisecond or when the clock goes back; a double holds 1/4096 ms exactly.
 local score = math.max(now, tonumber(redis.call('GET', order) or 0))
+
+local function count(what, type)
+  local name = what .. (string.find(known, ' ' .. type .. ' ', 1, true) and type or 'other')
+  counted[name] = (counted[name] or 0) + 1
+end
 
 local stored, queued, mine = {}, {}, {} -- collected: each call from a script costs as much as its work
 local function store(delivery)
@@ -25,6 +33,7 @@ local function store(delivery)
   queued[#queued + 1] = delivery[3]
   stored[#stored + 1] = delivery
   mine[delivery[1]] = delivery
+  count('accepted ', delivery[8])
   return 1
 end
 
@@ -44,6 +53,7 @@ local function keep_conflict(delivery, first_digest)
   end
   redis.call('HINCRBY', record, 'c', 1)
   conflicts = conflicts + 1
+  count('conflicts ', type)
   return 3
 end
 
@@ -64,6 +74,7 @@ for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   else
     redis.call('HINCRBY', record, 'n', 1)
     duplicates = duplicates + 1
+    count('duplicates ', delivery[8])
     fates[i] = 2
   end
 end
@@ -73,9 +84,13 @@ if #stored > 0 then
   for _, delivery in ipairs(stored) do write_record(delivery) end
   redis.call('HINCRBY', counts, 'accepted', #stored)
   if redis.call('LLEN', wake) < 32 then redis.call('RPUSH', wake, 1) end
+  local names = {}
+  for i = math.max(1, #stored - MOST_RECENT + 1), #stored do names[#names + 1] = stored[i][1] end
+  if redis.call('RPUSH', recent, unpack(names)) > 2 * MOST_RECENT then redis.call('LTRIM', recent, -MOST_RECENT, -1) end
 end
 -- In any case, for who found everything stored already: a WAIT behind this waits for a write, and for all before it.
 redis.call('SET', order, string.format('%.17g', score))
 if duplicates > 0 then redis.call('HINCRBY', counts, 'duplicates', duplicates) end
 if conflicts > 0 then redis.call('HINCRBY', counts, 'conflicts', conflicts) end
+count_now(counts, now, counted)
 return fates

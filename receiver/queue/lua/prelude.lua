@@ -14,6 +14,14 @@ local function lease_clock(key, now, stall)
   return reads
 end
 
+-- Counts for `status`, by name, of the ten minutes that are now; they are kept for 26 hours.
+local function count_now(counts, now, counted)
+  local key = counts .. ':' .. math.floor(now / 600000)
+  for name, by in pairs(counted) do
+    if redis.call('HINCRBY', key, name, by) == by then redis.call('PEXPIRE', key, 93600000) end -- the first of its name
+  end
+end
+
 -- The file that holds a dead letter's payload, if one does, may be removed by the receiver that has it.
 local function release_file(letter, unneeded)
   local folder, file = string.match(redis.call('HGET', letter, 'moved') or '', '^(%x+)/(.+)$')

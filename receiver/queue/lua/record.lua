@@ -6,8 +6,8 @@
 -- ARGV[1]: prefix of the kit's keys
 -- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions,
 --          bytes of its job, its entry in the list of kept payloads}; a transition is {handler, attempt, state}, with
---          {error} (why) for all but done, with {job, job_id, job_key, wait_ms} for a retry, with {field, job, dead_id,
---          dead_key, about} for a dead letter. That of a handler in order has {line} where the delivery stands in one,
+--          {error} (why) for all but done, with {trace} (where) for a failure, with {job, job_id, job_key, wait_ms} for
+--          a retry, with {field, job, dead_id, dead_key, about} for a dead letter. That of a handler in order has {line} where the delivery stands in one,
 --          {pace, rate} where there is a rate, {start} (the token of a start that counts from the end of its run),
 --          {leaves} when a retry lets the others pass, and {holds} when a dead letter does not. A retry after attempt
 --          0 is a delivery that waits for its turn. Where it could not be read, {lines} are those that it may stand
@@ -62,7 +62,7 @@ local function unbury(delivery, handler)
 end
 
 -- Collected over the whole batch or record, because each call from a script costs as much as its work.
-local counted = {}
+local counted, tried = {}, {}
 local function count(name, by) counted[name] = (counted[name] or 0) + by end
 
 local function remember_reason(delivery, transition)
@@ -82,7 +82,7 @@ local function end_turn(delivery, transition)
   for i = 1, #lines, 2 do leave(queue, wake, lines[i + 1], delivery, lines[i], now, now) end
 end
 
-local function apply(delivery, transition, recorded, changes, accepted)
+local function apply(delivery, transition, recorded, changes, accepted, window)
   local handler, state = transition.handler, transition.state
   local old = recorded[handler]
   if is_old(old, transition) then return end
@@ -94,7 +94,12 @@ local function apply(delivery, transition, recorded, changes, accepted)
   changes[#changes + 1] = handler
   changes[#changes + 1] = recorded[handler]
   if transition.error then remember_reason(delivery, transition) end
+  if transition.trace then
+    redis.call('HSET', prefix .. 'trace:' .. delivery, handler, transition.trace)
+    redis.call('PEXPIRE', prefix .. 'trace:' .. delivery, window)
+  end
   if state == 'retry' then
+    if transition.attempt > 0 and transition.error then tried[handler .. ' retry'] = (tried[handler .. ' retry'] or 0) + 1 end
     enqueue(delivery, transition)
   else
     count(handler .. ' ' .. state, 1)
@@ -147,7 +152,7 @@ local function write(item)
   local record = prefix .. 'delivery:' .. delivery
   local fields, recorded, changes = redis.call('HGETALL', record), {}, {}
   for i = 1, #fields, 2 do recorded[fields[i]] = fields[i + 1] end
-  for _, transition in ipairs(transitions) do apply(delivery, transition, recorded, changes, accepted) end
+  for _, transition in ipairs(transitions) do apply(delivery, transition, recorded, changes, accepted, window) end
   if #changes > 0 then redis.call('HSET', record, unpack(changes)) end
   if routed == 1 and recorded.u then
     recorded.u = nil
@@ -163,5 +168,9 @@ end
 local closed = {}
 for i, item in ipairs(cmsgpack.unpack(ARGV[2])) do closed[i] = write(item) end
 if #kept > 0 then stay_within(tonumber(ARGV[3])) end
-for name, by in pairs(counted) do redis.call('HINCRBY', counts, name, by) end
+for name, by in pairs(counted) do
+  redis.call('HINCRBY', counts, name, by)
+  tried[name] = by
+end
+count_now(counts, now, tried)
 return closed

@@ -1,0 +1,127 @@
+"""`python -m worker status`: counts, what is open, what came last, what is tried again."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.intake import Acceptance, accept_directly
+from tests.conftest import Start, hash_of
+from tests.terminal import Terminal
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from worker import GiveUp, RetryLater, Skip
+from worker.status import status
+
+ZERO = {"accepted": 0, "duplicates": 0, "conflicts": 0}
+
+
+def busy(_: int) -> None:
+    raise RetryLater(600, "busy")
+
+
+def give_up(_: int) -> None:
+    raise GiveUp("not today")
+
+
+def skip(_: int) -> None:
+    raise Skip("nothing to do")
+
+
+async def filled(bench: Bench) -> None:
+    """One delivery of each fate: two handlers done, skipped, dead, and one that waits; a duplicate and a conflict."""
+    routes: dict[str, Any] = {
+        "action.created": [make_handler("fine"), make_handler("skips", skip)],
+        "action.solved": [make_handler("gives_up", give_up)],
+    }
+    sent = [await bench.send("e1"), await bench.send("e2", "action.solved"), await bench.send("e3", "made.up")]
+    for body, acceptance in ((body_of("e1"), Acceptance.DUPLICATE), (body_of("e1", x=1), Acceptance.CONFLICT)):
+        await asyncio.sleep(0.001)
+        assert await accept_directly(bench.redis, KEYS, delivery_of(body)) is acceptance
+    async with bench.working(routes):
+        await bench.closed(*sent)
+    waits = await bench.send("e4", "action.in_progress")
+    async with bench.working({"action.in_progress": [make_handler("busy", busy)]}):
+        await until(lambda: bench.states(waits))
+
+
+async def test_it_counts_by_type_and_by_handler(bench: Bench) -> None:
+    """In the last hour and today; a type that Glartek does not have is one of the others."""
+    await filled(bench)
+    told = await status(bench.redis, KEYS, 7)
+    for when in ("last_hour", "today"):
+        counted = told[when]
+        assert {name: counted[name] for name in ZERO} == {"accepted": 4, "duplicates": 1, "conflicts": 1}
+        assert counted["types"]["action.created"] == {"accepted": 1, "duplicates": 1, "conflicts": 1}
+        assert counted["types"]["other"] == ZERO | {"accepted": 1}
+        assert "made.up" not in counted["types"]
+        none = dict.fromkeys(("done", "skipped", "retry", "dead"), 0)
+        assert counted["handlers"] == {
+            "h.busy": none | {"retry": 1},
+            "h.fine": none | {"done": 1},
+            "h.gives_up": none | {"dead": 1},
+            "h.skips": none | {"skipped": 1},
+        }
+    assert {name: told[name] for name in ("waiting", "running", "dead", "spooled_here")} == {
+        "waiting": 1,
+        "running": 0,
+        "dead": 2,
+        "spooled_here": 7,
+    }
+
+
+async def test_it_tells_what_came_last_and_what_is_tried_again(bench: Bench) -> None:
+    """Newest first with the states of the handlers; with the time of the next try and why."""
+    await filled(bench)
+    told = await status(bench.redis, KEYS, 0)
+    assert [(one["key"], one["handlers"]) for one in told["recent"]] == [
+        ("e4", {"h.busy": "retry"}),
+        ("e3", {}),
+        ("e2", {"h.gives_up": "dead"}),
+        ("e1", {"h.fine": "done", "h.skips": "skipped"}),
+    ]
+    [waiting] = told["retrying"]
+    assert (waiting["handler"], waiting["attempts"], waiting["reason"]) == ("h.busy", 1, "busy")
+    assert 590 < waiting["in_s"] <= 600
+
+
+async def test_what_it_counts_stays_small(bench: Bench) -> None:
+    """Any number of types and deliveries: one hash for ten minutes, gone after 26 hours, and a list of 200 at most."""
+    for number in range(250):
+        await bench.send(f"e{number}", f"made.up_{number}")
+    [counts] = await bench.keys(f"{KEYS.counts}:*")
+    assert await hash_of(bench.redis, counts) == {"accepted other": b"250"}
+    assert 25 * 3600 < await bench.redis.ttl(counts) <= 26 * 3600
+    assert 100 <= await bench.redis.execute_command("LLEN", KEYS.recent) <= 200
+
+
+async def test_counts_of_yesterday_are_not_todays(bench: Bench) -> None:
+    """Each ten minutes have a hash of their own."""
+    now = int(time.time()) // 600
+    await bench.redis.execute_command("HSET", KEYS.counts_of(now - 7), "accepted action.created", 5)
+    await bench.redis.execute_command("HSET", KEYS.counts_of(now - 6), "accepted action.created", 1)
+    await bench.redis.execute_command("HSET", KEYS.counts_of(now - 145), "accepted action.created", 9)
+    told = await status(bench.redis, KEYS, 0)
+    assert told["last_hour"]["accepted"] == 1
+    assert told["today"]["accepted"] in {0, 1, 6}  # just after midnight they are yesterday's
+
+
+async def test_the_command_prints_it(bench: Bench, start: Start, tmp_path: Path) -> None:
+    """Tables of 80 columns on a terminal, JSON for programs; what waits in the spool of this host is counted."""
+    await filled(bench)
+    plain = start("-m", "worker", "status", "--json", REDIS_URL=bench.url, SPOOL_PATH=str(tmp_path / "none.db"))
+    assert await asyncio.to_thread(plain.wait) == 0, plain.output
+    assert json.loads(plain.output)["spooled_here"] == 0
+    said = await asyncio.to_thread(Terminal("worker", "status", REDIS_URL=bench.url, COLUMNS="80").end)
+    for words in ("4 (4)", "h.gives_up", "accepted last", "tried again", "busy"):
+        assert words in said
+
+
+@pytest.mark.parametrize("command", ["status"])
+async def test_an_empty_redis_is_fine(bench: Bench, start: Start, command: str) -> None:
+    """Zeros."""
+    process = start("-m", "worker", command, REDIS_URL=bench.url)
+    assert await asyncio.to_thread(process.wait) == 0, process.output
+    assert "0 waiting, 0 running, 0 dead, 0 spooled here" in process.output
