@@ -122,7 +122,5 @@ async def _examine(config: ReceiverSettings) -> list[Finding]:
         await redis.aclose()
 
 
-
-
 if __name__ == "__main__":
     command.run(app)
