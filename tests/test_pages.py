@@ -16,7 +16,18 @@ from tests.worker.test_up import free_port
 __all__ = ["clone", "kit"]
 pytestmark = pytest.mark.timeout(300)
 BACKGROUND = ("make run", "examples.sender listen")
-REAL = '{"id": "e-77", "type": "Action Created", "action": {"id": "A-12", "title": "Oil leak"}}'
+REAL = {
+    "completed.json": (
+        '{"webhookType":"Work Order Completed","tenant":{"id":77},"eventGuid":"3f0c2d3e-0000-4000-8000-000000000001",'
+        '"triggeredAt":"2026-11-20 14:03:11","data":{"workOrderId":991,"workOrderName":"Pump 7 weekly","state":"Done",'
+        '"assignedUsers":["ana@example.com"],"doneAt":"2026-11-20T14:03:10Z"}}'
+    ),
+    "created.json": (
+        '{"webhookType":"Action Created","eventGuid":"3f0c2d3e-0000-4000-8000-000000000002",'
+        '"data":{"actionId":"A-12","title":"Oil leak","prio":3,"openedBy":"rui@example.com"}}'
+    ),
+}
+"""Two payloads as a customer may have them."""
 
 
 class Newcomer:
@@ -107,7 +118,8 @@ def newcomer(clone: Path) -> Iterator[Newcomer]:
 def test_a_newcomer_gets_from_a_clone_to_a_newer_kit(newcomer: Newcomer, kit: Path, tmp_path: Path) -> None:
     """A package, a handler with its test and a real payload; all of it checked, and still green in a newer kit."""
     newcomer.follow("first-handler.md")
-    (newcomer.folder / "acme/samples/real.json").write_text(REAL)
+    for name, body in REAL.items():
+        (newcomer.folder / "acme/samples" / name).write_text(body)
     newcomer.follow("your-payload.md")
     newcomer.follow("test-your-sender.md")
     for check in ("ruff format --check acme", "ruff check acme", "mypy acme"):

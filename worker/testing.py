@@ -32,12 +32,14 @@ def make_event(
     source: str | Path | Mapping[str, Any] | bytes,
     fields: Mapping[str, Any] | None = None,
     settings: PayloadSettings | None = None,
+    *,
+    payload_map: Path | None = None,
 ) -> Event:
     """The event as handlers get it, from a type's sample, a file, a payload or a body.
 
-    `fields` are set in the payload by dotted path (`{"action.priority": "High"}`); None takes one out. `settings` say
-    how the payload is read, instead of the environment. Raises `LookupError` for a type that is none of the eleven,
-    OSError for a file, `receiver.content.Unreadable` for what is no event.
+    `fields` are set in the payload by dotted path (`{"action.priority": "High"}`); None takes one out. `payload_map` is
+    your payload.toml, because tests read no `.env`; `settings` say all of how the payload is read. Raises `LookupError`
+    for a type that is none of the eleven, OSError for a file, `receiver.content.Unreadable` for what is no event.
     """
     body = _body(source)
     if fields:
@@ -45,7 +47,8 @@ def make_event(
         for path, value in fields.items():
             _set(payload, path, value)
         body = json.dumps(payload).encode()
-    return parse(body, settings or load(PayloadSettings))
+    chosen: dict[str, Any] = {"payload_map": payload_map} if payload_map else {}
+    return parse(body, settings or load(PayloadSettings, **chosen))
 
 
 def make_context(

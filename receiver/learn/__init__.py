@@ -9,6 +9,7 @@ of before finds in the samples is kept as it is.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from receiver import events
@@ -24,6 +25,8 @@ SURE = 0.6
 _DEEPEST = 3  # objects in each other in which a subject is looked for
 _NUMBERED = ("status", "priority")
 
+Find = Callable[[Sequence[dict[str, Any]]], Sequence[Candidate]]
+"""What payloads have that an entry may be, the most likely first."""
 Choose = Callable[[str, Sequence[Candidate]], Candidate | None]
 """Asks somebody which candidate it is; None where nobody knows."""
 
@@ -54,17 +57,17 @@ class Learned:
     numbers: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """By kind and field: values that are numbers, so that somebody has to say what they mean."""
 
-    def add(self, table: str, name: str, found: Sequence[Candidate], choose: Choose) -> str:
-        """An entry for the best candidate; its path, or "" where it stays open or there is none."""
+    def add(self, table: str, name: str, found: Sequence[Candidate], choose: Choose) -> Sequence[str]:
+        """An entry for the best candidate; its path, none where it stays open or there is no candidate."""
         if not found:
-            return ""
+            return ()
         best = candidates.rivals(found)
         chosen = best[0] if len(best) == 1 and best[0].confidence >= SURE else choose(f"[{table}] {name}", best)
         if chosen is None:
             self.entries.append(Entry(table, name, candidates=best))
-            return ""
+            return ()
         self.entries.append(Entry(table, name, [chosen.path], chosen.reason, chosen.confidence))
-        return chosen.path
+        return [chosen.path]
 
     @property
     def questions(self) -> list[str]:
@@ -87,53 +90,68 @@ def learn(bodies: Sequence[Any], before: PayloadMap, given: Mapping[str, set[str
     learned = _events(bodies)
     told = [leaves(payload) for payload in learned.events]
     keeps = _Keeper(before, given, learned)
-    type_path = keeps("event", "type") or learned.add("event", "type", _types(told, before), choose)
+    types = keeps("event", "type", learned.events, lambda some: _types([leaves(one) for one in some], before))
+    types = types or learned.add("event", "type", _types(told, before), choose)
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for payload in learned.events:
-        words = events.first_text(payload, [type_path]) if type_path else None
+        words = events.first_text(payload, types)
         name = before.named(words or "")
         if words and name not in events.BY_NAME:
             learned.words[words[: events.LONGEST_NAME]] = nearest_type(words)
         if kind := events.subject_kind(name):
             by_kind.setdefault(kind, []).append(payload)
-    inside = tuple(_subject(learned, kind, payloads, keeps, choose) for kind, payloads in by_kind.items())
-    outside = [_without(one, [*inside, type_path]) for one in told]
-    for name, found in (("id", candidates.ids(outside)), ("time", candidates.moments(outside))):
-        if not keeps("event", name):
-            learned.add("event", name, found, choose)
-    if not keeps("event", "actor"):
-        learned.add("event", "actor", _actors(learned.events), choose)
+    inside = [path for kind, some in by_kind.items() for path in _subject(learned, kind, some, keeps, choose)]
+
+    def outside(some: Sequence[dict[str, Any]]) -> list[Leaves]:
+        return [_without(leaves(one), [*inside, *types]) for one in some]
+
+    finders: dict[str, Find] = {
+        "id": lambda some: candidates.ids(outside(some)),
+        "time": lambda some: candidates.moments(outside(some)),
+        "actor": _actors,
+    }
+    for name, find in finders.items():
+        if not keeps("event", name, learned.events, find):
+            learned.add("event", name, find(learned.events), choose)
     _look_for_offsets(learned, before)
     return learned
 
 
 class _Keeper:
-    """Keeps what the file of before has, where it finds something."""
+    """Keeps what the file of before has, where it finds something; adds what it lacks for payloads of another form."""
 
     def __init__(self, before: PayloadMap, given: Mapping[str, set[str]], learned: Learned) -> None:
         self._before, self._given, self._learned = before, given, learned
 
-    def __call__(self, table: str, name: str) -> str:
-        """The first path that is kept; "" where nothing is."""
+    def __call__(
+        self, table: str, name: str, payloads: Sequence[dict[str, Any]], find: Find = lambda _: ()
+    ) -> Sequence[str]:
+        """The paths, those of before first; none where these find nothing. `find` looks at payloads that they miss."""
         if name not in self._given.get(table, ()):
-            return ""
-        paths, found = self._paths(table, name)
-        if not found:
-            return ""
-        self._learned.entries.append(Entry(table, name, paths, "as it was", 1.0))
-        return paths[0]
+            return ()
+        paths = self._paths(table, name)
+        missed = [payload for payload in payloads if not self._is_found(table, name, payload)]
+        if len(missed) == len(payloads):
+            return ()
+        new = next((one for one in find(missed) if one.confidence >= SURE and one.path not in paths), None)
+        chosen = [*paths, new.path] if new else paths
+        reason = f"as it was, and {new.path!r}: {new.reason}" if new else "as it was"
+        self._learned.entries.append(Entry(table, name, chosen, reason, new.confidence if new else 1.0))
+        return chosen
 
-    def _paths(self, table: str, name: str) -> tuple[Sequence[str], bool]:
-        payloads = self._learned.events
+    def _paths(self, table: str, name: str) -> Sequence[str]:
         if table == "event":
-            paths = getattr(self._before, name)
-            return paths, any(any(paths.found(payload)) for payload in payloads)
+            paths: Sequence[str] = getattr(self._before, name)
+            return paths
         subject = self._before.subjects[table]
-        if name == "at":
-            return subject.at, any(subject.part(payload) is not None for payload in payloads)
-        where = subject.fields[name]
-        parts = [(subject.part(payload), payload) for payload in payloads]
-        return where.paths, any(any(where.found(part, payload)) for part, payload in parts if part is not None)
+        return subject.at if name == "at" else subject.fields[name].paths
+
+    def _is_found(self, table: str, name: str, payload: dict[str, Any]) -> bool:
+        if table == "event":
+            return any(getattr(self._before, name).found(payload))
+        subject = self._before.subjects[table]
+        part = subject.part(payload)
+        return part is not None and (name == "at" or any(subject.fields[name].found(part, payload)))
 
 
 def _events(bodies: Sequence[Any]) -> Learned:
@@ -168,12 +186,38 @@ def _types(told: Sequence[Leaves], before: PayloadMap) -> list[Candidate]:
     ]
 
 
-def _subject(learned: Learned, kind: str, payloads: Sequence[dict[str, Any]], keeps: _Keeper, choose: Choose) -> str:
-    """Add the entries of one kind; the path of the object that describes it, "" where that is open or the payload."""
-    at = keeps(kind, "at") or learned.add(kind, "at", _places(kind, payloads), choose)
+def _subject(
+    learned: Learned, kind: str, payloads: Sequence[dict[str, Any]], keeps: _Keeper, choose: Choose
+) -> Sequence[str]:
+    """Add the entries of one kind; the paths of the object that describes it, none where that is open."""
+    at = keeps(kind, "at", payloads, partial(_places, kind)) or learned.add(kind, "at", _places(kind, payloads), choose)
     if not at:
-        return ""
-    parts = [part for payload in payloads if isinstance(part := events.at_path(payload, at), dict)]
+        return ()
+
+    def fields(some: Sequence[dict[str, Any]]) -> dict[str, list[Candidate]]:
+        return _fields(kind, [part for payload in some if (part := _part(payload, at)) is not None])
+
+    def candidates_for(name: str, some: Sequence[dict[str, Any]]) -> Sequence[Candidate]:
+        return fields(some).get(name, ())
+
+    found = fields(payloads)
+    for name in ours().subjects[kind].fields:
+        if not keeps(kind, name, payloads, partial(candidates_for, name)):
+            learned.add(kind, name, found.get(name, ()), choose)
+    _look_for_numbers(learned, kind, [part for payload in payloads if (part := _part(payload, at)) is not None])
+    return [path for path in at if path != "@"]
+
+
+def _part(payload: dict[str, Any], at: Sequence[str]) -> dict[str, Any] | None:
+    """The first object at one of the paths."""
+    for path in at:
+        if isinstance(part := payload if path == "@" else events.at_path(payload, path), dict):
+            return part
+    return None
+
+
+def _fields(kind: str, parts: Sequence[dict[str, Any]]) -> dict[str, list[Candidate]]:
+    """What the members of these objects may be, by the field of the view, the most likely first."""
     found: dict[str, list[Candidate]] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         values = [part[name] for part in parts if part.get(name) is not None]
@@ -182,11 +226,7 @@ def _subject(learned: Learned, kind: str, payloads: Sequence[dict[str, Any]], ke
         if first and all(one and one.field == first.field for one in guesses):
             path = path_for(first.field, joined([name]), values[0])
             found.setdefault(first.field, []).append(Candidate(path, first.confidence, first.reason))
-    for name in ours().subjects[kind].fields:
-        if not keeps(kind, name):
-            learned.add(kind, name, sorted(found.get(name, ()), key=lambda one: -one.confidence), choose)
-    _look_for_numbers(learned, kind, parts)
-    return "" if at == "@" else at
+    return {name: sorted(some, key=lambda one: -one.confidence) for name, some in found.items()}
 
 
 def _places(kind: str, payloads: Sequence[dict[str, Any]]) -> list[Candidate]:
@@ -242,7 +282,7 @@ def _look_for_offsets(learned: Learned, before: PayloadMap) -> None:
 
 def _look_for_numbers(learned: Learned, kind: str, parts: Sequence[dict[str, Any]]) -> None:
     for entry in learned.entries:
-        if entry.table == kind and entry.name in _NUMBERED and entry.reason != "as it was":
+        if entry.table == kind and entry.name in _NUMBERED and not entry.reason.startswith("as it was"):
             values = [events.at_path(part, path) for part in parts for path in entry.chosen]
             if seen := sorted({str(value) for value in values if isinstance(value, int)}):
                 learned.numbers.setdefault(kind, {})[entry.name] = seen

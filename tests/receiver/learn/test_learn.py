@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver import events
 from receiver.events import CATALOG, payload_file
 from receiver.events.candidates import Candidate
 from receiver.events.payload_file import ours
@@ -127,6 +128,21 @@ def test_what_a_file_of_before_finds_is_kept() -> None:
     assert found.subjects["action"].fields["priority"].paths == ("prio",)
     assert found.subjects["action"].fields["priority"].values == {"3": "High"}
     assert learned.questions == []
+
+
+def test_what_a_file_of_before_misses_in_some_payloads_is_added_to_it() -> None:
+    """The kit's own samples beside real ones: both are understood by what is written."""
+    text = payload_file.SHIPPED.read_text(encoding="utf-8")
+    tables = payload_file.tables(text)
+    given = {name: set(table) for name, table in tables.items()}
+    sample = events.BY_NAME["work_order.overdue"].sample()
+    learned = learn([COMPLETED, sample], payload_file.parse(text, "before"), given, nobody)
+    found = payload_file.parse(writing.as_toml(learned, tables, None), "after")
+    assert [found.subject(payload, "work_order.completed") for payload in (COMPLETED, sample)] == [
+        ("work_order", "991"), ("work_order", sample["work_order"]["id"]),
+    ]  # fmt: skip
+    assert found.id[-1] == "eventGuid"
+    assert found.subjects["work_order"].fields["name"].paths == ("name", "workOrderName")
 
 
 anything = st.recursive(
