@@ -23,7 +23,8 @@ FAIR_SECONDS = 1.0
 OPEN_TIMEOUT = 5.0
 """Seconds for which an opening receiver waits for others that open or move the file."""
 MOVE_INTERVAL = 60.0
-"""Least seconds between two moves of a file: kept files must not fill a disk that damages every new file."""
+MOST_MOVES: dict[damage.Kind, int] = {"damaged": 5, "left": 1}
+"""Most moves of a file in so many seconds: kept files must not fill a disk that damages every new file."""
 
 log = structlog.get_logger()
 
@@ -43,7 +44,7 @@ class SharedFile:
         self._prepare = prepare
         self._db: sqlite3.Connection | None = None
         self._identity: damage.Identity | None = None
-        self._moved_at = float("-inf")
+        self._moves: list[tuple[float, damage.Kind]] = []
 
     def run(self, call: Callable[Concatenate[sqlite3.Connection, P], T], *arguments: P.args, **more: P.kwargs) -> T:
         """Run the call; after damage, run it again on a new file. Raises SQLite's other errors."""
@@ -165,9 +166,11 @@ class SharedFile:
         self._db = None
 
     def _keep(self, error: sqlite3.Error, kind: damage.Kind) -> None:
-        if time.monotonic() - self._moved_at < MOVE_INTERVAL:
+        now = time.monotonic()
+        self._moves = [move for move in self._moves if now - move[0] < MOVE_INTERVAL]
+        if sum(moved == kind for _, moved in self._moves) >= MOST_MOVES[kind]:
             raise OSError(f"{error}, again within a minute") from None
-        self._moved_at = time.monotonic()
+        self._moves.append((now, kind))
         kept = damage.move_aside(self.path, kind)
         if kind == "damaged":
             mend = f"python -m receiver spool recover {kept}"

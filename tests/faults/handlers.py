@@ -1,6 +1,6 @@
 """The harness's handlers: three for every event, which write a journal of each run and fail in a fixed way.
 
-One is ordered, so that faults also hit deliveries that wait for an earlier one. The other two have the real effect of
+Two are in order, so that faults also hit deliveries that wait for an earlier one. Two have the real effect of
 an example: a row in the audit log, and an update of the external system for a Work Order.
 
 How long a handler takes, whether it fails first and whether it gives up depend only on event and handler, so that all
@@ -90,6 +90,6 @@ def configure() -> None:
     external_system.configure()
 
 
-ROUTES: Routes = {"*": [in_order(notify), append, update]}
+ROUTES: Routes = {"*": [in_order(notify), append, in_order(update)]}
 
 _journal = cache(effects.journal)
