@@ -227,7 +227,10 @@ def main(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
             "ENV_FILE": "",
         }
         try:
-            with log.open("wb") as output, everything(Path(folder), settings, output) as running:
+            with (
+                log.open("wb") as output,
+                everything(Path(folder), settings, output, ("receiver", "worker")) as running,
+            ):
                 table = rows(Random())  # noqa: S311 - sample ids
                 asyncio.run(_send_and_wait(running, table))
                 wrong = problems(table, arrivals(running))

@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -61,7 +62,11 @@ def serve(
     gc.set_threshold(50_000, 20, 20)  # nor so often at requests, which leave no cycles; a tenth of the time went there
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order and then raises what it caught once more
         signal.signal(number, lambda *_: sys.exit(0))
-    with listen(config.host, config.port) as listener:
+    with ExitStack() as listeners:
+        listener = listeners.enter_context(listen(config.host, config.port))
+        sockets = [listener]
+        if config.health_port is not None:
+            sockets.append(listeners.enter_context(listen(config.health_host, config.health_port, "HEALTH_")))
         structlog.get_logger().info("receiver listening", address=address(config.host, listener.getsockname()[1]))
         uvicorn.Server(
             uvicorn.Config(
@@ -76,7 +81,7 @@ def serve(
                 ws="none",
                 timeout_graceful_shutdown=3,
             )
-        ).run(sockets=[listener])
+        ).run(sockets=sockets)
 
 
 @app.command()

@@ -9,16 +9,17 @@ from starlette.routing import Route, Router
 
 from receiver.endpoint import Endpoint, State
 from receiver.environment import SettingsError
-from receiver.health import healthy
+from receiver.health import healthy, spool_figures
 from receiver.intake import Intake
 from receiver.port.bodies import Bodies
 from receiver.port.connections import Connections, affordable
 from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
-from receiver.refusals import OnlyFor, not_found
+from receiver.refusals import OnlyAt, OnlyFor, not_found
 from receiver.settings import ReceiverSettings
 from receiver.spool import Spool, SpoolError
 from receiver.spool.drain import ROW_TIMEOUT
+from receiver.tally import Reports
 from receiver.upkeep import Upkeep
 
 PATH = "/webhooks/glartek/{token}"
@@ -51,7 +52,11 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
         intake = Intake(redis, draining, Keys(settings.key_prefix), spool, settings.wait_replicas)
         patient = connect(settings.redis_url.get_secret_value(), timeout=5, retries=1)
         upkeep = Upkeep(patient, Keys(settings.key_prefix), settings.spool_path, replicas=settings.wait_replicas > 0)
-        runs = (intake.watch.run(), upkeep.run(), bodies.run(), connections.run())
+        said = {"sources": settings.idempotency_sources}
+        reports = Reports(
+            patient, Keys(settings.key_prefix), "receiver", lambda: {**said, "spool": spool_figures(spool)}
+        )
+        runs = (intake.watch.run(), upkeep.run(), reports.run(), bodies.run(), connections.run())
         watching = [asyncio.create_task(run) for run in runs]
         try:
             yield {"intake": intake, "connections": connections}
@@ -60,13 +65,15 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
                 task.cancel()
             await asyncio.wait(watching)
             await intake.settle()
+            await reports.end()
             await spool.close()
             await redis.aclose()
             await draining.aclose()
             await patient.aclose()
 
+    health = healthy if settings.health_port is None else OnlyAt(healthy, settings.health_port)
     return Router(
-        [Route(PATH, OnlyFor(endpoint, "POST")), Route("/healthz", OnlyFor(healthy, "GET", "HEAD"))],
+        [Route(PATH, OnlyFor(endpoint, "POST")), Route("/healthz", OnlyFor(health, "GET", "HEAD"))],
         redirect_slashes=False,  # Glartek takes a 307 for a failure, and its Location would repeat the token
         default=not_found,
         lifespan=lifespan,

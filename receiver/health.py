@@ -2,11 +2,13 @@
 
 import time
 from http import HTTPStatus
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from receiver import logs
+from receiver.spool import Spool
 from receiver.watch import Watch
 
 
@@ -38,6 +40,19 @@ async def healthy(scope: Scope, receive: Receive, send: Send) -> None:
     }
     status = HTTPStatus.SERVICE_UNAVAILABLE if watch.is_failing() else HTTPStatus.OK
     await JSONResponse(report, status)(scope, receive, send)
+
+
+def spool_figures(spool: Spool) -> dict[str, Any]:
+    """What a receiver reports of its spool, for `/metrics`; `oldest` is a Unix time."""
+    return {
+        "path": str(spool.path.absolute()),
+        "events": spool.depth,
+        "bytes": spool.bytes,
+        "oldest": spool.oldest,
+        "set_aside": spool.aside,
+        "damaged": len(spool.damaged),
+        "unusable": bool(spool.trouble),
+    }
 
 
 def _redis(watch: Watch) -> str:

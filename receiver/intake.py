@@ -21,9 +21,10 @@ from receiver.delivery import Delivery
 from receiver.queue.batching import Batcher
 from receiver.queue.jobs import job_key, pack_batch
 from receiver.queue.keys import Keys
-from receiver.queue.scripts import Script
+from receiver.queue.scripts import Script, Value
 from receiver.spool import Entry, Spool, SpoolError
 from receiver.spool.drain import Drain
+from receiver.tally import tally
 from receiver.watch import Watch
 
 ACCEPT = Script.load("accept.lua")
@@ -87,6 +88,8 @@ class Intake:
         Raises `NotStored` unless all of it is: what was stored is a duplicate when the sender comes again. A caller
         that is cancelled (the sender hung up) does not abort what is being stored.
         """
+        for delivery in deliveries:
+            tally.latest[events.counted_as(delivery.event_type)] = delivery.received_us / 1_000_000
         entries = [Entry(pack_delivery(self._keys, delivery), delivery.subject) for delivery in deliveries]
         weight = sum(max(len(entry.item), LEAST_WEIGHT) for entry in entries)
         acceptances = await self._batcher.add(entries, weight)
@@ -130,19 +133,22 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - whatever it is, there is a disk
             self.watch.note_trouble(error)
         with suppress(SpoolError):
-            await self.spool.write(entries)
-            return [Acceptance.SPOOLED] * len(entries)
+            return await self._spooled(entries)
         return [Acceptance.NOT_STORED] * len(entries)
 
     async def _to_spool(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
         """To the spool; to Redis if that cannot be written, because storing is more than order or room."""
         with suppress(SpoolError):
-            if entries:
-                await self.spool.write(entries)
-            return [Acceptance.SPOOLED] * len(entries)
+            return await self._spooled(entries) if entries else []
         with suppress(Exception):
             return await self._to_redis([entry.item for entry in entries], self._redis, PATIENCE)
         return [Acceptance.NOT_STORED] * len(entries)
+
+    async def _spooled(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
+        """Raises `SpoolError`."""
+        await self.spool.write(entries)
+        tally.count("spooled", len(entries))
+        return [Acceptance.SPOOLED] * len(entries)
 
     async def _waiting(self, subjects: set[str]) -> set[str]:
         try:
@@ -152,14 +158,14 @@ class Intake:
 
     async def _to_redis(self, items: Sequence[bytes], redis: ArqRedis, seconds: float) -> list[Acceptance]:
         async with asyncio.timeout(seconds):
-            return [ACCEPTANCES[number] for number in await self._store(pack_batch(items), redis, seconds)]
+            return [ACCEPTANCES[number] for number in await self._store(script_args(items), redis, seconds)]
 
-    async def _store(self, packed: bytes, redis: ArqRedis, seconds: float) -> list[int]:
+    async def _store(self, arguments: Sequence[Value], redis: ArqRedis, seconds: float) -> list[int]:
         if not self._replicas:
-            stored: list[int] = await ACCEPT(redis, self._script_keys, [packed, COUNTED])
+            stored: list[int] = await ACCEPT(redis, self._script_keys, arguments)
             return stored
         wait = self._replicas, round(seconds * REPLICATION * 1000)
-        stored, replicas = await ACCEPT.replicated(redis, self._script_keys, [packed, COUNTED], wait)
+        stored, replicas = await ACCEPT.replicated(redis, self._script_keys, arguments, wait)
         if replicas < self._replicas:
             raise NotReplicated(f"{replicas} replicas have it, WAIT_REPLICAS asks for {self._replicas}")
         return stored
@@ -167,12 +173,20 @@ class Intake:
 
 async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Acceptance:
     """Store one delivery outside of a receiver (a conflict that is replayed): the same step, without the spool."""
-    answers = await ACCEPT(redis, script_keys(keys), [pack_batch([pack_delivery(keys, delivery)]), COUNTED])
+    answers = await ACCEPT(redis, script_keys(keys), script_args([pack_delivery(keys, delivery)]))
     return Acceptance(answers[0])
 
 
 def script_keys(keys: Keys) -> list[str]:
-    return [keys.queue, keys.order, keys.wake, keys.counts, keys.dead, keys.recent]
+    return [keys.queue, keys.order, keys.wake, keys.dead, keys.recent, keys.counts, keys.metrics]
+
+
+def script_args(items: Sequence[bytes]) -> list[Value]:
+    """For `accept.lua`: the items of `pack_delivery`, and the types that are counted by name."""
+    return [pack_batch(items), _TYPES]
+
+
+_TYPES = f" {' '.join(events.BY_NAME)} "
 
 
 def pack_delivery(keys: Keys, delivery: Delivery) -> bytes:

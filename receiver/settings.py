@@ -228,6 +228,10 @@ class ReceiverSettings(Settings, SignatureSettings, SpoolSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 in a container")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    health_host: str = Field("127.0.0.1", description="address of HEALTH_PORT")
+    health_port: int | None = Field(
+        None, ge=1, le=65535, description="port of its own for `/healthz`, which is then not on the public one"
+    )
     webhook_token: Tokens = Field(
         description="the secret in the URL, at least 20 characters; several, separated by commas, while replacing one"
     )

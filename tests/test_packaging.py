@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import receiver
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -29,3 +31,9 @@ def test_every_dependency_is_locked_and_says_why_it_is_there() -> None:
         name = re.split(r"[^A-Za-z0-9_-]", requirement)[0]
         assert f"\n{name.lower()}==" in f"\n{locked}", f"{name}: run make lock"
         assert re.search(rf'^    "{re.escape(requirement)}",\s+# \S', text, re.MULTILINE), f"{name}: why is it there?"
+
+
+def test_the_version_is_said_once() -> None:
+    """What a process says of itself is what pyproject.toml has."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == receiver.VERSION

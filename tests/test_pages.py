@@ -109,7 +109,7 @@ def _missing(said: list[str], seen: str) -> list[str]:
 
 @pytest.fixture
 def newcomer(clone: Path) -> Iterator[Newcomer]:
-    (clone / ".env").write_text(f"PORT={free_port()}\n")
+    (clone / ".env").write_text(f"PORT={free_port()}\nCONSOLE_PORT={free_port()}\n")
     newcomer = Newcomer(clone)
     yield newcomer
     newcomer.stop()

@@ -16,6 +16,7 @@ from receiver.settings import ReceiverSettings, Settings
 from tests import parts
 from tests.commands import called
 from worker import routes
+from worker.console.settings import ConsoleSettings
 from worker.settings import UpSettings, WorkerSettings
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,7 @@ GROUPS: dict[str, type[EnvSettings]] = {
     "Receiver and worker": Settings,
     "Receiver": ReceiverSettings,
     "Worker": WorkerSettings,
+    "Console": ConsoleSettings,
     "`make run`": UpSettings,
     **{f"{name.replace('_', ' ').capitalize()} handler": found for name, found in parts.handler_settings().items()},
 }

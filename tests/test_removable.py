@@ -13,7 +13,7 @@ import pytest
 from tests import parts
 from tests.conftest import ROOT, Start
 from tests.receiver.conftest import event
-from tests.worker.test_up import free_port, started
+from tests.worker.test_up import free_ports, started
 
 A_FEW = (
     *("tests/test_house.py::test_every_contract_is_kept", "tests/test_readme.py", "tests/test_documents.py"),
@@ -103,7 +103,7 @@ def test_what_is_left_is_whole(name: str, start: Start, tmp_path: Path) -> None:
 
 def runs_and_handles(tree: Path, start: Start, handles: str) -> None:
     """`worker.up`, which `make run` starts: without a table it says what to set, with one it handles an event."""
-    settings = {"PYTHONPATH": str(tree), "PORT": free_port(), "DATA_DIR": str(tree / ".data")}
+    settings = {"PYTHONPATH": str(tree), **free_ports(), "DATA_DIR": str(tree / ".data")}
     if not (tree / "examples").exists():
         lost = start("-m", "worker.up", **settings)
         assert lost.wait() == 2

@@ -1,6 +1,7 @@
-"""`python -m worker [run]`, `show`, `replay`, `dead list|show|replay|drop`."""
+"""`python -m worker [run]`, `console`, `healthy`, `show`, `replay`, `dead list|show|replay|drop`."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -21,7 +22,10 @@ from receiver.settings import Settings, SpoolSettings
 from receiver.spool.overview import overview
 from receiver.visible import to_json, visible
 from worker import app as worker_app
+from worker import healthy as health
 from worker import ids, process, reports, routes, trying
+from worker.console import app as console_app
+from worker.console.settings import ConsoleSettings
 from worker.dead_letters import DeadLetter, Filter, Operator, PayloadElsewhere, find
 from worker.settings import WorkerSettings
 from worker.status import status as status_of
@@ -69,6 +73,34 @@ def run(
     for line in strays():  # own settings are known by now
         log.warning("a name in .env is no setting", told=line)
     process.run(lambda within: worker_app.run(config, table, within))
+
+
+@app.command()
+def console() -> None:
+    """Run the private server: /metrics and /healthz."""
+    config = load(ConsoleSettings)
+    logs.configure(config.log_format, config.log_level, "console")
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order and then raises what it caught once more
+        signal.signal(number, lambda *_: sys.exit(0))
+    console_app.serve(config)
+
+
+@app.command()
+def healthy(as_json: AsJson = False) -> None:
+    """Tell whether the worker of this host does its work. Exit code 1 when it does not."""
+    config = load(Settings)
+
+    async def asked() -> health.Health:
+        redis = connect(config.redis_url.get_secret_value(), timeout=2, retries=1)
+        try:
+            return await health.look(redis, Keys(config.key_prefix))
+        finally:
+            await redis.aclose()
+
+    found = asyncio.run(asked())
+    typer.echo(to_json(found._asdict()) if as_json else f"{'healthy' if found.healthy else 'not healthy'}: {found.why}")
+    if not found.healthy:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from receiver.environment import SettingsError
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.jobs import FUNCTION
 from receiver.queue.keys import Keys
+from receiver.tally import Reports
 from worker import burying, job, routes
 from worker.client import Client
 from worker.handling import Threads
@@ -121,7 +122,9 @@ async def run(settings: WorkerSettings, table: routes.RouteTable, within: Within
 
 async def _work(settings: WorkerSettings, table: routes.RouteTable, worker: LeasedWorker, upkeep: Upkeep) -> None:
     log.info("worker running", handlers=sorted(table.by_name))
-    others = (lambda: _announce(settings, table, worker.pool), upkeep.run)
+    said = {"handlers": sorted(table.by_name)}
+    reports = Reports(worker.pool, Keys(settings.key_prefix), "worker", lambda: {**said, "running": len(worker.tasks)})
+    others = (lambda: _announce(settings, table, worker.pool), upkeep.run, reports.run)
     beside = [asyncio.create_task(_go_on(worker, run)) for run in others]
     with suppress(asyncio.CancelledError):  # how arq ends its main loop
         try:
@@ -131,6 +134,7 @@ async def _work(settings: WorkerSettings, table: routes.RouteTable, worker: Leas
             for task in beside:
                 task.cancel()
             await asyncio.wait(beside)
+            await reports.end()
 
 
 async def _go_on(worker: LeasedWorker, run: Callable[[], Awaitable[None]]) -> None:

@@ -31,12 +31,12 @@ async def _bury_handlers(
     is_retry = function == RETRY_FUNCTION
     recorded = await services.outcomes.recorded(delivery.id)
     ended = [
-        dead(delivery, name, attempt, reason)
+        dead(delivery, name, attempt, reason, "buried")
         for name, attempt in handlers.items()
         if name not in recorded or (is_retry and recorded[name][0] == "retry")
     ]
     if not handlers:
-        ended = [unread(delivery, reason)]
+        ended = [unread(delivery, reason, "buried")]
     await services.outcomes.record(delivery, job_id, ended, routed=not is_retry)
 
 

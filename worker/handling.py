@@ -18,10 +18,12 @@ in_threads: dict[int, Handling] = {}
 _current: ContextVar[Handling | None] = ContextVar("handling", default=None)
 
 
-def begin(task: "asyncio.Task[Any]", handler: str, delivery: str) -> None:
-    """Note what a task runs until `end`; threads that it uses inherit the note."""
-    in_tasks[task] = handling = (handler, delivery, time.monotonic())
+def begin(task: "asyncio.Task[Any]", handler: str, delivery: str) -> float:
+    """Note what a task runs until `end`; threads that it uses inherit the note. Returns its start."""
+    began = time.monotonic()
+    in_tasks[task] = handling = (handler, delivery, began)
     _current.set(handling)
+    return began
 
 
 def end(task: "asyncio.Task[Any]") -> None:

@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,13 +22,14 @@ from receiver.content import Unreadable, memory_bound
 from receiver.delivery import Delivery
 from receiver.idempotency import PART
 from receiver.settings import Settings
+from receiver.tally import tally
 from worker import handling, tracing
 from worker.client import Client
 from worker.event import Event, check_not_a_batch, parse
 from worker.handler import Context, Handler, RetryLater, Skip, name_of
 from worker.lease.calls import StillRunning
 from worker.memory import Memory
-from worker.outcomes import PARSE, Outcomes, Transition, retry_job
+from worker.outcomes import PARSE, Dying, Outcomes, Retrying, Transition, retry_job
 from worker.retries import Again, Policy, decide, describe
 from worker.routes import RouteTable
 
@@ -77,7 +78,11 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
     """A delivery's job: run every handler of its event that has no outcome yet."""
     services: Services = ctx["services"]
     delivery = Delivery.from_job(value)
-    recorded = {} if ctx.get("fresh") else await services.outcomes.recorded(delivery.id)
+    if ctx.get("fresh"):
+        recorded: Mapping[str, tuple[str, int]] = {}
+        tally.to_start.observe(time.time() - delivery.received_us / 1_000_000)
+    else:
+        recorded = await services.outcomes.recorded(delivery.id)
     async with services.memory.hold(memory_bound(delivery.headers, delivery.body, services.settings.max_body_bytes)):
         try:
             job = _read(ctx, delivery)
@@ -104,7 +109,7 @@ async def retry(
     handler = services.routes.by_name.get(handler_name)
     if handler is None:
         reason = f"no handler {handler_name!r} in HANDLERS any more; add it and replay, or drop this dead letter"
-        gone = dead(delivery, handler_name, attempt, reason)
+        gone = dead(delivery, handler_name, attempt, reason, "no_handler")
         await services.outcomes.record(delivery, ctx["job_id"], [gone], routed=False)
         return
     turn = await services.outcomes.turn(delivery, handler_name)
@@ -139,6 +144,7 @@ async def run_all(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, 
                 finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
             transitions = [task.result() for task in finished]
             await _record(job, transitions, routed=routes and not running)
+            _observe(job.delivery, transitions)
             outcomes |= {one.handler: one.state if one.attempt else "waits" for one in transitions} or {
                 "no handler": "done"
             }
@@ -152,6 +158,14 @@ async def run_all(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, 
         ms=round((time.monotonic() - started) * 1000, 1),
         since_received_ms=round(time.time() * 1000 - job.delivery.received_us / 1000),
     )
+
+
+def _observe(delivery: Delivery, transitions: Sequence[Transition]) -> None:
+    """Note how long handlers that came to their end took, from the acceptance on."""
+    since = time.time() - delivery.received_us / 1_000_000
+    for transition in transitions:
+        if transition.state != "retry":
+            tally.to_done.observe(since, transition.handler)
 
 
 async def _cancel(job: Job, running: set[asyncio.Task[Transition]]) -> None:
@@ -191,7 +205,7 @@ async def run_one(job: Job, run: Run) -> Transition:
     name = name_of(run.handler)
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - this runs in one
-    handling.begin(task, name, job.delivery.id)
+    began = handling.begin(task, name, job.delivery.id)
     try:
         async with asyncio.timeout(job.services.handler_timeout):
             await run.handler(job.event, _context(job, name, run.attempt))
@@ -201,6 +215,7 @@ async def run_one(job: Job, run: Run) -> Transition:
         return _after(job, run, error)
     finally:
         handling.end(task)
+        tally.run.observe(time.monotonic() - began, name)
     return Transition(name, run.attempt, "done", start=run.start)
 
 
@@ -217,15 +232,20 @@ def _after(job: Job, run: Run, error: BaseException) -> Transition:
     if trace and (at := trace.partition("\n")[0]):
         bound = bound.bind(at=at)
     if isinstance(decision, Again):
-        if isinstance(error, RetryLater):
-            bound.info("handler will be run again", in_s=round(decision.wait, 1))  # it asked for that
-        else:
-            bound.warning("handler will be run again", in_s=round(decision.wait, 1))
         again = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
         leaves = services.outcomes.lets_pass(name, decision.tries)
-        return Transition(name, run.attempt, "retry", decision.reason, again, decision.wait, run.start, leaves, trace)
+        counted_as: Retrying = "failed"
+        if isinstance(error, RetryLater):
+            bound.info("handler will be run again", in_s=round(decision.wait, 1))  # it asked for that
+            counted_as = "asked"
+        else:
+            bound.warning("handler will be run again", in_s=round(decision.wait, 1))
+        return Transition(
+            name, run.attempt, "retry", decision.reason, again, decision.wait, counted_as, run.start, leaves, trace
+        )
     bound.error("dead letter")
-    return dead(delivery, name, run.attempt, decision.reason, run.start, trace)
+    end = dead(delivery, name, run.attempt, decision.reason, decision.budget or "gave_up")
+    return replace(end, start=run.start, trace=trace)
 
 
 def _trace(error: BaseException, bound: FilteringBoundLogger) -> str:
@@ -237,9 +257,9 @@ def _trace(error: BaseException, bound: FilteringBoundLogger) -> str:
     return f"{tracing.place(error)}\n{lines}"
 
 
-def dead(delivery: Delivery, handler: str, attempt: int, reason: str, start: str = "", trace: str = "") -> Transition:
+def dead(delivery: Delivery, handler: str, attempt: int, reason: str, counted_as: Dying) -> Transition:
     job = retry_job(delivery, handler, attempt + 1, 0, 0)
-    return Transition(handler, attempt, "dead", reason, job, start=start, trace=trace)
+    return Transition(handler, attempt, "dead", reason, job, counted_as=counted_as)
 
 
 def _context(job: Job, handler: str, attempt: int) -> Context:
@@ -289,5 +309,5 @@ def check_retry(handler: Any, attempt: Any) -> None:
         raise TypeError("expected a handler's name and an attempt")
 
 
-def unread(delivery: Delivery, reason: str) -> Transition:
-    return Transition(PARSE, 1, "dead", reason, delivery.job())
+def unread(delivery: Delivery, reason: str, counted_as: Dying = "unreadable") -> Transition:
+    return Transition(PARSE, 1, "dead", reason, delivery.job(), counted_as=counted_as)

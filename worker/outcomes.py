@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import msgpack
 from arq.connections import ArqRedis
 
+from receiver import events
 from receiver.delivery import Delivery
 from receiver.idempotency import is_by_content
 from receiver.queue import letters
@@ -31,6 +32,10 @@ JOB_BYTES = 300
 """About what a job takes in Redis besides the body."""
 PARSE = "parse"
 """Stands for a handler where a delivery could not be read at all, so that no handler was ever chosen."""
+Dying = Literal["gave_up", "tries", "age", "unreadable", "no_handler", "buried"]
+"""Why a handler's work became a dead letter, as metrics tell it: few, where reasons are many."""
+Retrying = Literal["failed", "asked"]
+"""The same for a retry: `asked` is `RetryLater`, with which nothing need be wrong."""
 _RECORD, _BURY, _TURN = (Script.load(name) for name in ("record.lua", "bury.lua", "turn.lua"))
 
 
@@ -38,7 +43,8 @@ _RECORD, _BURY, _TURN = (Script.load(name) for name in ("record.lua", "bury.lua"
 class Transition:
     """A handler's new state. `attempt` counts runs from 1; `job` is what a retry, or a replay, would run.
 
-    `trace` is where it failed: the customer's own line, an end of line, and all lines.
+    `counted_as` is why, for a retry or a dead letter, as metrics tell it. `trace` is where it failed: the customer's
+    own line, an end of line, and all lines.
     Of a handler in order: `start` is the token of its turn, and a retry that `leaves` lets the others pass. A retry
     after attempt 0 waits for its turn.
     """
@@ -49,6 +55,7 @@ class Transition:
     error: str = ""
     job: bytes = b""
     wait: float = 0.0
+    counted_as: Dying | Retrying = "failed"
     start: str = ""
     leaves: bool = False
     trace: str = ""
@@ -109,6 +116,7 @@ class Outcomes:
                 [self._row(delivery, transition) for transition in transitions],
                 size,
                 f"{delivery.id} {size} {time.time_ns() // 1_000_000 + self._keep_ms}",
+                events.counted_as(delivery.event_type),
             ),
             use_bin_type=False,
         )
@@ -158,7 +166,7 @@ class Outcomes:
     async def bury_job(self, job_id: str, data: bytes, reason: str) -> None:
         """Keep a job that is not the kit's, or cannot be read, among the dead letters."""
         dead_id = f"{job_id}:job"
-        keys = [self.keys.dead, self.keys.dead_letter(dead_id)]
+        keys = [self.keys.dead, self.keys.dead_letter(dead_id), self.keys.metrics]
         arguments: list[Value] = [dead_id, *letters.pack(data), reason]
         await until_redis_answers(lambda: _BURY(self._redis, keys, arguments))
 
@@ -176,11 +184,12 @@ class Outcomes:
             # one id for each attempt: never used twice, because arq deletes a job by its id
             job_id = self.keys.retry_job_id(delivery.id, transition.handler, transition.attempt)
             row |= {"job": transition.job, "job_id": job_id, "job_key": job_key(job_id)}
-            row["wait_ms"] = round(transition.wait * 1000)
+            row |= {"wait_ms": round(transition.wait * 1000), "class": transition.counted_as}
         elif transition.state == "dead":
             dead_id = dead_letter_id(delivery.id, transition.handler)
             row["field"], row["job"] = letters.pack(transition.job)
             row |= {"dead_id": dead_id, "dead_key": self.keys.dead_letter(dead_id), "about": about(delivery)}
+            row["class"] = transition.counted_as
         return row | self._in_order(delivery, transition) if self._orders else row
 
     def _in_order(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:

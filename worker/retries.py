@@ -3,6 +3,7 @@
 import random
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from worker.handler import GiveUp, RetryLater, Skip
 
@@ -32,9 +33,10 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Do not run it again."""
+    """Do not run it again; `budget` is the part of the policy that ended it, None where the handler gave up."""
 
     reason: str
+    budget: Literal["tries", "age"] | None = None
 
 
 def decide(error: BaseException, tries: int, age: float, policy: Policy, rng: random.Random) -> Again | Dead:
@@ -45,13 +47,13 @@ def decide(error: BaseException, tries: int, age: float, policy: Policy, rng: ra
     if (asked := _asked_for(error)) is not None:
         reason = _text(error)[:300]  # without one it waits its turn, which is no failure
         if age + asked > policy.max_age:
-            return Dead(f"{reason or 'it waited its turn'}; older than its budget of {policy.max_age:g} s")
+            return Dead(f"{reason or 'it waited its turn'}; older than its budget of {policy.max_age:g} s", "age")
         return Again(asked, tries, reason)
     if tries + 1 >= policy.max_tries:
-        return Dead(f"{reason}; all {policy.max_tries} tries used up")
+        return Dead(f"{reason}; all {policy.max_tries} tries used up", "tries")
     wait = rng.uniform(0, min(policy.cap, policy.base * 2 ** min(tries, 40)))
     if age + wait > policy.max_age:
-        return Dead(f"{reason}; older than its budget of {policy.max_age:g} s")
+        return Dead(f"{reason}; older than its budget of {policy.max_age:g} s", "age")
     return Again(wait, tries + 1, reason)
 
 

@@ -4,13 +4,13 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from arq.connections import ArqRedis
 
 from receiver.queue.keys import Keys
 from worker.dead_letters import Operator
-from worker.outcomes import PARSE
+from worker.outcomes import PARSE, Retrying
 
 TEN_MINUTES = 600
 RECENT, RETRYING = 10, 20
@@ -19,6 +19,7 @@ _RETRY_PARTS = 3
 """Parts of a retry job's id, at least: delivery, handler, attempt, and the prefix."""
 _BY_TYPE = ("accepted", "duplicates", "conflicts")
 _BY_HANDLER = ("done", "skipped", "retry", "dead")
+_FAILED = get_args(Retrying)
 
 
 async def status(redis: ArqRedis, keys: Keys, spooled: int) -> dict[str, Any]:
@@ -48,7 +49,7 @@ async def _counts(redis: ArqRedis, keys: Keys, first: int, last: int) -> Mapping
     numbers = range(first, last + 1)
     async with redis.pipeline(transaction=False) as pipe:
         for number in numbers:
-            pipe.hgetall(keys.counts_of(number))
+            pipe.hgetall(keys.metrics_of(number))
         return dict(zip(numbers, await pipe.execute(), strict=True))
 
 
@@ -57,11 +58,12 @@ def _summed(counted: Mapping[int, Mapping[bytes, bytes]], since: int) -> dict[st
     handlers: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_BY_HANDLER, 0))
     for number, counts in counted.items():
         for name, count in counts.items() if number >= since else ():
-            first, _, second = name.decode().partition(" ")
-            if first in _BY_TYPE:  # a handler's name has a dot, or is `parse`
-                types[second][first] += int(count)
-            else:
-                handlers[first][second] = handlers[first].get(second, 0) + int(count)
+            word, first, *others = name.decode().split(" ")
+            if word in _BY_TYPE:
+                types[first][word] += int(count)
+            elif word == "ended":
+                state = "retry" if others[0] in _FAILED else others[0]
+                handlers[first][state] = handlers[first].get(state, 0) + int(count)
     return {
         **{name: sum(of_type[name] for of_type in types.values()) for name in _BY_TYPE},
         **{name: sum(of_one[name] for of_one in handlers.values()) for name in _BY_HANDLER},

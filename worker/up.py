@@ -1,4 +1,4 @@
-"""Everything on one machine until Ctrl-C: Valkey with its data in `.data/`, receiver, worker, and stand-ins.
+"""Everything on one machine until Ctrl-C: Valkey with its data in `.data/`, receiver, worker, console, and stand-ins.
 
 `make run` starts this. What is set in the environment or in `.env` is used; what is not is brought along: Valkey
 without REDIS_URL, a token without WEBHOOK_TOKEN, and, while examples/ is there, the sink for Teams and the external
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -33,8 +33,11 @@ from receiver.queue.valkey import Server, ServerError, embedded_server, with_par
 from receiver.reload import Changes
 from receiver.secret_files import SecretFileError, value_in
 from receiver.settings import ReceiverSettings
+from worker.console.settings import ConsoleSettings
 from worker.settings import UpSettings, WorkerSettings
 
+COMMANDS = {"receiver": ("-m", "receiver"), "worker": ("-m", "worker"), "console": ("-m", "worker", "console")}
+"""The processes of the kit by name, in the order in which they are started."""
 WRONG_SETTING = 2
 """The exit code for a setting that is wrong, or leads to what is not there (an audit database that is away)."""
 _SINK = "examples.sink"
@@ -51,6 +54,7 @@ class Running:
     """What is running: where it is reached, and the processes by name."""
 
     base: str
+    console: str
     token: str
     redis_url: str
     environment: Mapping[str, str]
@@ -66,8 +70,8 @@ class Running:
         return f"{self.base}/webhooks/glartek/{self.token}"
 
     def start(self, name: str) -> None:
-        """Start the receiver or the worker."""
-        self.processes[name] = _spawn(("-m", name), self.environment, self.output)
+        """Start one of `COMMANDS`."""
+        self.processes[name] = _spawn(COMMANDS[name], self.environment, self.output)
 
     def dead(self) -> dict[str, int]:
         """The exit codes of processes that ended by themselves."""
@@ -91,8 +95,12 @@ def _ended(process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def everything(data: Path, settings: Mapping[str, str], output: IO[bytes] | None = None) -> Iterator[Running]:
+def everything(
+    data: Path, settings: Mapping[str, str], output: IO[bytes] | None = None, names: Iterable[str] = COMMANDS
+) -> Iterator[Running]:
     """The whole kit, ready for deliveries, for as long as the block runs; its processes write to `output` or stderr.
+
+    `names` are those of `COMMANDS` that are started.
 
     Raises `SettingsError` or `ServerError` with one line for what prevents it.
     """
@@ -111,8 +119,10 @@ def everything(data: Path, settings: Mapping[str, str], output: IO[bytes] | None
         sink = stack.enter_context(_sink(environment)) if stand_ins else None
         environment |= {name: f"{sink}{_STAND_INS[name]}" for name in stand_ins}
         host, port = environment.get("HOST", "127.0.0.1"), environment.get("PORT", "8000")
+        console = environment.get("CONSOLE_HOST", "127.0.0.1"), environment.get("CONSOLE_PORT", "8001")
         kit = Running(
             base=base_url(host, port),
+            console=base_url(*console),
             token=environment["WEBHOOK_TOKEN"].split(",")[0].strip(),
             redis_url=environment["REDIS_URL"],
             environment=environment,
@@ -122,8 +132,8 @@ def everything(data: Path, settings: Mapping[str, str], output: IO[bytes] | None
             output=output,
         )
         stack.callback(kit.stop)
-        kit.start("receiver")
-        kit.start("worker")
+        for name in names:
+            kit.start(name)
         _wait_until_ready(kit)
         stack.enter_context(running.announced(data, {name: environment[name] for name in _told(environment)}))
         yield kit
@@ -131,7 +141,7 @@ def everything(data: Path, settings: Mapping[str, str], output: IO[bytes] | None
 
 def _told(environment: Mapping[str, str]) -> list[str]:
     """The settings that commands need to find all this."""
-    names = {name for name, _, _ in variables(ReceiverSettings, WorkerSettings)}
+    names = {name for name, _, _ in variables(ReceiverSettings, WorkerSettings, ConsoleSettings)}
     return [name for name in environment if name in {*names, *_STAND_INS, "AUDIT_DATABASE_URL"}]
 
 
@@ -144,19 +154,32 @@ def _in_files(settings: Mapping[str, str]) -> dict[str, str]:
 
 def _wait_until_ready(running: Running) -> None:
     deadline = time.monotonic() + 30
-    while not (_receiver_answers(running) and _worker_is_up(running)):
+    looks = {
+        "receiver": lambda: _answers(_health(running)),
+        "worker": lambda: _worker_is_up(running),
+        "console": lambda: _answers(running.console),
+    }
+    while not all(looks[name]() for name in running.processes):
         if dead := running.dead():
             name, code = next(iter(dead.items()))
             raise SettingsError(f"{name}: ended with exit code {code}; the lines above say why")
         if time.monotonic() > deadline:
-            raise SettingsError("the receiver or the worker is not ready after 30 s; their log says why")
+            raise SettingsError(f"{', '.join(running.processes)}: not all are ready after 30 s; their log says why")
         time.sleep(0.05)
 
 
-def _receiver_answers(running: Running) -> bool:
+def _health(running: Running) -> str:
+    """Where the receiver answers /healthz."""
+    environment = running.environment
+    if port := environment.get("HEALTH_PORT"):
+        return base_url(environment.get("HEALTH_HOST", "127.0.0.1"), port)
+    return running.base
+
+
+def _answers(address: str) -> bool:
     try:
-        return httpx2.get(f"{running.base}/healthz", timeout=1, trust_env=False).is_success
-    except (httpx2.HTTPError, httpx2.InvalidURL):  # a wrong PORT is the receiver's to explain
+        return httpx2.get(f"{address}/healthz", timeout=1, trust_env=False).is_success
+    except (httpx2.HTTPError, httpx2.InvalidURL):  # a wrong PORT is for the process to explain
         return False
 
 
@@ -236,10 +259,12 @@ def _supervise(running: Running, changes: Changes) -> None:
 
 
 def _restart(running: Running, changed: Sequence[str]) -> None:
-    """Start the worker again with the customer's new code; the receiver only when it is about its own."""
+    """Start the worker again with the customer's new code; receiver and console only when it is about their own."""
     names = ["worker"]
     if any(name.startswith("receiver/") or name.endswith(".toml") for name in changed):
         names.insert(0, "receiver")
+    if any(name.startswith(("receiver/", "worker/")) for name in changed):
+        names.append("console")
     typer.echo(f"{', '.join(changed)} changed: {' and '.join(names)} start again", err=True)
     for name in names:
         running.processes[name].terminate()
@@ -255,6 +280,7 @@ def _greet(running: Running) -> None:
     for name in running.stand_ins:
         arrived = f"{running.sink}/recorded/{name.partition('_')[0].lower()}"
         typer.echo(f"{name} is not set: a stand-in takes its place; {arrived} shows what arrives there.")
+    typer.echo(f"Console, for this machine only: {running.console}")
     if _is_here(_SENDER):
         typer.echo(f"Try it: python -m {_SENDER} all --to {running.url}")
     typer.echo("Ctrl-C stops everything.\n")

@@ -23,10 +23,12 @@ __all__ = [
     "CATALOG",
     "KINDS",
     "LONGEST_NAME",
+    "OTHER",
     "SAMPLES",
     "EventType",
     "at_path",
     "canonical",
+    "counted_as",
     "first_text",
     "identifier",
     "normalised",
@@ -81,6 +83,8 @@ KINDS = ("work_order", "action")
 """What an event is about."""
 LONGEST_NAME = 100
 """Characters of a type, punctuation and all; longer ones are nobody's name, and must not fill a cache."""
+OTHER = "other"
+"""What types outside of the catalog are counted as: a sender may have any number of them. accept.lua says it, too."""
 
 
 def normalised(words: str) -> str:
@@ -103,6 +107,11 @@ def canonical(words: str) -> str:
 @lru_cache(maxsize=1024)  # bounded: the words come from outside
 def _canonical(words: str) -> str:
     return _NAMES.get(normalised(words), words)
+
+
+def counted_as(event_type: str) -> str:
+    """The name of a type in counts and metrics: its own if it is in the catalog, else `OTHER`."""
+    return event_type if event_type in BY_NAME else OTHER
 
 
 def subject_kind(event_type: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Where the receiver listens, and how this machine reaches it: IPv4, IPv6, or both."""
+"""Where a server of the kit listens, and how this machine reaches it: IPv4, IPv6, or both."""
 
 import os
 import socket
@@ -8,8 +8,11 @@ from receiver.environment import SettingsError
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """The listening socket; `::` takes IPv4, too, where the system lets one socket do both."""
+def listen(host: str, port: int, prefix: str = "") -> socket.socket:
+    """The listening socket; `::` takes IPv4, too, where the system lets one socket do both.
+
+    `prefix` begins the names of the two settings (`CONSOLE_`). Raises `SettingsError`.
+    """
     is_ipv6 = ":" in host
     family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
     both = host == "::" and socket.has_dualstack_ipv6()
@@ -18,7 +21,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise SettingsError(
-            f"PORT: cannot listen on {address(host, port)} ({reason}); stop what is using it, or set HOST or PORT"
+            f"{prefix}PORT: cannot listen on {address(host, port)} ({reason}); "
+            f"stop what is using it, or set {prefix}HOST or {prefix}PORT"
         ) from None
 
 
@@ -28,5 +32,5 @@ def address(host: str, port: int | str) -> str:
 
 
 def base_url(host: str, port: int | str) -> str:
-    """How this machine reaches a receiver that listens there."""
+    """How this machine reaches what listens there."""
     return f"http://{address(_ANY.get(host, host), port)}"

@@ -28,6 +28,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from receiver.port.connections import Connections
+from receiver.tally import tally
 
 DISCARD = 2 * 1024 * 1024
 """Bytes discarded after the final answer while the sender is still sending; beyond that the connection is aborted."""
@@ -230,6 +231,7 @@ class GuardedProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         else:
+            tally.count(f"refused {status.value}")
             log.info("refused", status=status.value)
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) + CLOSING)

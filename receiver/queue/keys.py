@@ -30,7 +30,9 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>wake` | list | wakes a waiting worker at once; one entry for each batch, at most 32 | until popped |
 | `<p>worker:<id>` | string | what a running worker reports of itself, for `doctor` | 15 s, renewed every 5 |
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done`, `skipped` or `dead` | for ever |
-| `<p>counts:<n>` | hash | of ten minutes: `accepted <type>`, …, `<handler> retry`, … | 26 h |
+| `<p>metrics` | hash | counts and durations for `/metrics`, which only rise (below) | for ever |
+| `<p>metrics:<n>` | hash | the counts of ten minutes, for `status`: those fields that scripts count | 26 h |
+| `<p>processes` | hash | what each process reports of itself: time (ms), number, JSON | until it ends, or a minute |
 | `<p>recent` | list | keys of the records accepted last, 100 to 200 | for ever |
 | `<p>turn:<handler>:<subject>` | zset | deliveries in line at a handler, by place in the queue | until they leave it |
 | `<p>turn:<handler>` | zset | the same, for a handler with one line for all its events | until they leave it |
@@ -45,6 +47,13 @@ source (`event-id` if absent), `d` first 16 bytes of the body's SHA-256, `a` acc
 type, `n` duplicates dropped, `c` conflicts kept, `u` subject (until the event is routed). A handler's outcome is in a
 field with the handler's name (which always has a dot): `<state> <attempt> <ms after a>`, where the state is done,
 skipped, retry or dead; an unknown state of a later version counts as an end, like done.
+
+Fields of `<p>metrics` are words. `accept` counts `accepted <type>`, `duplicates <type> <source>` and `conflicts <type>
+<source>`; `record` counts `ended <handler> <state> <type>` (a retry is `failed` or `asked`) and, with `bury`, `dead
+<handler> <reason>`; these are in `<p>metrics:<n>`, too. `tally` adds what each process counts: `refused <status>`,
+`spooled`, `log_lines_dropped <process>`, `seen <type>` (Unix time), and the histograms `to_start`, `to_done <handler>`
+and `run <handler>`, each with the number of a bucket, or `us` for the sum of all (µs). A type is one of the catalog's
+or `other`, so the number of fields has a bound.
 """
 
 from dataclasses import dataclass
@@ -155,10 +164,6 @@ class Keys:
     def wake(self) -> str:
         return f"{self.prefix}wake"
 
-    def counts_of(self, ten_minutes: int) -> str:
-        """The counts of the ten minutes that began at this many of them after 1970."""
-        return f"{self.counts}:{ten_minutes}"
-
     @property
     def recent(self) -> str:
         return f"{self.prefix}recent"
@@ -166,3 +171,15 @@ class Keys:
     @property
     def counts(self) -> str:
         return f"{self.prefix}counts"
+
+    @property
+    def metrics(self) -> str:
+        return f"{self.prefix}metrics"
+
+    def metrics_of(self, ten_minutes: int) -> str:
+        """What was counted in the ten minutes that began at this many of them after 1970."""
+        return f"{self.metrics}:{ten_minutes}"
+
+    @property
+    def processes(self) -> str:
+        return f"{self.prefix}processes"

@@ -45,9 +45,10 @@ class SpoolError(Exception):
 class Spool:
     """The spool as one receiver uses it; a damaged or removed file is replaced automatically.
 
-    `look` updates the figures for `/healthz` and the log: `depth` (waiting deliveries), `oldest` (Unix time; None if
-    none waits or version 0.1 wrote it), `aside` (deliveries set aside), `damaged` (names of kept damaged files) and
-    `trouble` (why the spool cannot be used at the moment; "" if it can).
+    `look` updates the figures for `/healthz`, `/metrics` and the log: `depth` (waiting deliveries), `bytes` (of the
+    file and SQLite's log), `oldest` (Unix time; None if none waits or version 0.1 wrote it), `aside` (deliveries set
+    aside), `damaged` (names of kept damaged files) and `trouble` (why the spool cannot be used at the moment; "" if it
+    can).
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +57,7 @@ class Spool:
         With a full disk Redis alone stores until there is room: a receiver that does not start would store nothing.
         """
         self.path = path
-        self.depth, self.aside = 0, 0
+        self.depth, self.aside, self.bytes = 0, 0, 0
         self.oldest: float | None = None
         self.damaged: list[str] = []
         self.trouble = ""
@@ -164,6 +165,8 @@ class Spool:
 
     def _measure(self) -> None:
         self.depth, self.oldest, self.aside = self._tables.file.run(self._tables.figures)
+        with suppress(FileNotFoundError):  # it is just being replaced
+            self.bytes = sum(os.stat(f"{self._tables.file.path}{end}").st_size for end in ("", "-wal"))  # noqa: PTH116
         self.damaged = [kept.name for kept in damage.kept_files(self._tables.file.path, "damaged")]
         self._follow_log()
 

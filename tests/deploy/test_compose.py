@@ -133,7 +133,6 @@ def test_every_command_of_the_kit_that_it_runs_exists(start: Start) -> None:
         assert process.wait() == 0, process.output
 
 
-@pytest.mark.xfail(reason="`python -m worker healthy` is being built", strict=True)
 def test_the_workers_health_can_be_asked(start: Start) -> None:
     """The health check's command exists."""
     assert SERVICES["worker"]["healthcheck"]["test"] == ["CMD", "python", "-m", "worker", "healthy"]

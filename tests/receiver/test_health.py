@@ -2,7 +2,9 @@
 
 import json
 import resource
+import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +91,15 @@ def test_dropped_log_lines_are_told(monkeypatch: pytest.MonkeyPatch, in_process:
     monkeypatch.setattr(logs, "dropped", lambda: 7)
     with TestClient(create_app(in_process)) as client:
         assert client.get("/healthz").json()["log_lines_dropped"] == 7
+
+
+def test_it_moves_to_a_port_of_its_own(start_receiver: StartReceiver) -> None:
+    """With HEALTH_PORT the public port has nothing at /healthz; the private one is on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    receiver = start_receiver(HEALTH_PORT=str(port))
+    assert receiver.post(path="/healthz", method="GET").status == 404
+    assert receiver.post(event("e1")).status == 200
+    private = replace(receiver, port=port)
+    assert health(private)[0] == 200
+    assert private.post(path="/nowhere").status == 404

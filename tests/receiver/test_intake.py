@@ -16,9 +16,9 @@ from arq.connections import ArqRedis
 
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
-from receiver.intake import ACCEPT, Acceptance, Intake, NotStored, pack_delivery, script_keys
+from receiver.intake import ACCEPT, Acceptance, Intake, NotStored, pack_delivery, script_args, script_keys
 from receiver.queue.connection import connect
-from receiver.queue.jobs import pack_batch, unpack
+from receiver.queue.jobs import unpack
 from receiver.queue.keys import Keys
 from receiver.spool import Entry, Spool
 from receiver.spool.drain import ROW_TIMEOUT
@@ -40,8 +40,8 @@ def delivery(event_id: str, at: int = 0, **more: Any) -> Delivery:
 
 async def accept_all(redis: ArqRedis, *deliveries: Delivery) -> list[int]:
     """What the script answers to one batch."""
-    packed = pack_batch([pack_delivery(KEYS, one) for one in deliveries])
-    answers: list[int] = await ACCEPT(redis, script_keys(KEYS), [packed])
+    items = [pack_delivery(KEYS, one) for one in deliveries]
+    answers: list[int] = await ACCEPT(redis, script_keys(KEYS), script_args(items))
     return answers
 
 

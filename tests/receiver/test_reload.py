@@ -27,6 +27,7 @@ def test_packages_are_watched_and_nothing_else(tmp_path: Path) -> None:
 
 def test_make_run_takes_in_new_code_and_new_settings(start: Start, tmp_path: Path, light: dict[str, str]) -> None:
     """The worker alone for code, told by name; a slip waits for its mending; everything for `.env`; then it ends."""
+    (tmp_path / "worker").mkdir()
     kit = start("-m", "worker.up", **light | {"SHUTDOWN_GRACE": "0.1s"})
     url = started(kit)
     event = b'{"id": "evt_%d", "type": "action.solved", "action": {"id": "a"}}'
@@ -37,7 +38,9 @@ def test_make_run_takes_in_new_code_and_new_settings(start: Start, tmp_path: Pat
     assert httpx2.post(url, content=event % 1).status_code == 200
     (tmp_path / "h.py").write_text(HANDLER.format(name="other"))
     kit.wait_for('"h.other": "done"')
-    assert len(set(before) & set(children(kit.pid))) == 2  # Valkey and receiver
+    assert len(set(before) & set(children(kit.pid))) == 3  # Valkey, receiver and console
+    (tmp_path / "worker/of_the_kit.py").touch()
+    kit.wait_for("worker/of_the_kit.py changed: worker and console start again")
     (tmp_path / ".env").write_text("MAX_JOB=1\nWEBHOOK_TOKEN=short\n")
     kit.wait_for(".env changed: everything starts again")
     kit.wait_for("waiting for you to mend it")

@@ -6,8 +6,7 @@ from pathlib import Path
 from arq.connections import ArqRedis
 
 from receiver.delivery import Delivery
-from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_keys
-from receiver.queue.jobs import pack_batch
+from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_args, script_keys
 from receiver.queue.keys import IN_PROGRESS, OLD_QUEUE, Keys
 from tests.conftest import Start
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
@@ -111,7 +110,7 @@ async def test_a_worker_takes_over_while_it_runs(bench: Bench, start: Start, tmp
     worker = start("-m", "worker", REDIS_URL=bench.url, HANDLERS="acts:ROUTES")
     await asyncio.to_thread(worker.wait_for, "worker running")
     delivery, (_, *keys) = delivery_of(body_of("e1")), script_keys(KEYS)
-    assert await ACCEPT(bench.redis, [OLD_QUEUE, *keys], [pack_batch([pack_delivery(KEYS, delivery)])]) == [
+    assert await ACCEPT(bench.redis, [OLD_QUEUE, *keys], script_args([pack_delivery(KEYS, delivery)])) == [
         Acceptance.STORED
     ]
     await bench.closed(delivery)

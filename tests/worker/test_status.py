@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,35 @@ async def test_it_tells_what_came_last_and_what_is_tried_again(bench: Bench) -> 
     assert 590 < waiting["in_s"] <= 600
 
 
+async def test_it_counts_what_metrics_count(bench: Bench) -> None:
+    """One step counts for both: in the same fields, for ever and for ten minutes."""
+    await filled(bench)
+    for_ever = await hash_of(bench.redis, KEYS.metrics)
+    assert for_ever["ended h.busy asked action.in_progress"] == b"1"
+    ten_minutes: Counter[str] = Counter()
+    for key in await bench.keys(f"{KEYS.metrics}:*"):
+        ten_minutes.update({field: int(count) for field, count in (await hash_of(bench.redis, key)).items()})
+    assert ten_minutes == {field: int(count) for field, count in for_ever.items()}
+
+
+async def test_an_event_that_waits_its_turn_is_no_retry(bench: Bench) -> None:
+    """`RetryLater` without a reason: nothing has failed, and nothing is counted."""
+
+    def waits(attempt: int) -> None:
+        if attempt == 1:
+            raise RetryLater(0.01)
+
+    async with bench.working({"*": [make_handler("waits", waits)]}):
+        await bench.closed(await bench.send("e1"))
+    told = await status(bench.redis, KEYS, 0)
+    assert told["last_hour"]["handlers"] == {"h.waits": {"done": 1, "skipped": 0, "retry": 0, "dead": 0}}
+
+
 async def test_what_it_counts_stays_small(bench: Bench) -> None:
     """Any number of types and deliveries: one hash for ten minutes, gone after 26 hours, and a list of 200 at most."""
     for number in range(250):
         await bench.send(f"e{number}", f"made.up_{number}")
-    [counts] = await bench.keys(f"{KEYS.counts}:*")
+    [counts] = await bench.keys(f"{KEYS.metrics}:*")
     assert await hash_of(bench.redis, counts) == {"accepted other": b"250"}
     assert 25 * 3600 < await bench.redis.ttl(counts) <= 26 * 3600
     assert 100 <= await bench.redis.execute_command("LLEN", KEYS.recent) <= 200
@@ -100,9 +125,9 @@ async def test_what_it_counts_stays_small(bench: Bench) -> None:
 async def test_counts_of_yesterday_are_not_todays(bench: Bench) -> None:
     """Each ten minutes have a hash of their own."""
     now = int(time.time()) // 600
-    await bench.redis.execute_command("HSET", KEYS.counts_of(now - 7), "accepted action.created", 5)
-    await bench.redis.execute_command("HSET", KEYS.counts_of(now - 6), "accepted action.created", 1)
-    await bench.redis.execute_command("HSET", KEYS.counts_of(now - 145), "accepted action.created", 9)
+    await bench.redis.execute_command("HSET", KEYS.metrics_of(now - 7), "accepted action.created", 5)
+    await bench.redis.execute_command("HSET", KEYS.metrics_of(now - 6), "accepted action.created", 1)
+    await bench.redis.execute_command("HSET", KEYS.metrics_of(now - 145), "accepted action.created", 9)
     told = await status(bench.redis, KEYS, 0)
     assert told["last_hour"]["accepted"] == 1
     assert told["today"]["accepted"] in {0, 1, 6}  # just after midnight they are yesterday's

@@ -13,13 +13,24 @@ from tests import parts
 from tests.conftest import Process, Start, open_to_others, wait_until
 
 AWAY = "http://127.0.0.1:9"
+CHILDREN = {
+    "Valkey": "valkey-server",
+    "receiver": "-m\0receiver\0",
+    "console": "-m\0worker\0console\0",
+    "worker": "-m\0worker\0",
+}
+"""What each process's command line has; the worker's is also in the console's, which is therefore killed before it."""
 
 
 @pytest.fixture
 def light(tmp_path: Path) -> dict[str, str]:
     """Settings with which no stand-in is started, and a worker without anything to import."""
     (tmp_path / "h.py").write_text("async def note(event, ctx): ...\n\n\nROUTES = {'*': [note]}\n")
-    return {"PORT": free_port(), "HANDLERS": "h:ROUTES", "TEAMS_WEBHOOK_URL": AWAY, "EXTERNAL_URL": AWAY}
+    return {**free_ports(), "HANDLERS": "h:ROUTES", "TEAMS_WEBHOOK_URL": AWAY, "EXTERNAL_URL": AWAY}
+
+
+def free_ports() -> dict[str, str]:
+    return {"PORT": free_port(), "CONSOLE_PORT": free_port()}
 
 
 def free_port() -> str:
@@ -99,10 +110,11 @@ def test_a_secret_in_a_file_is_set(start: Start, tmp_path: Path, light: dict[str
 
 def test_whatever_dies_is_started_again_until_ctrl_c_ends_everything(start: Start, light: dict[str, str]) -> None:
     """After a kill -9 of Valkey, receiver and worker deliveries go on; SIGINT leaves none of the processes."""
-    kit = start("-m", "worker.up", PORT=light["PORT"], HANDLERS=light["HANDLERS"])
+    ports = {name: light[name] for name in ("PORT", "CONSOLE_PORT")}
+    kit = start("-m", "worker.up", **ports, HANDLERS=light["HANDLERS"])
     url = started(kit)
-    assert len(children(kit.pid)) == 3 + parts.is_here("examples/sink.py")  # Valkey, receiver, worker; the stand-ins
-    for name in ("Valkey", "receiver", "worker"):
+    assert len(children(kit.pid)) == len(CHILDREN) + parts.is_here("examples/sink.py")  # and the stand-ins
+    for name in CHILDREN:
         os.kill(_child(kit.pid, name), signal.SIGKILL)
         kit.wait_for(f"{name} had died")
     event = b'{"id": "evt_2", "type": "action.solved", "action": {"id": "a"}}'
@@ -132,8 +144,8 @@ def test_a_worker_that_lacks_something_at_a_restart_is_started_again(
 
 
 def _child(pid: int, name: str) -> int:
-    wanted = "valkey-server" if name == "Valkey" else f"-m\0{name}"
-    return next(c for c in children(pid) if wanted in Path(f"/proc/{c}/cmdline").read_text(encoding="utf-8"))
+    lines = {child: Path(f"/proc/{child}/cmdline").read_text(encoding="utf-8") for child in children(pid)}
+    return next(child for child, line in lines.items() if CHILDREN[name] in line)
 
 
 def _status(url: str, body: bytes) -> int | None:
@@ -147,6 +159,7 @@ def _status(url: str, body: bytes) -> int | None:
     ("settings", "line"),
     [
         ({"WEBHOOK_TOKEN": "short"}, "WEBHOOK_TOKEN: expected at least 20 characters"),
+        ({"CONSOLE_PORT": "-1"}, "CONSOLE_PORT: expected greater than or equal to 0"),
         ({"HANDLERS": "nowhere:ROUTES"}, "HANDLERS: no module 'nowhere'"),
         ({"DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
     ],
@@ -165,7 +178,7 @@ def test_two_at_once_do_not_share_their_data(start: Start, light: dict[str, str]
     """A second run in the same folder says that the first one is there."""
     first = start("-m", "worker.up", **light)
     started(first)
-    second = start("-m", "worker.up", **light | {"PORT": free_port()})
+    second = start("-m", "worker.up", **light | free_ports())
     assert second.wait() == 2
     assert "in use by another run" in second.output
 

@@ -10,9 +10,9 @@ import msgpack
 import pytest
 
 from receiver.delivery import Delivery
-from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_keys
+from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_args, script_keys
 from receiver.queue import keys as key_names
-from receiver.queue.jobs import pack_batch, pack_job, unpack
+from receiver.queue.jobs import pack_job, unpack
 from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, SOURCES, Bench, delivery_of, make_handler, until
 from worker import GiveUp, Skip
@@ -116,7 +116,7 @@ async def put(bench: Bench, job_id: str, job: bytes, **record: bytes) -> None:
 
 async def test_a_delivery_spooled_by_version_0_1_is_handled(bench: Bench, delivery: Delivery) -> None:
     """A receiver that was upgraded finds its spool as the old one left it."""
-    acceptances = await ACCEPT(bench.redis, script_keys(KEYS), [pack_batch([SPOOLED])])
+    acceptances = await ACCEPT(bench.redis, script_keys(KEYS), script_args([SPOOLED]))
     assert acceptances == [Acceptance.STORED]
     async with bench.working({"*": [make_handler("act")]}):
         await bench.closed(delivery)

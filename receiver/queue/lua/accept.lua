@@ -4,25 +4,32 @@
 -- Records are written last: should the server refuse a command in the middle (an access control list that was changed),
 -- there is never a record without its job, and the batch that is sent again writes what is missing.
 --
--- KEYS: queue, order, wake, counts, dead, recent
+-- KEYS: queue, order, wake, dead, recent, counts, metrics
 -- ARGV[1]: msgpack list of deliveries, each {record, job_key, job_id, digest, accepted_at, key, source, type,
 --          subject, job, conflict_key, conflict_id}
 -- ARGV[2]: the types that are counted by name, with a blank before and behind each: a sender may have any number of others
 -- Returns one number for each: 1 stored, 2 duplicate, 3 conflict (same key, other bytes).
 
-local queue, order, wake, counts, dead, recent = unpack(KEYS)
-local known = ARGV[2] or ''
+local queue, order, wake, dead, recent, counts, metrics = unpack(KEYS)
+local types = ARGV[2]
 local MOST_RECENT = 100
 local MOST_CONFLICTS = 10 -- of one key kept whole; further ones are counted
-local fates, duplicates, conflicts, counted = {}, 0, 0, {}
+local fates, duplicates, conflicts = {}, 0, 0
 
 local now = now_ms()
 -- Scores rise strictly even within a millisecond or when the clock goes back; a double holds 1/4096 ms exactly.
 local score = math.max(now, tonumber(redis.call('GET', order) or 0))
 
-local function count(what, type)
-  local name = what .. (string.find(known, ' ' .. type .. ' ', 1, true) and type or 'other')
-  counted[name] = (counted[name] or 0) + 1
+local function counted_as(event_type)
+  local is_one = not string.find(event_type, ' ', 1, true) and string.find(types, ' ' .. event_type .. ' ', 1, true)
+  return is_one and event_type or 'other'
+end
+
+local counted = {}
+local function count(what, delivery)
+  local field = what .. ' ' .. counted_as(delivery[8])
+  if what ~= 'accepted' then field = field .. ' ' .. delivery[7] end
+  counted[field] = (counted[field] or 0) + 1
 end
 
 local stored, queued, mine = {}, {}, {} -- collected: each call from a script costs as much as its work
@@ -33,7 +40,7 @@ local function store(delivery)
   queued[#queued + 1] = delivery[3]
   stored[#stored + 1] = delivery
   mine[delivery[1]] = delivery
-  count('accepted ', delivery[8])
+  count('accepted', delivery)
   return 1
 end
 
@@ -53,7 +60,7 @@ local function keep_conflict(delivery, first_digest)
   end
   redis.call('HINCRBY', record, 'c', 1)
   conflicts = conflicts + 1
-  count('conflicts ', type)
+  count('conflicts', delivery)
   return 3
 end
 
@@ -74,7 +81,7 @@ for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   else
     redis.call('HINCRBY', record, 'n', 1)
     duplicates = duplicates + 1
-    count('duplicates ', delivery[8])
+    count('duplicates', delivery)
     fates[i] = 2
   end
 end
@@ -92,5 +99,5 @@ end
 redis.call('SET', order, string.format('%.17g', score))
 if duplicates > 0 then redis.call('HINCRBY', counts, 'duplicates', duplicates) end
 if conflicts > 0 then redis.call('HINCRBY', counts, 'conflicts', conflicts) end
-count_now(counts, now, counted)
+count_all(metrics, now, counted)
 return fates

@@ -14,12 +14,28 @@ local function lease_clock(key, now, stall)
   return reads
 end
 
--- Counts for `status`, by name, of the ten minutes that are now; they are kept for 26 hours.
-local function count_now(counts, now, counted)
-  local key = counts .. ':' .. math.floor(now / 600000)
-  for name, by in pairs(counted) do
-    if redis.call('HINCRBY', key, name, by) == by then redis.call('PEXPIRE', key, 93600000) end -- the first of its name
+-- Adds to several fields of a hash: two calls for any number, because each call from a script costs as much as its work.
+-- Returns how many of the fields are new.
+local function add_all(key, added)
+  local fields, sums = {}, {}
+  for field in pairs(added) do fields[#fields + 1] = field end
+  if #fields == 0 then return 0 end
+  if #fields == 1 then
+    local by = added[fields[1]]
+    return redis.call('HINCRBY', key, fields[1], string.format('%d', by)) == by and 1 or 0
   end
+  local held = redis.call('HMGET', key, unpack(fields))
+  for i, field in ipairs(fields) do
+    sums[2 * i - 1], sums[2 * i] = field, string.format('%d', (held[i] or 0) + added[field])
+  end
+  return redis.call('HSET', key, unpack(sums))
+end
+
+-- Counts for `/metrics`, and the same for `status`, of the ten minutes that are now; those are kept for 26 hours.
+local function count_all(metrics, now, counted)
+  add_all(metrics, counted)
+  local ten_minutes = metrics .. ':' .. math.floor(now / 600000)
+  if add_all(ten_minutes, counted) > 0 then redis.call('PEXPIRE', ten_minutes, 93600000) end
 end
 
 -- The file that holds a dead letter's payload, if one does, may be removed by the receiver that has it.

@@ -5,13 +5,14 @@
 -- KEYS: queue, wake, counts, dead
 -- ARGV[1]: prefix of the kit's keys
 -- ARGV[2]: msgpack list of deliveries, each {id, accepted (ms), window (ms), keep (ms), job key, routed, transitions,
---          bytes of its job, its entry in the list of kept payloads}; a transition is {handler, attempt, state}, with
---          {error} (why) for all but done, with {trace} (where) for a failure, with {job, job_id, job_key, wait_ms} for
---          a retry, with {field, job, dead_id, dead_key, about} for a dead letter. That of a handler in order has {line} where the delivery stands in one,
---          {pace, rate} where there is a rate, {start} (the token of a start that counts from the end of its run),
---          {leaves} when a retry lets the others pass, and {holds} when a dead letter does not. A retry after attempt
---          0 is a delivery that waits for its turn. Where it could not be read, {lines} are those that it may stand
---          in: handler and line, in turn
+--          bytes of its job, its entry in the list of kept payloads, the type that it is counted as}; a transition is
+--          {handler, attempt, state}, with {error} (why) for all but done, with {trace} (where) for a failure, with
+--          {job, job_id, job_key, wait_ms, class} for a retry, with {field, job, dead_id, dead_key, about, class} for a
+--          dead letter; a class is a word that says why, for metrics. That of a handler in order has {line} where the
+--          delivery stands in one, {pace, rate} where there is a rate, {start} (the token of a start that counts from
+--          the end of its run), {leaves} when a retry lets the others pass, and {holds} when a dead letter does not. A
+--          retry after attempt 0 is a delivery that waits for its turn. Where it could not be read, {lines} are those
+--          that it may stand in: handler and line, in turn
 -- ARGV[3]: bytes of finished deliveries' payloads that are kept at most
 -- Returns 1 for each record that is closed, else 0.
 
@@ -61,9 +62,10 @@ local function unbury(delivery, handler)
   redis.call('DEL', letter)
 end
 
--- Collected over the whole batch or record, because each call from a script costs as much as its work.
-local counted, tried = {}, {}
+-- Collected over the whole batch, because each call from a script costs as much as its work.
+local counted, measured = {}, {}
 local function count(name, by) counted[name] = (counted[name] or 0) + by end
+local function measure(field) measured[field] = (measured[field] or 0) + 1 end
 
 local function remember_reason(delivery, transition)
   local attempts = prefix .. 'attempts:' .. delivery
@@ -82,7 +84,15 @@ local function end_turn(delivery, transition)
   for i = 1, #lines, 2 do leave(queue, wake, lines[i + 1], delivery, lines[i], now, now) end
 end
 
-local function apply(delivery, transition, recorded, changes, accepted, window)
+-- What the transition means for metrics: one that only waits for its turn is neither an end nor a retry.
+local function measure_end(transition, event_type)
+  local handler, state, class = transition.handler, transition.state, transition.class
+  if state == 'retry' and (transition.attempt == 0 or not transition.error) then return end
+  measure('ended ' .. handler .. ' ' .. (state == 'retry' and class or state) .. ' ' .. event_type)
+  if state == 'dead' then measure('dead ' .. handler .. ' ' .. class) end
+end
+
+local function apply(delivery, transition, recorded, changes, about)
   local handler, state = transition.handler, transition.state
   local old = recorded[handler]
   if is_old(old, transition) then return end
@@ -90,16 +100,16 @@ local function apply(delivery, transition, recorded, changes, accepted, window)
     unbury(delivery, handler)
     count(handler .. ' dead', -1)
   end
-  recorded[handler] = state .. ' ' .. transition.attempt .. ' ' .. now - accepted
+  recorded[handler] = state .. ' ' .. transition.attempt .. ' ' .. now - about.accepted
   changes[#changes + 1] = handler
   changes[#changes + 1] = recorded[handler]
   if transition.error then remember_reason(delivery, transition) end
   if transition.trace then
     redis.call('HSET', prefix .. 'trace:' .. delivery, handler, transition.trace)
-    redis.call('PEXPIRE', prefix .. 'trace:' .. delivery, window)
+    redis.call('PEXPIRE', prefix .. 'trace:' .. delivery, about.window)
   end
+  measure_end(transition, about.event_type)
   if state == 'retry' then
-    if transition.attempt > 0 and transition.error then tried[handler .. ' retry'] = (tried[handler .. ' retry'] or 0) + 1 end
     enqueue(delivery, transition)
   else
     count(handler .. ' ' .. state, 1)
@@ -148,11 +158,12 @@ local function stay_within(most)
 end
 
 local function write(item)
-  local delivery, accepted, window, keep, job_key, routed, transitions, bytes, entry = unpack(item)
+  local delivery, accepted, window, keep, job_key, routed, transitions, bytes, entry, event_type = unpack(item)
   local record = prefix .. 'delivery:' .. delivery
   local fields, recorded, changes = redis.call('HGETALL', record), {}, {}
   for i = 1, #fields, 2 do recorded[fields[i]] = fields[i + 1] end
-  for _, transition in ipairs(transitions) do apply(delivery, transition, recorded, changes, accepted, window) end
+  local about = {accepted = accepted, window = window, event_type = event_type}
+  for _, transition in ipairs(transitions) do apply(delivery, transition, recorded, changes, about) end
   if #changes > 0 then redis.call('HSET', record, unpack(changes)) end
   if routed == 1 and recorded.u then
     recorded.u = nil
@@ -168,9 +179,6 @@ end
 local closed = {}
 for i, item in ipairs(cmsgpack.unpack(ARGV[2])) do closed[i] = write(item) end
 if #kept > 0 then stay_within(tonumber(ARGV[3])) end
-for name, by in pairs(counted) do
-  redis.call('HINCRBY', counts, name, by)
-  tried[name] = by
-end
-count_now(counts, now, tried)
+add_all(counts, counted)
+count_all(prefix .. 'metrics', now, measured)
 return closed

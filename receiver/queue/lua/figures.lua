@@ -1,0 +1,27 @@
+#!lua flags=no-writes
+-- Everything that /metrics tells of the queue, at one moment.
+--
+-- KEYS: metrics, counts, processes, queue, leases, dead, order
+-- Returns {now (ms), jobs that are due, jobs that wait for their time, age of the oldest that is due (ms), jobs that run,
+-- dead letters, metrics, counts, processes}; the last three are flat lists of field and value.
+
+local metrics, counts, processes, queue, leases, dead, order = unpack(KEYS)
+local now = now_ms()
+-- As claims see it: what was accepted is due, even when the clock went back since.
+local until_now = math.max(now, tonumber(redis.call('GET', order)) or 0)
+
+local function score(place) return tonumber(redis.call('ZRANGE', queue, place, place, 'WITHSCORES')[2]) end
+
+-- By halving: ZCOUNT would be one more permission that a Redis user needs.
+local waiting = redis.call('ZCARD', queue)
+local due, later = 0, waiting
+while due < later do
+  local middle = math.floor((due + later) / 2)
+  if score(middle) <= until_now then due = middle + 1 else later = middle end
+end
+local age = due > 0 and math.max(0, math.floor(now - score(0))) or 0
+
+return {
+  now, due, waiting - due, age, redis.call('ZCARD', leases), redis.call('ZCARD', dead), redis.call('HGETALL', metrics),
+  redis.call('HGETALL', counts), redis.call('HGETALL', processes)
+}

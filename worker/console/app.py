@@ -1,0 +1,84 @@
+"""The console put together: its paths, its Redis, its server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+import structlog
+import uvicorn
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from receiver.port.listening import address, listen
+from receiver.queue.connection import REDIS_ERRORS, connect
+from receiver.queue.keys import Keys
+from worker.console.figures import read
+from worker.console.metrics import render
+from worker.console.settings import ConsoleSettings
+
+SCRAPE = 5.0
+"""Seconds that a scrape waits for Redis; Prometheus waits for ten."""
+log = structlog.get_logger()
+
+
+class State(TypedDict):
+    """What the lifespan hands to every request."""
+
+    redis: Redis
+    keys: Keys
+
+
+def create_app(settings: ConsoleSettings) -> Starlette:
+    """The ASGI application; it connects when it is first asked for something."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[State]:
+        redis = connect(settings.redis_url.get_secret_value())
+        try:
+            yield {"redis": redis, "keys": Keys(settings.key_prefix)}
+        finally:
+            await redis.aclose()
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics)], lifespan=lifespan)
+
+
+async def healthz(request: Request) -> JSONResponse:
+    """200 while the console answers; `redis` says whether it sees anything (`ok` or `away`)."""
+    try:
+        await request.state.redis.get(request.state.keys.life)
+    except REDIS_ERRORS:
+        return JSONResponse({"status": "ok", "redis": "away"})
+    return JSONResponse({"status": "ok", "redis": "ok"})
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus' scrape; a Redis that is away is one of its figures, and no reason to answer anything but 200."""
+    try:
+        async with asyncio.timeout(SCRAPE):
+            figures = await read(request.state.redis, request.state.keys)
+    except REDIS_ERRORS:
+        figures = None
+    return Response(render(figures), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def serve(settings: ConsoleSettings) -> None:
+    """Listen and answer until SIGINT or SIGTERM. Raises `SettingsError` where the address cannot be had."""
+    with listen(settings.console_host, settings.console_port, "CONSOLE_") as listener:
+        log.info("console listening", address=address(settings.console_host, listener.getsockname()[1]))
+        config = uvicorn.Config(
+            create_app(settings),
+            log_config=None,  # structlog's
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            timeout_graceful_shutdown=3,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
