@@ -132,7 +132,12 @@ def proxy(
 
 def required(*programs: str) -> None:
     """Skip the test unless all of these are installed."""
-    packages = {"nginx": "nginx-light", "java": "default-jdk-headless", "javac": "default-jdk-headless"}
+    packages = {
+        "nginx": "nginx-light",
+        "java": "default-jdk-headless",
+        "javac": "default-jdk-headless",
+        "promtool": "prometheus",
+    }
     for name in programs:
         if program(name) is None:
             pytest.skip(f"{name} is not installed: apt-get install {packages.get(name, name)}")

@@ -38,6 +38,7 @@ SECRETS = {
         for variable in SERVICES["worker"]["environment"]
         if variable.startswith(DELETED) and variable.endswith("_FILE")
     },
+    "console": SHARED,
 }
 
 
@@ -66,14 +67,15 @@ def test_each_service_has_no_more_rights_and_no_more_room_than_it_needs(name: st
 def test_only_the_proxy_is_reached_from_outside() -> None:
     """Everything else is published on 127.0.0.1 or not at all; Redis and the database have no way out either."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"receiver", "caddy"}
-    assert all(port.startswith("127.0.0.1:") for port in published["receiver"])
+    assert set(published) == {"receiver", "console", "prometheus", "grafana", "caddy"}
+    loopback = [port for name in published if name != "caddy" for port in published[name]]
+    assert all(port.startswith("127.0.0.1:") for port in loopback)
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     for name in ("valkey", "valkey-replica", "sentinel", "postgres"):
         assert SERVICES[name]["networks"] == ["inside"]
 
 
-@pytest.mark.parametrize("name", ["receiver", "worker"])
+@pytest.mark.parametrize("name", SECRETS)
 def test_each_process_is_given_its_own_secrets_as_files(name: str) -> None:
     """Each of its secret settings by a file that it may read, and no secret of the other, whatever .env says."""
     service, own = SERVICES[name], SECRETS[name]
@@ -125,11 +127,12 @@ def test_every_command_of_the_kit_that_it_runs_exists(start: Start) -> None:
     """Each `python -m …` of a service or of its health check."""
     commands = [service["command"] for service in SERVICES.values() if service.get("command", [""])[0] == "python"]
     kit = [command[1:] for command in commands if command[1] == "-m"]
-    assert kit[:2] == [["-m", "receiver"], ["-m", "worker"]]
+    assert kit[:3] == [["-m", "receiver"], ["-m", "worker"], ["-m", "worker", "console"]]
     for command in kit:
         if command[1].startswith("examples.") and not parts.is_here(command[1].replace(".", "/") + ".py"):
             continue
-        process = start(*command[:2], "--help")
+        words = [word for word in command[1:3] if not word.startswith("-")]
+        process = start("-m", *words, "--help")
         assert process.wait() == 0, process.output
 
 

@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
 from tests.conftest import ROOT
 from tests.deploy.test_compose import SECRETS, SERVICES
+from tests.deploy.test_prometheus import exposed
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 OBJECTS: list[dict[str, Any]] = [
@@ -34,7 +36,7 @@ def test_they_follow_kubernetes_schemas(version: str) -> None:
 def test_all_of_them_are_applied() -> None:
     """kustomization.yaml names every file."""
     [kustomization] = [thing for thing in OBJECTS if thing["kind"] == "Kustomization"]
-    assert {*kustomization["resources"], "kustomization.yaml"} == {path.name for path in FOLDER.iterdir()}
+    assert {*kustomization["resources"], "kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
 
 
 @pytest.mark.parametrize("name", PODS)
@@ -68,7 +70,7 @@ def test_each_process_is_given_its_own_secrets_as_files(name: str) -> None:
     assert set(re.findall(r"--from-file=(\w+)", made)) == {path.name for path in files.values()}
 
 
-@pytest.mark.parametrize("name", ["receiver", "worker", "valkey"])
+@pytest.mark.parametrize("name", ["receiver", "worker", "console", "valkey"])
 def test_they_are_set_as_with_compose(name: str) -> None:
     """Memory, the worker's time to end, and the health check do not differ by accident."""
     pod, service = PODS[name], SERVICES[name]
@@ -79,3 +81,68 @@ def test_they_are_set_as_with_compose(name: str) -> None:
         assert container["livenessProbe"]["exec"]["command"] == service["healthcheck"]["test"][1:]
     if name == "valkey":
         assert container["startupProbe"]["exec"]["command"][-1] == service["healthcheck"]["test"][1]
+
+
+# ── scaling ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+HPA, KEDA = (
+    yaml.safe_load((FOLDER / "scaling" / name).read_text(encoding="utf-8")) for name in ("hpa.yaml", "keda.yaml")
+)
+COUNT = {"type": "integer", "minimum": 1}
+NUMBER = {"type": "string", "pattern": r"^\d+$"}
+TRIGGER = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["type", "metadata"],
+    "properties": {
+        "type": {"const": "prometheus"},
+        "metricType": {"const": "AverageValue"},
+        "metadata": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["serverAddress", "query", "threshold"],
+            "properties": {"serverAddress": {"type": "string"}, "query": {"type": "string"}, "threshold": NUMBER},
+        },
+    },
+}
+SCALED_OBJECT = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["scaleTargetRef", "triggers"],
+    "properties": {
+        "scaleTargetRef": {"type": "object", "additionalProperties": False, "properties": {"name": {"type": "string"}}},
+        **dict.fromkeys(("minReplicaCount", "maxReplicaCount", "pollingInterval", "cooldownPeriod"), COUNT),
+        "fallback": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["failureThreshold", "replicas"],
+            "properties": dict.fromkeys(("failureThreshold", "replicas"), COUNT),
+        },
+        "triggers": {"type": "array", "minItems": 1, "items": TRIGGER},
+    },
+}
+"""The part of KEDA's ScaledObject (keda.sh/v1alpha1) that is used, from its documentation: no package has its schema.
+Every trigger is AverageValue, because `fallback` is for these only."""
+
+
+def test_the_scaling_examples_follow_their_schemas() -> None:
+    """Kubernetes' own for the HPA, and what KEDA documents for the ScaledObject."""
+    for version in ("1.28", "1.37"):
+        kubernetes_validate.validate(HPA, version, strict=True)
+    assert (KEDA["apiVersion"], KEDA["kind"]) == ("keda.sh/v1alpha1", "ScaledObject")
+    jsonschema.validate(KEDA["spec"], SCALED_OBJECT)
+
+
+def test_workers_are_scaled_by_what_is_ready_and_how_old_it_is() -> None:
+    """Never by all that is queued: retries that wait would keep workers running for nothing. Both say the same."""
+    keda = {trigger["metadata"]["query"]: trigger["metadata"]["threshold"] for trigger in KEDA["spec"]["triggers"]}
+    assert set(keda) == {"max(glartek_jobs_ready)", "max(glartek_jobs_oldest_ready_seconds)"}
+    assert all(name.removeprefix("max(").removesuffix(")") in exposed() for name in keda)
+    targets = {one["external"]["metric"]["name"]: one["external"]["target"] for one in HPA["spec"]["metrics"]}
+    hpa = {f"max({name})": target["averageValue"] for name, target in targets.items()}
+    assert hpa == keda
+    [worker] = [thing for thing in OBJECTS if thing["kind"] == "Deployment" and thing["metadata"]["name"] == "worker"]
+    for one in (HPA, KEDA):
+        assert one["spec"]["scaleTargetRef"]["name"] == "worker"
+        assert one["metadata"]["namespace"] == "glartek"
+    assert HPA["spec"]["minReplicas"] == KEDA["spec"]["minReplicaCount"] == worker["spec"]["replicas"]

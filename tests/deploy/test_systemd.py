@@ -13,7 +13,7 @@ from tests.deploy.test_compose import SECRETS
 from tests.deploy.valkey import secrets
 
 UNITS = ROOT / "deploy" / "systemd"
-EXPOSURE = {"glartek-receiver": 1.5, "glartek-worker": 1.5, "glartek-backup": 2.0}
+EXPOSURE = {"glartek-receiver": 1.5, "glartek-worker": 1.5, "glartek-console": 1.5, "glartek-backup": 2.0}
 """Of 10, by `systemd-analyze security`; a unit that says nothing of it has 9.6."""
 
 
