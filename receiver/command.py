@@ -1,12 +1,20 @@
-"""How a command ends: wrong input gives one line and exit code 2, output that cannot be written gives no traceback."""
+"""How a command reaches Redis and ends: wrong input is one line and exit code 2, unwritable output no traceback."""
 
+import asyncio
 import errno
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import typer
+from arq.connections import ArqRedis
 
-from receiver.environment import SettingsError
+from receiver.environment import SettingsError, load
+from receiver.queue.connection import REDIS_ERRORS, connect
+from receiver.settings import Settings
+
+T = TypeVar("T")
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a closed pipe is handled by typer
 
@@ -21,6 +29,22 @@ def run(app: typer.Typer) -> None:
         if error.errno not in _NO_ROOM:
             raise
         _end(1, f"cannot write: {error.strerror}")
+
+
+def with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
+    """What `act` makes of Redis. Raises `SettingsError` with one line when Redis is away."""
+    url = load(Settings).redis_url.get_secret_value()
+
+    async def connected() -> T:
+        redis = connect(url)
+        try:
+            return await act(redis)
+        except REDIS_ERRORS as error:
+            raise SettingsError(f"REDIS_URL: Redis does not answer ({error}); is it running?") from None
+        finally:
+            await redis.aclose()
+
+    return asyncio.run(connected())
 
 
 def _end(code: int, *lines: str) -> None:

@@ -178,7 +178,7 @@ async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Ac
 
 
 def script_keys(keys: Keys) -> list[str]:
-    return [keys.queue, keys.order, keys.wake, keys.dead, keys.recent, keys.counts, keys.metrics]
+    return [keys.queue, keys.order, keys.wake, keys.dead, keys.recent, keys.counts, keys.metrics, keys.doubtful]
 
 
 def script_args(items: Sequence[bytes]) -> list[Value]:

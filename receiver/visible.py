@@ -8,6 +8,7 @@ output for programs is JSON with the same characters escaped. Uses only the stan
 import json
 import re
 from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 LONGEST = 500
@@ -41,6 +42,11 @@ def to_json(value: Any, indent: int | None = 2) -> str:
     """
     text = json.dumps(value, ensure_ascii=False, indent=indent, default=repr)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def iso(ms: float) -> str:
+    """A Unix time in ms as every command writes it: ISO 8601 in UTC."""
+    return datetime.fromtimestamp(ms / 1000, tz=UTC).isoformat(timespec="milliseconds")
 
 
 def in_log(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,4 +1,4 @@
-"""`python -m worker [run]`, `console`, `healthy`, `show`, `replay`, `dead list|show|replay|drop`."""
+"""`python -m worker [run]`, `console`, `healthy`, `show`, `replay`, `dead list|show|replay|drop`, `doubtful`, …"""
 
 import asyncio
 import signal
@@ -16,14 +16,13 @@ from receiver import command, content, logs
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError, duration, load, strays
 from receiver.events import storable
-from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
 from receiver.settings import Settings, SpoolSettings
 from receiver.spool.overview import overview
 from receiver.visible import to_json, visible
+from worker import anomalies, ids, process, reports, routes, trying
 from worker import app as worker_app
 from worker import healthy as health
-from worker import ids, process, reports, routes, trying
 from worker.console import app as console_app
 from worker.console.settings import ConsoleSettings
 from worker.dead_letters import DeadLetter, Filter, Operator, PayloadElsewhere, find
@@ -40,6 +39,7 @@ PAYLOADS_AHEAD = 10
 app = typer.Typer(help="Runs the handlers, and shows and replays what they did.", add_completion=False)
 dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
 app.add_typer(dead, name="dead")
+app.add_typer(anomalies.doubtful, name="doubtful")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Handler = Annotated[str | None, typer.Option(help="Only this handler, such as teams.notify.")]
@@ -377,21 +377,11 @@ def _with_operator(act: Callable[[Operator], Awaitable[T]]) -> T:
 
 
 def _with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
-    """What `act` makes of Redis; its being away is one line."""
-    config = load(Settings)
-
-    async def connected() -> T:
-        redis = connect(config.redis_url.get_secret_value())
-        try:
-            return await act(redis)
-        except PayloadElsewhere as error:
-            raise SettingsError(str(error)) from None
-        except REDIS_ERRORS as error:
-            raise SettingsError(f"REDIS_URL: Redis does not answer ({error}); is it running?") from None
-        finally:
-            await redis.aclose()
-
-    return asyncio.run(connected())
+    """What `act` makes of Redis; its being away, or a payload's being elsewhere, is one line."""
+    try:
+        return command.with_redis(act)
+    except PayloadElsewhere as error:
+        raise SettingsError(str(error)) from None
 
 
 if __name__ == "__main__":

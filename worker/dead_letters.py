@@ -27,6 +27,7 @@ from receiver.queue import letters
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
+from receiver.visible import iso
 from worker import ids
 from worker.outcomes import PARSE, dead_letter_id, retry_job, states
 from worker.waiting import waits_for
@@ -255,7 +256,7 @@ class Operator:
             "source": fields.get("s", b"event-id").decode(),
             "type": fields.get("t", b"").decode(),
             "sha256": fields.get("d", b"").hex(),
-            "first_seen": _iso(int(fields.get("a", 0)) / 1000),
+            "first_seen": iso(int(fields.get("a", 0)) / 1000),
             "duplicates": int(fields.get("n", 0)),
             "conflicts": int(fields.get("c", 0)),
             "open": remembered_ms == -1,
@@ -323,12 +324,12 @@ def _handlers(fields: Mapping[str, bytes], reasons: list[Any], traces: Mapping[b
         handler: {
             "state": state,
             "attempts": attempt,
-            "at": _iso(accepted_ms + float(values[handler].split(" ")[2])),
+            "at": iso(accepted_ms + float(values[handler].split(" ")[2])),
             "failed_at": where[handler][0] or None if handler in where else None,
             "trace": where[handler][2] if handler in where else None,
             "skipped": _skipped(handler, attempt, reasons) if state == "skipped" else None,
             "failures": [
-                {"attempt": number, "at": _iso(at), "then": then, "error": error}
+                {"attempt": number, "at": iso(at), "then": then, "error": error}
                 for name, number, at, then, error in reasons
                 if name == handler and then != "skipped"
             ],
@@ -364,7 +365,3 @@ def _letter(dead_id: str, values: Sequence[bytes | None]) -> DeadLetter | None:
         tries=int(text.get("tries", 0)),
         at=datetime.fromtimestamp(int(text["at"]) / 1000, tz=UTC),
     )
-
-
-def _iso(ms: float) -> str:
-    return datetime.fromtimestamp(ms / 1000, tz=UTC).isoformat(timespec="milliseconds")

@@ -65,6 +65,16 @@ def print_letter(letter: DeadLetter, payload: str) -> None:
         typer.echo(f"the payload is cut: {PAYLOAD} of {len(payload)} characters; --json or --raw for all", err=True)
 
 
+def print_doubtful(found: Sequence[Mapping[str, Any]]) -> None:
+    """Duplicates by content, each with the delivery that it was taken for."""
+    table, known = _table("id", "delivery", "type", "at", "after", "duplicates", "run as"), [one["id"] for one in found]
+    for one in found:
+        when = _time(datetime.fromisoformat(one["at"]))
+        about = (one["delivery"][: ids.SHORT], one["type"], when, f"{one['after_s']:g} s", one["duplicates"])
+        table.add_row(*_cells(ids.short(one["id"], known), *about, (one["run_as"] or "")[: ids.SHORT]))
+    Console().print(table if found else "no duplicate was dropped by its content alone")
+
+
 def print_tried(told: Sequence[dict[str, Any]]) -> None:
     """What a handler would have done to each event."""
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -34,6 +34,8 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>metrics:<n>` | hash | the counts of ten minutes, for `status`: those fields that scripts count | 26 h |
 | `<p>processes` | hash | what each process reports of itself: time (ms), number, JSON | until it ends, or a minute |
 | `<p>recent` | list | keys of the records accepted last, 100 to 200 | for ever |
+| `<p>doubtful` | list | the last duplicates known by content alone, oldest first | 7 days after the last, or less |
+| `<p>doubtful-bytes` | string | the sum of the list's bytes | as the list |
 | `<p>turn:<handler>:<subject>` | zset | deliveries in line at a handler, by place in the queue | until they leave it |
 | `<p>turn:<handler>` | zset | the same, for a handler with one line for all its events | until they leave it |
 | `<p>pace:<handler>` | zset | past and reserved starts of a handler with a rate, by time (ms) | its longest time |
@@ -167,6 +169,10 @@ class Keys:
     @property
     def recent(self) -> str:
         return f"{self.prefix}recent"
+
+    @property
+    def doubtful(self) -> str:
+        return f"{self.prefix}doubtful"
 
     @property
     def counts(self) -> str:

@@ -4,13 +4,13 @@
 -- Records are written last: should the server refuse a command in the middle (an access control list that was changed),
 -- there is never a record without its job, and the batch that is sent again writes what is missing.
 --
--- KEYS: queue, order, wake, dead, recent, counts, metrics
+-- KEYS: queue, order, wake, dead, recent, counts, metrics, doubtful
 -- ARGV[1]: msgpack list of deliveries, each {record, job_key, job_id, digest, accepted_at, key, source, type,
 --          subject, job, conflict_key, conflict_id}
 -- ARGV[2]: the types that are counted by name, with a blank before and behind each: a sender may have any number of others
 -- Returns one number for each: 1 stored, 2 duplicate, 3 conflict (same key, other bytes).
 
-local queue, order, wake, dead, recent, counts, metrics = unpack(KEYS)
+local queue, order, wake, dead, recent, counts, metrics, doubtful = unpack(KEYS)
 local types = ARGV[2]
 local MOST_RECENT = 100
 local MOST_CONFLICTS = 10 -- of one key kept whole; further ones are counted
@@ -64,6 +64,34 @@ local function keep_conflict(delivery, first_digest)
   return 3
 end
 
+-- Duplicates that are known by content alone, and may be other events that read alike. Of `body` the payload is the
+-- first's; of `body-without:` it may differ, and is noted, too, unless it is large.
+local MOST_DOUBTFUL, MOST_DOUBTFUL_BYTES, LARGE = 1000, 8388608, 65536
+local notes, note_bytes = {}, 0
+local function note_if_doubtful(delivery, first_at)
+  local source, job = delivery[7], delivery[10]
+  local differs = string.sub(source, 1, 13) == 'body-without:'
+  if not differs and source ~= 'body' then return end
+  local note = cmsgpack.pack({delivery[3], source, delivery[8], first_at, differs and #job <= LARGE and job or ''})
+  notes[#notes + 1] = note
+  note_bytes = note_bytes + #note
+end
+
+local function write_notes()
+  local sum = doubtful .. '-bytes'
+  local surplus = redis.call('RPUSH', doubtful, unpack(notes)) - MOST_DOUBTFUL
+  local bytes = redis.call('INCRBY', sum, note_bytes)
+  while surplus > 0 or bytes > MOST_DOUBTFUL_BYTES do
+    local oldest = redis.call('LRANGE', doubtful, 0, math.max(surplus, 1) - 1)
+    if #oldest == 0 then break end
+    redis.call('LTRIM', doubtful, #oldest, -1)
+    bytes = redis.call('INCRBY', sum, -#table.concat(oldest))
+    surplus = 0
+  end
+  redis.call('PEXPIRE', doubtful, 604800000) -- 7 days after the last
+  redis.call('PEXPIRE', sum, 604800000)
+end
+
 for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   local record, digest, at = delivery[1], delivery[4], delivery[5]
   local first, first_digest, first_at = mine[record], nil, nil
@@ -82,6 +110,7 @@ for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
     redis.call('HINCRBY', record, 'n', 1)
     duplicates = duplicates + 1
     count('duplicates', delivery)
+    note_if_doubtful(delivery, first_at)
     fates[i] = 2
   end
 end
@@ -97,6 +126,7 @@ if #stored > 0 then
 end
 -- In any case, for who found everything stored already: a WAIT behind this waits for a write, and for all before it.
 redis.call('SET', order, string.format('%.17g', score))
+if #notes > 0 then write_notes() end
 if duplicates > 0 then redis.call('HINCRBY', counts, 'duplicates', duplicates) end
 if conflicts > 0 then redis.call('HINCRBY', counts, 'conflicts', conflicts) end
 count_all(metrics, now, counted)

@@ -1,0 +1,65 @@
+"""The commands that tell what is odd about what arrives: `python -m worker doubtful`."""
+
+from typing import Annotated, Any
+
+import typer
+from arq.connections import ArqRedis
+
+from receiver import command
+from receiver.environment import SettingsError, load
+from receiver.queue.keys import Keys
+from receiver.settings import Settings
+from receiver.visible import to_json
+from worker import doubtful as doubts
+from worker import ids, reports
+from worker.dead_letters import PayloadElsewhere
+
+doubtful = typer.Typer(help="Duplicates that were dropped by their content alone: are they events of their own?")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@doubtful.command("list")
+def doubtful_list(*, as_json: AsJson = False) -> None:
+    """List the last ones, oldest first: 1000 and 8 MiB at most, for 7 days after the last."""
+    found = command.with_redis(lambda redis: doubts.listed(redis, _keys()))
+    if as_json:
+        typer.echo(to_json(found))
+    else:
+        reports.print_doubtful(found)
+
+
+@doubtful.command("replay")
+def doubtful_replay(
+    names: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `doubtful list` shows them.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Say that these were events of their own, and run each as a delivery of its own, once.
+
+    Exit code 1 when the payload of one is no longer kept.
+    """
+
+    async def act(redis: ArqRedis) -> dict[str, Any]:
+        known = {one.id: one for one in await doubts.noted(redis, _keys())}
+        meant = {name: ids.the_one(name, known) for name in names}
+        if unknown := [name for name, found in meant.items() if found is None]:
+            advice = "no such duplicate is noted; `python -m worker doubtful list` shows them"
+            raise SettingsError(*(f"{name}: {advice}" for name in unknown))
+        return {found: await doubts.run(redis, _keys(), known[found]) for found in meant.values() if found}
+
+    try:
+        done = command.with_redis(act)
+    except PayloadElsewhere as error:
+        raise SettingsError(str(error)) from None
+    if as_json:
+        typer.echo(to_json(done))
+    else:
+        gone = "its payload is no longer kept (KEEP_PAYLOADS, KEEP_PAYLOADS_BYTES)"
+        for name, delivery in done.items():
+            typer.echo(f"{name}: {f'runs as delivery {delivery}' if delivery else gone}")
+    if not all(done.values()):
+        raise typer.Exit(1)
+
+
+def _keys() -> Keys:
+    return Keys(load(Settings).key_prefix)
