@@ -1,4 +1,4 @@
-"""`python -m receiver [serve]`, `url`, `explain`, `learn`, `doctor`, `spool list|retry|drop|recover`."""
+"""`python -m receiver [serve]`, `url`, `explain`, `learn`, `keys`, `doctor`, `spool list|retry|drop|recover`."""
 
 import asyncio
 import gc
@@ -27,6 +27,7 @@ from receiver.port.listening import address, base_url, listen
 from receiver.port.protocol import GuardedProtocol
 from receiver.queue.connection import connect
 from receiver.settings import ReceiverSettings
+from receiver.shadow.command import keys
 from receiver.spool import commands as spool_commands
 from receiver.visible import to_json, visible
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(spool_commands.app, name="spool")
 app.command()(explain)
 app.command("learn")(learn_from)
+app.command()(keys)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

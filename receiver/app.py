@@ -17,6 +17,7 @@ from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.refusals import OnlyAt, OnlyFor, not_found
 from receiver.settings import ReceiverSettings
+from receiver.shadow import Shadow
 from receiver.spool import Spool, SpoolError
 from receiver.spool.drain import ROW_TIMEOUT
 from receiver.tally import Reports
@@ -56,10 +57,16 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
         reports = Reports(
             patient, Keys(settings.key_prefix), "receiver", lambda: {**said, "spool": spool_figures(spool)}
         )
-        runs = (intake.watch.run(), upkeep.run(), reports.run(), bodies.run(), connections.run())
+        runs = [intake.watch.run(), upkeep.run(), reports.run(), bodies.run(), connections.run()]
+        state: State = {"intake": intake, "connections": connections}
+        once = connect(settings.redis_url.get_secret_value(), timeout=5, retries=0)
+        if settings.shadow_sources:
+            shadow = Shadow(settings.shadow_rule(), settings.idempotency_sources, once, Keys(settings.key_prefix))
+            state["shadow"] = shadow
+            runs.append(shadow.run(intake.watch))
         watching = [asyncio.create_task(run) for run in runs]
         try:
-            yield {"intake": intake, "connections": connections}
+            yield state
         finally:
             for task in watching:
                 task.cancel()
@@ -70,6 +77,7 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
             await redis.aclose()
             await draining.aclose()
             await patient.aclose()
+            await once.aclose()
 
     health = healthy if settings.health_port is None else OnlyAt(healthy, settings.health_port)
     return Router(

@@ -9,19 +9,21 @@ looks at the headers again, a timer for each body) costs more than the delivery 
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from receiver import auth
-from receiver.intake import Intake, NotStored
+from receiver.delivery import Delivery
+from receiver.intake import Acceptance, Intake, NotStored
 from receiver.port.bodies import Bodies, Body
 from receiver.port.connections import Connections
 from receiver.refusals import RefusedAfterReading
 from receiver.settings import ReceiverSettings
+from receiver.shadow import Shadow
 
 USUAL_HEADERS = 4096
 """Bytes of headers kept with a delivery that do not count against MAX_BODY_BYTES."""
@@ -38,6 +40,7 @@ class State(TypedDict):
 
     intake: Intake
     connections: Connections
+    shadow: NotRequired[Shadow]
 
 
 class Endpoint:
@@ -47,6 +50,7 @@ class Endpoint:
         self._tokens = [token.get_secret_value() for token in settings.webhook_token]
         self._signing_secrets = [secret.get_secret_value() for secret in settings.signing_secrets]
         self._rule = settings.idempotency_rule()
+        self._has_shadow = bool(settings.shadow_sources)
         self._max_body_bytes = settings.max_body_bytes
         self._bodies = bodies
         self._log = log.bind()  # made ready once: the module's is looked up anew at each call
@@ -80,6 +84,11 @@ class Endpoint:
             raise RefusedAfterReading(503, headers={"retry-after": "5"}) from None
         except asyncio.CancelledError:  # the server stops and has waited long enough for this sender
             raise RefusedAfterReading(503, headers={"retry-after": "1"}) from None
+        if self._has_shadow:
+            scope["state"]["shadow"].see(headers, deliveries)
+        self._tell(deliveries, acceptances)
+
+    def _tell(self, deliveries: Sequence[Delivery], acceptances: Sequence[Acceptance]) -> None:
         for delivery, acceptance in zip(deliveries, acceptances, strict=True):
             told = {"delivery": delivery.id, "acceptance": acceptance.name.lower(), "key_from": delivery.source}
             self._log.debug("accepted", **told)

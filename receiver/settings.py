@@ -263,6 +263,22 @@ class ReceiverSettings(Settings, SignatureSettings, SpoolSettings):
         0, ge=0, le=10, description="replicas that must have a delivery, too; with fewer of them it waits in the spool"
     )
 
+    shadow_sources: Words = Field(
+        (),
+        description="candidates for IDEMPOTENCY_SOURCES, tried on what arrives without effect: "
+        "`python -m receiver keys` tells what each would have done",
+    )
+
+    @field_validator("shadow_sources")
+    @classmethod
+    def _check_candidates(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        return cls._check_sources(words)
+
+    def shadow_rule(self) -> IdempotencyRule:
+        """The candidates, found as the enforced sources are."""
+        signed = bool(self.signing_secrets)
+        return IdempotencyRule(self.shadow_sources, self.where, self.max_body_bytes, signed=signed)
+
     @model_validator(mode="after")
     def _check_room(self) -> Self:
         if self.max_buffered_bytes < self.max_body_bytes:

@@ -36,6 +36,8 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>recent` | list | keys of the records accepted last, 100 to 200 | for ever |
 | `<p>doubtful` | list | the last duplicates known by content alone, oldest first | 7 days after the last, or less |
 | `<p>doubtful-bytes` | string | the sum of the list's bytes | as the list |
+| `<p>shadow` | hash | what SHADOW_SOURCES would have done: counts by candidate, examples | 30 days after the last |
+| `<p>shadow:<n>` | hash | the deliveries and keys that this is told by: two, of 100 000 each | 24 h after the last |
 | `<p>turn:<handler>:<subject>` | zset | deliveries in line at a handler, by place in the queue | until they leave it |
 | `<p>turn:<handler>` | zset | the same, for a handler with one line for all its events | until they leave it |
 | `<p>pace:<handler>` | zset | past and reserved starts of a handler with a rate, by time (ms) | its longest time |
@@ -173,6 +175,10 @@ class Keys:
     @property
     def doubtful(self) -> str:
         return f"{self.prefix}doubtful"
+
+    @property
+    def shadow(self) -> str:
+        return f"{self.prefix}shadow"
 
     @property
     def counts(self) -> str:
