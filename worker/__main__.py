@@ -1,4 +1,4 @@
-"""`python -m worker [run]`, `console`, `healthy`, `show`, `replay`, `dead list|show|replay|drop`, `doubtful`, …"""
+"""`python -m worker [run]`, `console`, `healthy`, `show`, `replay`, `dead list|show|replay|drop`, `gaps`, …"""
 
 import asyncio
 import signal
@@ -16,6 +16,7 @@ from receiver import command, content, logs
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError, duration, load, strays
 from receiver.events import storable
+from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.settings import Settings, SpoolSettings
 from receiver.spool.overview import overview
@@ -40,6 +41,8 @@ app = typer.Typer(help="Runs the handlers, and shows and replays what they did."
 dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
 app.add_typer(dead, name="dead")
 app.add_typer(anomalies.doubtful, name="doubtful")
+app.command()(anomalies.gaps)
+app.command()(anomalies.drift)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Handler = Annotated[str | None, typer.Option(help="Only this handler, such as teams.notify.")]

@@ -1,4 +1,4 @@
-"""The commands that tell what is odd about what arrives: `python -m worker doubtful`."""
+"""The commands that tell what is odd about what arrives: `python -m worker doubtful`, `gaps`, `drift`."""
 
 from typing import Annotated, Any
 
@@ -6,11 +6,13 @@ import typer
 from arq.connections import ArqRedis
 
 from receiver import command
-from receiver.environment import SettingsError, load
+from receiver.environment import SettingsError, duration, load
 from receiver.queue.keys import Keys
 from receiver.settings import Settings
 from receiver.visible import to_json
 from worker import doubtful as doubts
+from worker import drift as drifts
+from worker import gaps as missing
 from worker import ids, reports
 from worker.dead_letters import PayloadElsewhere
 
@@ -59,6 +61,55 @@ def doubtful_replay(
             typer.echo(f"{name}: {f'runs as delivery {delivery}' if delivery else gone}")
     if not all(done.values()):
         raise typer.Exit(1)
+
+
+def gaps(
+    *,
+    settle: Annotated[
+        str,
+        typer.Option(help="What came so soon after remembering began is too early to tell: it may have begun before."),
+    ] = "7d",
+    as_json: AsJson = False,
+) -> None:
+    """Tell of Work Orders completed that were never created or started, and of Actions solved that were never seen.
+
+    As far as is remembered (REMEMBER_EVENTS). Exit code 1 when there are any.
+    """
+    seconds = _seconds("--settle", settle)
+    told = command.with_redis(lambda redis: missing.told(redis, _keys(), seconds))
+    if as_json:
+        typer.echo(to_json(told))
+    else:
+        reports.print_gaps(told)
+    if told["gaps"]:
+        raise typer.Exit(1)
+
+
+def drift(
+    *,
+    last: Annotated[str, typer.Option(help="Only what has changed in this time.")] = "30d",
+    as_json: AsJson = False,
+) -> None:
+    """Tell which fields have appeared or vanished in the payloads of each type, with a redacted example.
+
+    Exit code 1 when there are any.
+    """
+    seconds = _seconds("--last", last)
+    told = command.with_redis(lambda redis: drifts.told(redis, _keys(), seconds))
+    if as_json:
+        typer.echo(to_json(told))
+    else:
+        reports.print_drift(told)
+    if any(one["appeared"] or one["vanished"] for one in told):
+        raise typer.Exit(1)
+
+
+def _seconds(option: str, given: str) -> float:
+    try:
+        seconds: float = duration(given)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {error}, got {given!r}") from None
+    return seconds
 
 
 def _keys() -> Keys:

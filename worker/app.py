@@ -30,6 +30,7 @@ from worker.outcomes import RETRY_FUNCTION, Outcomes
 from worker.process import Within
 from worker.retries import describe
 from worker.settings import WorkerSettings
+from worker.sightings import Sightings
 from worker.upkeep import Upkeep
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: A
         redis=redis,
         http=Client(),
         rng=random.Random(),  # noqa: S311 - jitter is no secret
+        sightings=Sightings(redis, Keys(settings.key_prefix), settings.remember_events),
     )
 
 
@@ -73,6 +75,7 @@ def create_worker(
 
     async def on_shutdown(_: dict[Any, Any]) -> None:
         await services.outcomes.stop()
+        await services.sightings.stop()
         await services.http.end()
         await services.redis.aclose()
 
@@ -124,7 +127,8 @@ async def _work(settings: WorkerSettings, table: routes.RouteTable, worker: Leas
     log.info("worker running", handlers=sorted(table.by_name))
     said = {"handlers": sorted(table.by_name)}
     reports = Reports(worker.pool, Keys(settings.key_prefix), "worker", lambda: {**said, "running": len(worker.tasks)})
-    others = (lambda: _announce(settings, table, worker.pool), upkeep.run, reports.run)
+    sightings = worker.ctx["services"].sightings
+    others = (lambda: _announce(settings, table, worker.pool), upkeep.run, reports.run, sightings.run)
     beside = [asyncio.create_task(_go_on(worker, run)) for run in others]
     with suppress(asyncio.CancelledError):  # how arq ends its main loop
         try:

@@ -32,6 +32,7 @@ from worker.memory import Memory
 from worker.outcomes import PARSE, Dying, Outcomes, Retrying, Transition, retry_job
 from worker.retries import Again, Policy, decide, describe
 from worker.routes import RouteTable
+from worker.sightings import Sightings
 
 log = structlog.get_logger()
 
@@ -49,6 +50,7 @@ class Services:
     redis: ArqRedis
     http: Client
     rng: random.Random
+    sightings: Sightings
 
 
 class Job(NamedTuple):
@@ -90,6 +92,7 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
             log.warning("unreadable delivery", delivery=delivery.id, reason=str(error))
             await services.outcomes.record(delivery, ctx["job_id"], [unread(delivery, str(error))])
             return
+        services.sightings.see(job.event, delivery.received_us)
         if not job.event.known:
             log.info("unknown event type", delivery=delivery.id, type=job.event.type)
         handlers = [handler for handler in services.routes.handlers(job.event.type) if name_of(handler) not in recorded]

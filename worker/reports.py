@@ -75,6 +75,37 @@ def print_doubtful(found: Sequence[Mapping[str, Any]]) -> None:
     Console().print(table if found else "no duplicate was dropped by its content alone")
 
 
+def print_gaps(told: Mapping[str, Any]) -> None:
+    """What is missing before what."""
+    table = _table("subject", "was", "at", "never seen")
+    for one in told["gaps"]:
+        when = _time(datetime.fromisoformat(one["at"]))
+        table.add_row(*_cells(one["subject"], one["type"], when, ", ".join(one["never_seen"])))
+    console = Console(emoji=False, highlight=False, soft_wrap=True)
+    if told["remembered_since"] is None:
+        console.print("nothing is remembered yet (REMEMBER_EVENTS)")
+        return
+    if told["gaps"]:
+        Console(emoji=False).print(table)
+    early = f", {told['too_early']} too early to tell" if told["too_early"] else ""
+    console.print(f"{len(told['gaps'])} gaps in {told['judged']}{early}; since {told['remembered_since']}")
+
+
+def print_drift(told: Sequence[Mapping[str, Any]]) -> None:
+    """What has changed, by type."""
+    table = _table("type", "field", "", "at", "in", "example")
+    for one in told:
+        for change in ("appeared", "vanished"):
+            for field in one[change]:
+                when = _time(datetime.fromisoformat(field["at"]))
+                share = f"{field['in']} of {field['of']}"
+                table.add_row(*_cells(one["type"], field["path"], change, when, share, field["example"]))
+    if table.row_count:
+        Console(emoji=False).print(table)
+    samples = sum(one["samples"] for one in told)
+    typer.echo(f"{table.row_count} fields changed in {len(told)} types, by {samples} samples")
+
+
 def print_tried(told: Sequence[dict[str, Any]]) -> None:
     """What a handler would have done to each event."""
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)

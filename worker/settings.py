@@ -32,6 +32,11 @@ class WorkerSettings(Settings):
     keep_payloads_bytes: int = Field(
         64 << 20, ge=0, description="bytes of them in Redis at most: the oldest go first, all of them where it is short"
     )
+    remember_events: Seconds = Field(
+        30 * 86400.0,
+        description="how long it is remembered which events a Work Order or an Action had, for `gaps`, and which "
+        "fields a type has, for `drift`; 0 for not at all",
+    )
     lease: Seconds = Field(5.0, ge=1, le=60, description="how long a lost worker's jobs wait before another takes them")
     shutdown_grace: Seconds = Field(4.0, ge=0, description="how long running handlers may go on after SIGTERM")
 

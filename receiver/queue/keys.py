@@ -38,6 +38,9 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>doubtful-bytes` | string | the sum of the list's bytes | as the list |
 | `<p>shadow` | hash | what SHADOW_SOURCES would have done: counts by candidate, examples | 30 days after the last |
 | `<p>shadow:<n>` | hash | the deliveries and keys that this is told by: two, of 100 000 each | 24 h after the last |
+| `<p>seen` | zset | `<type> <id>` of Work Orders and Actions by time, 100 000 at most, for `gaps` | REMEMBER_EVENTS |
+| `<p>types` | zset | types whose fields are counted, by time, 40 at most, for `drift` | REMEMBER_EVENTS from its last |
+| `<p>fields:<type>` | hash | the fields of a type, 300 at most: samples that had them, redacted example | as its type |
 | `<p>turn:<handler>:<subject>` | zset | deliveries in line at a handler, by place in the queue | until they leave it |
 | `<p>turn:<handler>` | zset | the same, for a handler with one line for all its events | until they leave it |
 | `<p>pace:<handler>` | zset | past and reserved starts of a handler with a rate, by time (ms) | its longest time |
@@ -179,6 +182,17 @@ class Keys:
     @property
     def shadow(self) -> str:
         return f"{self.prefix}shadow"
+
+    @property
+    def seen(self) -> str:
+        return f"{self.prefix}seen"
+
+    @property
+    def types(self) -> str:
+        return f"{self.prefix}types"
+
+    def fields(self, event_type: str) -> str:
+        return f"{self.prefix}fields:{event_type}"
 
     @property
     def counts(self) -> str:
