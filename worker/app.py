@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import random
 import socket
@@ -31,19 +32,19 @@ from worker.process import Within
 from worker.retries import describe
 from worker.settings import WorkerSettings
 from worker.sightings import Sightings
+from worker.time_limit import TimeLimit
 from worker.upkeep import Upkeep
 
 log = structlog.get_logger()
-_A_DAY = 86400
 CLOSING = 6.0
 """Seconds after the grace in which a worker has to have ended: to cancel handlers, give claims back, close."""
 
 
 def functions() -> list[Function]:
-    """The kit's two arq functions. Their handlers have time-outs of their own; recording an outcome waits for Redis."""
+    """The kit's two arq functions, without a time-out: handlers have theirs, and recording waits for Redis."""
     return [
-        func(job.deliver, name=FUNCTION, timeout=_A_DAY, keep_result=0, max_tries=1_000_000),
-        func(job.retry, name=RETRY_FUNCTION, timeout=_A_DAY, keep_result=0, max_tries=1_000_000),
+        func(job.deliver, name=FUNCTION, timeout=math.inf, keep_result=0, max_tries=1_000_000),
+        func(job.retry, name=RETRY_FUNCTION, timeout=math.inf, keep_result=0, max_tries=1_000_000),
     ]
 
 
@@ -55,7 +56,7 @@ def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: A
         outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep(), table.orders),
         memory=Memory(settings.max_held_bytes, settings.max_jobs),
         policy=settings.policy(),
-        handler_timeout=settings.handler_timeout,
+        time_limit=TimeLimit(settings.handler_timeout),
         redis=redis,
         http=Client(),
         rng=random.Random(),  # noqa: S311 - jitter is no secret

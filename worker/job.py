@@ -33,6 +33,7 @@ from worker.outcomes import PARSE, Dying, Outcomes, Retrying, Transition, retry_
 from worker.retries import Again, Policy, decide, describe
 from worker.routes import RouteTable
 from worker.sightings import Sightings
+from worker.time_limit import TimeLimit
 
 log = structlog.get_logger()
 
@@ -46,7 +47,7 @@ class Services:
     outcomes: Outcomes
     memory: Memory
     policy: Policy
-    handler_timeout: float
+    time_limit: TimeLimit
     redis: ArqRedis
     http: Client
     rng: random.Random
@@ -138,21 +139,13 @@ async def run_all(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, 
     `routes` says that these are all of the event's handlers; a retry's is one, while others may still be running.
     """
     started = time.monotonic()
-    running = {asyncio.create_task(run) for run in runs}
-    outcomes: dict[str, str] = {}
-    try:
-        while running or not outcomes:
-            finished: set[asyncio.Task[Transition]] = set()
-            if running:
-                finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
-            transitions = [task.result() for task in finished]
-            await _record(job, transitions, routed=routes and not running)
-            _observe(job.delivery, transitions)
-            outcomes |= {one.handler: one.state if one.attempt else "waits" for one in transitions} or {
-                "no handler": "done"
-            }
-    finally:
-        await _cancel(job, running)
+    if len(runs) > 1:
+        ended = await _side_by_side(job, runs, routed=routes)
+    else:  # alone, a handler runs in the job's own task: one of its own would cost more than all else about it
+        ended = [await run for run in runs]
+        await _record(job, ended, routed=routes)
+        _observe(job.delivery, ended)
+    outcomes = {one.handler: one.state if one.attempt else "waits" for one in ended} or {"no handler": "done"}
     log.info(
         "delivery handled",
         delivery=job.delivery.id,
@@ -169,6 +162,22 @@ def _observe(delivery: Delivery, transitions: Sequence[Transition]) -> None:
     for transition in transitions:
         if transition.state != "retry":
             tally.to_done.observe(since, transition.handler)
+
+
+async def _side_by_side(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, routed: bool) -> list[Transition]:
+    """Run each handler in a task of its own; returns all transitions, recorded."""
+    running = {asyncio.create_task(run) for run in runs}
+    ended: list[Transition] = []
+    try:
+        while running:
+            finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+            transitions = [task.result() for task in finished]
+            await _record(job, transitions, routed=routed and not running)
+            _observe(job.delivery, transitions)
+            ended += transitions
+    finally:
+        await _cancel(job, running)
+    return ended
 
 
 async def _cancel(job: Job, running: set[asyncio.Task[Transition]]) -> None:
@@ -210,11 +219,12 @@ async def run_one(job: Job, run: Run) -> Transition:
     assert task is not None  # noqa: S101 - this runs in one
     began = handling.begin(task, name, job.delivery.id)
     try:
-        async with asyncio.timeout(job.services.handler_timeout):
-            await run.handler(job.event, _context(job, name, run.attempt))
+        await job.services.time_limit.run(task, run.handler(job.event, _context(job, name, run.attempt)))
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and task.cancelling() and job.stops():
             raise  # the worker cancelled it; if the handler itself did, or another one, it has failed
+        while task.cancelling():  # it may be the job's own task, which goes on
+            task.uncancel()
         return _after(job, run, error)
     finally:
         handling.end(task)

@@ -4,7 +4,9 @@ A job that arq would drop silently goes to `bury`, with its payload.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from worker.lease.claims import Claim, Ending
 MAX_CRASHES = 5
 """Lost workers after which a job is buried; after two, a worker runs only one such job at a time."""
 
+_NO_LIMIT = nullcontext()
 log = structlog.get_logger()
 
 Context = dict[Any, Any]
@@ -92,7 +95,8 @@ class Calls:
         started, success = timestamp_ms(), True
         function, ctx, worker = call.function, call.ctx, self._worker
         try:
-            async with asyncio.timeout(worker.job_timeout_s if function.timeout_s is None else function.timeout_s):
+            limit = worker.job_timeout_s if function.timeout_s is None else function.timeout_s
+            async with asyncio.timeout(limit) if limit < math.inf else _NO_LIMIT:
                 if worker.on_job_start:
                     await worker.on_job_start(ctx)
                 result: Any = await function.coroutine(ctx, *call.args, **call.kwargs)
