@@ -63,6 +63,8 @@ class Delivery(NamedTuple):
         for name, kind in _FORM.items():  # a value of another type would be an error in the scripts, again and again
             if not isinstance(value.get(name), kind):
                 raise TypeError(f"{name}: expected {kind.__name__}")
+        if len(value) == len(_FORM):  # the usual case, without a copy
+            return cls(**value)
         more = {name: part for name, part in value.items() if name not in _FORM}
         return cls(**{name: value[name] for name in _FORM}, more=more)
 

@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -258,7 +258,7 @@ def _after(job: Job, run: Run, error: BaseException) -> Transition:
         )
     bound.error("dead letter")
     end = dead(delivery, name, run.attempt, decision.reason, decision.budget or "gave_up")
-    return replace(end, start=run.start, trace=trace)
+    return end._replace(start=run.start, trace=trace)
 
 
 def _trace(error: BaseException, bound: FilteringBoundLogger) -> str:

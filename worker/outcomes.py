@@ -7,7 +7,6 @@ reply was lost is simply sent again. Writes that happen together travel together
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -39,8 +38,7 @@ Retrying = Literal["failed", "asked"]
 _RECORD, _BURY, _TURN = (Script.load(name) for name in ("record.lua", "bury.lua", "turn.lua"))
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(NamedTuple):
     """A handler's new state. `attempt` counts runs from 1; `job` is what a retry, or a replay, would run.
 
     `counted_as` is why, for a retry or a dead letter, as metrics tell it. `trace` is where it failed: the customer's
@@ -76,6 +74,7 @@ class Keep(NamedTuple):
 
 
 _AT_ONCE = Turn()
+_packer = msgpack.Packer(use_bin_type=False)  # shared, because each one allocates a buffer
 
 
 class Outcomes:
@@ -105,7 +104,7 @@ class Outcomes:
         settings, is_short = self._settings, is_by_content(delivery.source)
         seconds = settings.dedupe_window_body if is_short else settings.dedupe_window
         size = len(delivery.body) + JOB_BYTES
-        item: bytes = msgpack.packb(
+        item: bytes = _packer.pack(
             (
                 delivery.id,
                 delivery.received_us // 1000,
@@ -117,8 +116,7 @@ class Outcomes:
                 size,
                 f"{delivery.id} {size} {time.time_ns() // 1_000_000 + self._keep_ms}",
                 events.counted_as(delivery.event_type),
-            ),
-            use_bin_type=False,
+            )
         )
         await self._batcher.add(item, len(item))
 

@@ -7,8 +7,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
@@ -36,8 +35,7 @@ class StillRunning(Exception):
     """Raised by a job whose work goes on after its cancellation: no other worker may run it before its lease ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """The call in a claim's job: a function, its arguments and arq's context; enqueued at `enqueued_ms` (Unix ms)."""
 
     function: Any

@@ -7,8 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgpack
 from arq.connections import ArqRedis
@@ -27,10 +26,10 @@ FIRST_BYTES = 1 << 20
 PAGE = 2000
 """Jobs of the old queue that one call looks at: about a millisecond of Redis."""
 _CLAIM, _RENEW, _FINISH, _ADOPT = (Script.load(name) for name in ("claim.lua", "renew.lua", "finish.lua", "adopt.lua"))
+_packer = msgpack.Packer(use_bin_type=False)  # shared, because each one allocates a buffer
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A claimed job, held while its lease is renewed. `score` is its due time (ms); `tries` includes this start.
 
     `fresh` means that it was never started before; `tries` alone cannot tell, because a released claim's try is undone.
@@ -45,8 +44,7 @@ class Claim:
     data: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How a claim ends: for good, to run again after `wait_ms`, or released as if it had never been claimed.
 
     A `result` is stored for `result_ms`, -1 for ever.
@@ -140,5 +138,5 @@ class Claims:
         rows = [(c.job_id, c.token, e.how, repr(c.score), e.wait_ms, e.result, e.result_ms) for c, e in endings]
         keys = [self._queue, self._keys.leases, self._keys.crashes, self._keys.order]
         prefixes = (IN_PROGRESS, RETRY, JOB, result_key_prefix)
-        packed = [msgpack.packb(value, use_bin_type=False) for value in (prefixes, rows)]
+        packed = [_packer.pack(value) for value in (prefixes, rows)]
         return [bool(ended) for ended in await until_redis_answers(lambda: _FINISH(self._redis, keys, packed))]

@@ -293,7 +293,7 @@ class LeasedWorker(Worker):
             log.exception("job not ended", job=claim.job_id)
             return
         self._ending.add(claim.job_id)
-        await asyncio.shield(self._end(claim.job_id, ending))
+        await self._end(claim.job_id, ending)  # cancelled here, it is sent all the same
         if ctx:
             await call_hook(self.after_job_end, ctx)
 
