@@ -28,6 +28,7 @@ from worker.client import Client
 from worker.event import Event, check_not_a_batch, parse
 from worker.handler import Context, Handler, RetryLater, Skip, name_of
 from worker.lease.calls import StillRunning
+from worker.lease.claims import FirstWrite
 from worker.memory import Memory
 from worker.outcomes import PARSE, Dying, Outcomes, Retrying, Transition, retry_job
 from worker.retries import Again, Policy, decide, describe
@@ -55,12 +56,16 @@ class Services:
 
 
 class Job(NamedTuple):
-    """One delivery's event as a job has it. `stops` tells whether the worker itself is what cancels the job."""
+    """One delivery's event as a job has it. `is_first`: nobody has started it before.
+
+    `stops` tells whether the worker itself is what cancels the job.
+    """
 
     services: Services
     id: str
     delivery: Delivery
     event: Event
+    is_first: bool
     stops: Callable[[], bool]
 
 
@@ -77,7 +82,7 @@ class Run(NamedTuple):
     start: str = ""
 
 
-async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
+async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> FirstWrite | None:
     """A delivery's job: run every handler of its event that has no outcome yet."""
     services: Services = ctx["services"]
     delivery = Delivery.from_job(value)
@@ -92,12 +97,12 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> None:
         except Unreadable as error:
             log.warning("unreadable delivery", delivery=delivery.id, reason=str(error))
             await services.outcomes.record(delivery, ctx["job_id"], [unread(delivery, str(error))])
-            return
+            return None
         services.sightings.see(job.event, delivery.received_us)
         if not job.event.known:
             log.info("unknown event type", delivery=delivery.id, type=job.event.type)
         handlers = [handler for handler in services.routes.handlers(job.event.type) if name_of(handler) not in recorded]
-        await run_all(job, [take_turn(job, Run(handler, 1, 0, _now_ms())) for handler in handlers])
+        return await run_all(job, [take_turn(job, Run(handler, 1, 0, _now_ms())) for handler in handlers])
 
 
 async def retry(
@@ -128,23 +133,28 @@ async def retry(
 def _read(ctx: dict[str, Any], delivery: Delivery) -> Job:
     """The job of a delivery. Raises `Unreadable`."""
     services: Services = ctx["services"]
-    return Job(
-        services, ctx["job_id"], delivery, read(delivery, services.settings), partial(ctx["is_stopping"], ctx["job_id"])
-    )
+    event, job_id = read(delivery, services.settings), ctx["job_id"]
+    return Job(services, job_id, delivery, event, ctx.get("fresh", False), partial(ctx["is_stopping"], job_id))
 
 
-async def run_all(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, routes: bool = True) -> None:
+async def run_all(
+    job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, routes: bool = True
+) -> FirstWrite | None:
     """Run handlers side by side and record each outcome as soon as it is there; one log line at the end.
 
-    `routes` says that these are all of the event's handlers; a retry's is one, while others may still be running.
+    `routes` says that these are all of the event's handlers; a retry's is one, while others may still be running. What
+    is returned is still to be recorded, with the end of the job.
     """
     started = time.monotonic()
     if len(runs) > 1:
-        ended = await _side_by_side(job, runs, routed=routes)
+        earlier, last = await _side_by_side(job, runs)
     else:  # alone, a handler runs in the job's own task: one of its own would cost more than all else about it
-        ended = [await run for run in runs]
-        await _record(job, ended, routed=routes)
-        _observe(job.delivery, ended)
+        earlier, last = [], [await run for run in runs]
+    ended = [*earlier, *last]
+    first = _first_write(job, last) if routes and job.is_first and not earlier else None
+    if not first:
+        await _record(job, last, routed=routes)
+    _observe(job.delivery, last)
     outcomes = {one.handler: one.state if one.attempt else "waits" for one in ended} or {"no handler": "done"}
     log.info(
         "delivery handled",
@@ -154,6 +164,7 @@ async def run_all(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, 
         ms=round((time.monotonic() - started) * 1000, 1),
         since_received_ms=round(time.time() * 1000 - job.delivery.received_us / 1000),
     )
+    return first
 
 
 def _observe(delivery: Delivery, transitions: Sequence[Transition]) -> None:
@@ -164,20 +175,29 @@ def _observe(delivery: Delivery, transitions: Sequence[Transition]) -> None:
             tally.to_done.observe(since, transition.handler)
 
 
-async def _side_by_side(job: Job, runs: Sequence[Coroutine[Any, Any, Transition]], *, routed: bool) -> list[Transition]:
-    """Run each handler in a task of its own; returns all transitions, recorded."""
+async def _side_by_side(
+    job: Job, runs: Sequence[Coroutine[Any, Any, Transition]]
+) -> tuple[list[Transition], list[Transition]]:
+    """Run each handler in a task of its own; returns the recorded transitions, and the last, not yet recorded."""
     running = {asyncio.create_task(run) for run in runs}
-    ended: list[Transition] = []
+    recorded: list[Transition] = []
     try:
-        while running:
+        while True:
             finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
             transitions = [task.result() for task in finished]
-            await _record(job, transitions, routed=routed and not running)
+            if not running:
+                return recorded, transitions
+            await _record(job, transitions, routed=False)
             _observe(job.delivery, transitions)
-            ended += transitions
+            recorded += transitions
     finally:
         await _cancel(job, running)
-    return ended
+
+
+def _first_write(job: Job, transitions: Sequence[Transition]) -> FirstWrite | None:
+    """What the job writes with its end: where all handlers succeeded at once, as nearly always. None for the rest."""
+    row = job.services.outcomes.first_row(job.delivery, transitions)
+    return FirstWrite(row, lambda: job.services.outcomes.record(job.delivery, job.id, transitions)) if row else None
 
 
 async def _cancel(job: Job, running: set[asyncio.Task[Transition]]) -> None:

@@ -1,7 +1,8 @@
 """What became of each handler of each delivery, in Redis: outcomes, retry jobs, dead letters.
 
-Every write goes through `record.lua`, which ignores what was already recorded or overtaken, so that a write whose
-reply was lost is simply sent again. Writes that happen together travel together.
+Writes go through `record.lua`, which ignores what was already recorded or overtaken, so that a write whose reply was
+lost is simply sent again; in the usual case, `first_row`, with the end of the job's claim. Writes that happen together
+travel together.
 """
 
 import time
@@ -101,24 +102,51 @@ class Outcomes:
 
         Returns when they are in Redis, however long that takes.
         """
-        settings, is_short = self._settings, is_by_content(delivery.source)
-        seconds = settings.dedupe_window_body if is_short else settings.dedupe_window
         size = len(delivery.body) + JOB_BYTES
         item: bytes = _packer.pack(
             (
                 delivery.id,
                 delivery.received_us // 1000,
-                round(seconds * 1000),
+                self._window_ms(delivery),
                 self._keep_ms,
                 job_key(job_id),
                 int(routed),
                 [self._row(delivery, transition) for transition in transitions],
                 size,
-                f"{delivery.id} {size} {time.time_ns() // 1_000_000 + self._keep_ms}",
+                self._kept_entry(delivery, size),
                 events.counted_as(delivery.event_type),
             )
         )
         await self._batcher.add(item, len(item))
+
+    def first_row(self, delivery: Delivery, transitions: Sequence[Transition]) -> Sequence[Any] | None:
+        """What finish.lua takes where all handlers succeeded in a delivery's first run; None for anything else.
+
+        A handler in order has more to write: its line and its pace.
+        """
+        if not transitions or any(one.state != "done" or one.handler in self._orders for one in transitions):
+            return None
+        size = len(delivery.body) + JOB_BYTES
+        return (
+            delivery.id,
+            delivery.received_us // 1000,
+            self._window_ms(delivery),
+            self._keep_ms,
+            [one.handler for one in transitions],
+            size,
+            self._kept_entry(delivery, size),
+            self._keep_bytes,
+            events.counted_as(delivery.event_type),
+        )
+
+    def _window_ms(self, delivery: Delivery) -> int:
+        """How long a closed record is remembered."""
+        settings, is_short = self._settings, is_by_content(delivery.source)
+        return round((settings.dedupe_window_body if is_short else settings.dedupe_window) * 1000)
+
+    def _kept_entry(self, delivery: Delivery, size: int) -> str:
+        """A finished delivery's entry in the list of kept payloads."""
+        return f"{delivery.id} {size} {time.time_ns() // 1_000_000 + self._keep_ms}"
 
     async def stop(self) -> None:
         """Let writes under way come to their end; what Redis does not take in time is repeated by the next worker."""

@@ -21,7 +21,7 @@ handler's outcome into it. It expires after its last handler has ended.
 | waiting for earlier events | `retry 0` in the record, a place in a line, and a job | `claim` (place), `record` (job) |
 | first of its line | the same, with its job due | `record`, `turn`, `drop` |
 | waiting for another try | `retry <attempt>` in the record, and a job; it stays in its line | `record`, `replay` |
-| done, skipped | a field in the record | `record` |
+| done, skipped | a field in the record | `finish` where all succeed at once in a first run, else `record` |
 | dead | a field in the record, and a dead letter in `<p>dead` | `record`; `bury` if the job is not the kit's |
 | dropped | removed from `<p>dead` | `drop` |
 

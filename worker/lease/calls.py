@@ -14,7 +14,7 @@ from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
 from arq.utils import ms_to_datetime, timestamp_ms
 from arq.worker import Retry, RetryJob, Worker
 
-from worker.lease.claims import Claim, Ending
+from worker.lease.claims import Claim, Ending, FirstWrite
 
 MAX_CRASHES = 5
 """Lost workers after which a job is buried; after two, a worker runs only one such job at a time."""
@@ -117,6 +117,8 @@ class Calls:
 
     def _with_result(self, claim: Claim, call: Call, started_ms: int, result: Any, *, success: bool) -> Ending:
         """An ending that stores the result for as long as arq's settings say."""
+        if isinstance(result, FirstWrite):
+            return Ending("done", first=result)
         function, worker = call.function, self._worker
         keep_s = worker.keep_result_s if function.keep_result_s is None else function.keep_result_s
         forever = worker.keep_result_forever if function.keep_result_forever is None else function.keep_result_forever

@@ -6,8 +6,8 @@ Each of these is one idempotent script, because a reply may be lost and the call
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgpack
 from arq.connections import ArqRedis
@@ -44,16 +44,27 @@ class Claim(NamedTuple):
     data: bytes | None
 
 
+class FirstWrite(NamedTuple):
+    """What a job returns for a write in the same step as its end, possible only where nobody has started it before.
+
+    `row` is what finish.lua takes. `otherwise` writes the same in a step of its own, whatever was written before.
+    """
+
+    row: Sequence[Any]
+    otherwise: Callable[[], Awaitable[None]]
+
+
 class Ending(NamedTuple):
     """How a claim ends: for good, to run again after `wait_ms`, or released as if it had never been claimed.
 
-    A `result` is stored for `result_ms`, -1 for ever.
+    A `result` is stored for `result_ms`, -1 for ever. `first` is written before the claim ends, lost or not.
     """
 
     how: Literal["done", "again", "release"]
     wait_ms: int = 0
     result: bytes = b""
     result_ms: int = 0
+    first: FirstWrite | None = None
 
 
 class Claims:
@@ -135,8 +146,21 @@ class Claims:
         await self._ending.stop(0.5)
 
     async def _send_endings(self, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:
-        rows = [(c.job_id, c.token, e.how, repr(c.score), e.wait_ms, e.result, e.result_ms) for c, e in endings]
-        keys = [self._queue, self._keys.leases, self._keys.crashes, self._keys.order]
-        prefixes = (IN_PROGRESS, RETRY, JOB, result_key_prefix)
+        for claim, ending in endings:
+            if ending.first and not claim.fresh:  # claimed here again: another worker may have run it meanwhile
+                await ending.first.otherwise()
+        rows = [
+            (
+                *(claim.job_id, claim.token, how, repr(claim.score), wait_ms, result, result_ms),
+                first.row if first and claim.fresh else (),
+            )
+            for claim, (how, wait_ms, result, result_ms, first) in endings
+        ]
+        keys = [self._queue, self._keys.leases, self._keys.crashes, self._keys.order, self._keys.counts]
+        prefixes = (IN_PROGRESS, RETRY, JOB, result_key_prefix, self._keys.prefix)
         packed = [_packer.pack(value) for value in (prefixes, rows)]
-        return [bool(ended) for ended in await until_redis_answers(lambda: _FINISH(self._redis, keys, packed))]
+        ended = await until_redis_answers(lambda: _FINISH(self._redis, keys, packed))
+        for (claim, ending), has_ended in zip(endings, ended, strict=True):
+            if ending.first and claim.fresh and not has_ended:  # the lease or a reply was lost
+                await ending.first.otherwise()
+        return [bool(one) for one in ended]

@@ -77,3 +77,34 @@ local function leave(queue, wake, line, delivery, handler, at, now)
   local first = first_in(line)
   if first then call(queue, wake, first, handler, at, now) end
 end
+
+-- Keeps a finished delivery's payload for `replay`; `kept` collects the entries of the list of them, and their bytes.
+local function keep_payload(kept, prefix, delivery, job_key, keep, bytes, entry)
+  local payload = prefix .. 'payload:' .. delivery
+  if redis.call('COPY', job_key, payload, 'REPLACE') == 0 then return end
+  redis.call('PEXPIRE', payload, keep)
+  kept[#kept + 1] = entry
+  kept.bytes = (kept.bytes or 0) + bytes
+end
+
+-- The oldest go once there are too many bytes. Those that have expired by themselves count until then: this is the only
+-- place that looks.
+local function stay_within(prefix, kept, most)
+  local list, sum = prefix .. 'kept', prefix .. 'kept-bytes'
+  redis.call('RPUSH', list, unpack(kept))
+  local total, left = redis.call('INCRBY', sum, kept.bytes), 0
+  if total <= most then return end
+  repeat
+    local oldest, gone = redis.call('LRANGE', list, left, left + 99), {}
+    for _, one in ipairs(oldest) do
+      if total <= most then break end
+      local delivery, bytes = string.match(one, '^(%S+) (%d+)')
+      total = total - bytes
+      gone[#gone + 1] = prefix .. 'payload:' .. delivery
+    end
+    left = left + #gone
+    if #gone > 0 then redis.call('DEL', unpack(gone)) end
+  until #gone < 100
+  redis.call('LTRIM', list, left, -1)
+  redis.call('SET', sum, string.format('%d', total))
+end

@@ -126,37 +126,7 @@ local function is_open(recorded)
   return false
 end
 
-local kept, kept_bytes = {}, 0
-local function keep_payload(delivery, job_key, keep, bytes, entry)
-  local payload = prefix .. 'payload:' .. delivery
-  if redis.call('COPY', job_key, payload, 'REPLACE') == 0 then return end
-  redis.call('PEXPIRE', payload, keep)
-  kept[#kept + 1] = entry
-  kept_bytes = kept_bytes + bytes
-end
-
--- The oldest go once there are too many bytes. Those that have expired by themselves count until then: this is the only
--- place that looks.
-local function stay_within(most)
-  local list, sum = prefix .. 'kept', prefix .. 'kept-bytes'
-  redis.call('RPUSH', list, unpack(kept))
-  local total, left = redis.call('INCRBY', sum, kept_bytes), 0
-  if total <= most then return end
-  repeat
-    local oldest, gone = redis.call('LRANGE', list, left, left + 99), {}
-    for _, one in ipairs(oldest) do
-      if total <= most then break end
-      local delivery, bytes = string.match(one, '^(%S+) (%d+)')
-      total = total - bytes
-      gone[#gone + 1] = prefix .. 'payload:' .. delivery
-    end
-    left = left + #gone
-    if #gone > 0 then redis.call('DEL', unpack(gone)) end
-  until #gone < 100
-  redis.call('LTRIM', list, left, -1)
-  redis.call('SET', sum, string.format('%d', total))
-end
-
+local kept = {}
 local function write(item)
   local delivery, accepted, window, keep, job_key, routed, transitions, bytes, entry, event_type = unpack(item)
   local record = prefix .. 'delivery:' .. delivery
@@ -172,13 +142,13 @@ local function write(item)
   if is_open(recorded) then return 0 end
   redis.call('PEXPIRE', record, window)
   redis.call('PEXPIRE', prefix .. 'attempts:' .. delivery, window)
-  if keep > 0 then keep_payload(delivery, job_key, keep, bytes, entry) end
+  if keep > 0 then keep_payload(kept, prefix, delivery, job_key, keep, bytes, entry) end
   return 1
 end
 
 local closed = {}
 for i, item in ipairs(cmsgpack.unpack(ARGV[2])) do closed[i] = write(item) end
-if #kept > 0 then stay_within(tonumber(ARGV[3])) end
+if #kept > 0 then stay_within(prefix, kept, tonumber(ARGV[3])) end
 add_all(counts, counted)
 count_all(prefix .. 'metrics', now, measured)
 return closed
