@@ -25,7 +25,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from arq.connections import ArqRedis
@@ -46,6 +46,18 @@ UNSUPPORTED = frozenset(
 """Options of arq that would have no effect here."""
 
 log = structlog.get_logger()
+
+
+class _Asked(NamedTuple):
+    """A claim on its way: the most jobs and bytes that it may bring, and its reply."""
+
+    want: int
+    room: int
+    reply: "asyncio.Task[list[Claim]]"
+
+
+def _bytes_of(claims: Sequence[Claim]) -> int:
+    return sum([len(claim.data or b"") for claim in claims])
 
 
 class LoopWatch(Protocol):
@@ -95,6 +107,7 @@ class LeasedWorker(Worker):
         self._ending: set[str] = set()
         self._lost: set[str] = set()
         self._slot_freed = asyncio.Event()
+        self._asked: _Asked | None = None
         self._watch = watch(self.loop, self.job_timeout_s)
         self._stop_renewing = threading.Event()
 
@@ -137,6 +150,7 @@ class LeasedWorker(Worker):
 
     async def close(self) -> None:
         """Release the claims of cancelled jobs, then close; Redis may be away."""
+        await self._give_back()
         if not self._handle_signals:
             self.allow_pick_jobs = False
             for task in self.tasks.values():
@@ -167,18 +181,20 @@ class LeasedWorker(Worker):
 
     async def _round(self) -> None:
         try:
-            free, room = self.max_jobs - len(self.tasks), min(self.room(), self._claims.most)
-            if not self.allow_pick_jobs or free == 0 or room <= 0:
+            if (asked := self._asked or self._ask()) is None:
                 await self._until_a_slot_is_free()
                 return
-            claims = await self._claim_or_give_back(free, room)
+            claims = await self._reply_to(asked)
+            are_all = len(claims) < asked.want and _bytes_of(claims) < asked.room
+            if not are_all:
+                self._ask(claims)  # on its way while these run
             for claim in claims:
                 self._start(claim)
             with contextlib.suppress(OutOfMemoryError):  # a full Redis must be drained too
                 await self.record_health()  # arq's: its health key
             if self._is_with_a_suspect():
                 await asyncio.sleep(0.05)  # poll: nothing wakes the worker when the suspect ends and the next may start
-            elif len(claims) < free and sum(len(claim.data or b"") for claim in claims) < room:
+            elif are_all:
                 next_due = self._claims.next_due
                 wait = POLL if next_due is None else min(max(next_due, SHORTEST_POLL), POLL)
                 await self.pool.execute_command("BLPOP", self._keys.wake, wait)
@@ -191,21 +207,37 @@ class LeasedWorker(Worker):
         else:
             outage.over(self)
 
-    async def _claim_or_give_back(self, want: int, room: int) -> list[Claim]:
-        """Claim; if the worker is stopped meanwhile, release the claimed jobs."""
-        claiming = asyncio.create_task(self._claims.take(want, alone=not self._is_with_a_suspect(), room=room))
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
+    def _ask(self, claims: Sequence[Claim] = ()) -> _Asked | None:
+        """Ask for jobs to run beside the running ones and `claims`, which are about to run; None if there is no room.
+
+        For half of what may run, so that Redis claims and ends one half while the other runs. A job that only waits for
+        its end to be written needs no slot.
+        """
+        running, most = len(self.tasks) - len(self._ending) + len(claims), self.max_jobs
+        want = min(most - running, 2 * most - len(self.tasks) - len(claims), (most + 1) // 2)
+        room = min(self.room() - _bytes_of(claims), self._claims.most)
+        if not self.allow_pick_jobs or want <= 0 or room <= 0:
+            return None
+        take = self._claims.take(want, alone=not self._is_with_a_suspect(claims), room=room)
+        self._asked = _Asked(want, room, self.loop.create_task(take))
+        return self._asked
+
+    async def _reply_to(self, asked: _Asked) -> list[Claim]:
+        await asyncio.wait([asked.reply])  # if this is cancelled, `close` gives back what arrives
+        self._asked = None
+        return asked.reply.result()
+
+    async def _give_back(self) -> None:
+        """Release the jobs of a claim on its way: they were claimed for a worker that stops."""
+        if self._asked:
             with contextlib.suppress(*REDIS_ERRORS):
                 async with asyncio.timeout(1):
-                    claims = await claiming
+                    claims = await self._reply_to(self._asked)
                     await asyncio.gather(*(self._claims.end(claim, Ending("release")) for claim in claims))
-            raise
 
-    def _is_with_a_suspect(self) -> bool:
-        """Whether a job runs here that has lost two workers: a worker runs one such job at a time."""
-        return any(claim.crashes > 1 for claim in self._held.values())
+    def _is_with_a_suspect(self, claims: Sequence[Claim] = ()) -> bool:
+        """Whether a job runs here, or is about to, that has lost two workers: a worker runs one such job at a time."""
+        return any(claim.crashes > 1 for claim in (*self._held.values(), *claims))
 
     def _start(self, claim: Claim) -> None:
         self._held[claim.job_id] = claim
@@ -293,6 +325,7 @@ class LeasedWorker(Worker):
             log.exception("job not ended", job=claim.job_id)
             return
         self._ending.add(claim.job_id)
+        self._slot_freed.set()
         await self._end(claim.job_id, ending)  # cancelled here, it is sent all the same
         if ctx:
             await call_hook(self.after_job_end, ctx)

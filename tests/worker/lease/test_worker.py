@@ -580,6 +580,43 @@ async def _is_blocked(redis: ArqRedis) -> bool:
     return bool((await redis.info("clients"))["blocked_clients"])
 
 
+async def test_no_more_is_claimed_than_may_run(bench: Bench, journal: Journal) -> None:
+    """Although claims are sent while others run: what a busy worker kept in hand, an idle one could have run."""
+    for number in range(8):
+        await put(bench.redis, f"j{number}", pack_job("run", [], 1))
+    async with bench.leased([journal.function(lambda *_: asyncio.Event().wait(), name="run")], max_jobs=3) as leased:
+        await until(lambda: _has_started(journal, 3))
+        assert (leased._asked, leased._ask()) == (None, None)
+        assert await bench.redis.zcard(KEYS.queue) == 5
+
+
+async def _has_started(journal: Journal, count: int) -> bool:
+    return len(journal.starts) == count
+
+
+async def test_a_claim_on_its_way_is_given_back_when_the_worker_stops(
+    bench: Bench, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs are on the queue again at once, not when the lease has run out, and no crash is counted."""
+    await put(bench.redis, "j", pack_job("run", [], 1))
+    arrived = asyncio.Event()
+    take = Claims.take
+
+    async def slow(claims: Claims, want: int, **options: Any) -> list[Claim]:
+        taken = await take(claims, want, **options)
+        arrived.set()
+        await asyncio.sleep(0.1)
+        return taken
+
+    monkeypatch.setattr(Claims, "take", slow)
+    async with bench.leased([journal.function(asks_nothing, name="run")], lease=60):
+        await arrived.wait()
+    assert journal.starts == []
+    assert await bench.redis.zscore(KEYS.queue, "j") == 1
+    assert await bench.keys("arq:in-progress:*") == []
+    assert await bench.redis.get("arq:retry:j") == b"0"
+
+
 def claims_of(redis: ArqRedis, lease: float = 5.0) -> Claims:
     return Claims(redis, KEYS, KEYS.queue, lease)
 
