@@ -140,8 +140,8 @@ def test_words_from_outside_do_not_fill_the_memory() -> None:
 
 
 def test_the_file_on_the_page_is_one() -> None:
-    """docs/payload.md shows what learn writes, and it reads the payload that it speaks of."""
-    page = (ROOT / "docs/payload.md").read_text(encoding="utf-8")
+    """docs/your-payload.md shows what learn writes, and it reads the payload that it speaks of."""
+    page = (ROOT / "docs/your-payload.md").read_text(encoding="utf-8")
     where = parsed(page.partition("```toml\n")[2].partition("```")[0])
     assert where.subject(CREATED, where.type_of(CREATED)) == ("action", "A-12")
     view = where.view(CREATED, "action")
