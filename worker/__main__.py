@@ -1,4 +1,4 @@
-"""`python -m worker [run]`, `console`, `healthy`, `show`, `replay`, `dead list|show|replay|drop`, `gaps`, …"""
+"""`python -m worker [run]`, `console`, `healthy`, `show`, `replay`, `dead …`, `doubtful …`, `gaps`, `drift`."""
 
 import asyncio
 import signal

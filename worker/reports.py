@@ -67,7 +67,7 @@ def print_letter(letter: DeadLetter, payload: str) -> None:
 
 def print_doubtful(found: Sequence[Mapping[str, Any]]) -> None:
     """Duplicates by content, each with the delivery that it was taken for."""
-    table, known = _table("id", "delivery", "type", "at", "after", "duplicates", "run as"), [one["id"] for one in found]
+    table, known = _table("id", "delivery", "type", "at", "after", "times", "run as"), [one["id"] for one in found]
     for one in found:
         when = _time(datetime.fromisoformat(one["at"]))
         about = (one["delivery"][: ids.SHORT], one["type"], when, f"{one['after_s']:g} s", one["duplicates"])
@@ -88,7 +88,7 @@ def print_gaps(told: Mapping[str, Any]) -> None:
     if told["gaps"]:
         Console(emoji=False).print(table)
     early = f", {told['too_early']} too early to tell" if told["too_early"] else ""
-    console.print(f"{len(told['gaps'])} gaps in {told['judged']}{early}; since {told['remembered_since']}")
+    console.print(f"gaps: {len(told['gaps'])} of {told['judged']}{early}; since {told['remembered_since']}")
 
 
 def print_drift(told: Sequence[Mapping[str, Any]]) -> None:

@@ -46,7 +46,10 @@ def _print(told: Mapping[str, Any], most: int) -> None:
     console.print(f"since {told['since']} {told['seen']} deliveries, {told['duplicates']} duplicates{skipped}")
     console.print(f"enforced: {enforced}")
     columns = ("missing", *KINDS, "verdict")
-    table = Table("candidate", *columns)
+    table = Table()
+    table.add_column("candidate", overflow="fold")
+    for column in columns:
+        table.add_column(column)
     for one in told["candidates"]:
         counts = (str(one[name.replace(" ", "_")]) for name in columns[:-1])
         table.add_row(*map(Text, (visible(one["source"]), *counts, one["verdict"])))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from receiver.queue.connection import REDIS_ERRORS, connect
-from tests.conftest import Start, hash_of
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
+from tests.conftest import ROOT, Start, hash_of
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from tests.worker.test_dead_letters import Command
 from worker.drift import LEAST, changes
 from worker.event import Event, parse
@@ -72,11 +72,23 @@ async def test_a_gap_is_seen_by_workers_and_told_by_the_command(bench: Bench, wo
     assert [(one["subject"], one["never_seen"]) for one in told["gaps"]] == [
         ("work_order:b", ["work_order.created", "work_order.started"])
     ]
-    assert "2 gaps" not in await worker("gaps", code=0)
+    assert "gaps: 0 of 1, 1 too early to tell" in await worker("gaps")
     process = start("-m", "worker", "gaps", "--settle", "0", REDIS_URL=bench.url, COLUMNS="100")
     assert await asyncio.to_thread(process.wait) == 1
     assert "work_order:b" in process.output
-    assert "1 gaps in 2" in process.output
+    assert "gaps: 1 of 2" in process.output
+
+
+async def test_a_worker_writes_while_it_runs(bench: Bench, start: Start, tmp_path: Path) -> None:
+    """What was noted is in Redis within seconds, not only when the worker stops."""
+    (tmp_path / "none.py").write_text("ROUTES = {}\n")
+    await bench.send("e1", action={"id": "a1"})
+    start("-m", "worker", REDIS_URL=bench.url, HANDLERS="none:ROUTES", PYTHONPATH=f"{tmp_path}:{ROOT}")
+
+    async def written() -> bool:
+        return bool(await bench.keys(KEYS.seen) and await bench.keys(KEYS.types))
+
+    await until(written, 20)
 
 
 async def test_marks_are_bounded_and_expire(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,10 +164,14 @@ async def test_fields_and_types_are_bounded(bench: Bench) -> None:
     for number in range(MOST_TYPES + 5):
         sightings.see(event(bench, f"made.up_{number}", **{f"f{field}": 1 for field in range(400)}), 1)
         await sightings.write()
+    last = f"made.up_{MOST_TYPES + 4}"
+    sightings.see(event(bench, last, **{f"g{field}": 1 for field in range(400)}), 1)
+    await sightings.write()
     names = await bench.keys(f"{KEYS.fields('')}*")
     assert len(names) == MOST_TYPES
     assert KEYS.fields("made.up_0") not in names
-    fields = await hash_of(bench.redis, names[0])
+    fields = await hash_of(bench.redis, KEYS.fields(last))
+    assert fields["samples"] == b"2"
     assert len([name for name in fields if name.startswith(".")]) == MOST_FIELDS
     assert len(fields) <= 2 * MOST_FIELDS + 4
     assert 0 < await bench.redis.ttl(names[0]) <= MONTH
