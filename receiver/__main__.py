@@ -18,14 +18,12 @@ from rich.console import Console
 
 from receiver import command, logs
 from receiver.app import PATH, create_app
-from receiver.doctor import examine
-from receiver.doctor.finding import Finding
+from receiver.doctor import report
 from receiver.environment import SettingsError, load
 from receiver.explain.command import explain
 from receiver.learn.command import learn_from
 from receiver.port.listening import address, base_url, listen
 from receiver.port.protocol import GuardedProtocol
-from receiver.queue.connection import connect
 from receiver.settings import ReceiverSettings
 from receiver.shadow.command import keys
 from receiver.spool import commands as spool_commands
@@ -107,7 +105,7 @@ def url(
 def doctor(as_json: AsJson = False) -> None:
     """Check this deployment: is a 200 a promise here? Exit code 1 when something is unsafe."""
     config = load(ReceiverSettings)
-    findings = asyncio.run(_examine(config))
+    findings = asyncio.run(report(config))
     if as_json:
         typer.echo(to_json([asdict(finding) for finding in findings]))
     else:
@@ -119,14 +117,6 @@ def doctor(as_json: AsJson = False) -> None:
             console.print(f" {visible(said, 2000)}", markup=False)
     if any(finding.level == "unsafe" for finding in findings):
         raise typer.Exit(1)
-
-
-async def _examine(config: ReceiverSettings) -> list[Finding]:
-    redis = connect(config.redis_url.get_secret_value())
-    try:
-        return await examine(config, redis)
-    finally:
-        await redis.aclose()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.routing import Route, Router
 
+from receiver.alerts.alerting import Alerting
+from receiver.alerts.settings import AlertSettings
+from receiver.alerts.store import HostBook
+from receiver.alerts.unsafe import Unsafe
 from receiver.endpoint import Endpoint, State
-from receiver.environment import SettingsError
+from receiver.environment import SettingsError, load
 from receiver.health import healthy, spool_figures
 from receiver.intake import Intake
 from receiver.port.bodies import Bodies
@@ -30,8 +35,9 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
     """The ASGI application; `middleware` sees every request, in the order given.
 
     A `Router` instead of `Starlette`, whose own middleware costs more than handling a delivery. Connects to Redis when
-    it starts. Raises `SettingsError` if the spool cannot be used.
+    it starts. Raises `SettingsError` if the spool cannot be used, or a setting of alerts is wrong.
     """
+    alerts = load(AlertSettings)
     try:
         spool = Spool(settings.spool_path)
     except SpoolError as error:
@@ -53,11 +59,20 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
         intake = Intake(redis, draining, Keys(settings.key_prefix), spool, settings.wait_replicas)
         patient = connect(settings.redis_url.get_secret_value(), timeout=5, retries=1)
         upkeep = Upkeep(patient, Keys(settings.key_prefix), settings.spool_path, replicas=settings.wait_replicas > 0)
-        said = {"sources": settings.idempotency_sources}
-        reports = Reports(
-            patient, Keys(settings.key_prefix), "receiver", lambda: {**said, "spool": spool_figures(spool)}
-        )
-        runs = [intake.watch.run(), upkeep.run(), reports.run(), bodies.run(), connections.run()]
+        unsafe = Unsafe(settings, alerts.alerts_doctor)
+
+        def about() -> dict[str, Any]:
+            return {
+                "sources": settings.idempotency_sources,
+                "spool": spool_figures(spool),
+                "unsafe": unsafe.found,
+            }
+
+        reports = Reports(patient, Keys(settings.key_prefix), "receiver", about)
+        host = HostBook(settings.spool_path)
+        alerting = Alerting(alerts, patient, Keys(settings.key_prefix), host, lambda: spool.depth)
+        beside = (intake.watch, upkeep, reports, alerting, unsafe, bodies, connections)
+        runs = [one.run() for one in beside]
         state: State = {"intake": intake, "connections": connections}
         once = connect(settings.redis_url.get_secret_value(), timeout=5, retries=0)
         if settings.shadow_sources:

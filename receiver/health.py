@@ -1,7 +1,9 @@
 """`GET /healthz`: whether deliveries can be stored, and what an operator has to act on."""
 
+import shutil
 import time
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -43,7 +45,7 @@ async def healthy(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def spool_figures(spool: Spool) -> dict[str, Any]:
-    """What a receiver reports of its spool, for `/metrics`; `oldest` is a Unix time."""
+    """What a receiver reports of its spool, for `/metrics` and alerts; `oldest` is a Unix time, `free` of its disk."""
     return {
         "path": str(spool.path.absolute()),
         "events": spool.depth,
@@ -52,7 +54,15 @@ def spool_figures(spool: Spool) -> dict[str, Any]:
         "set_aside": spool.aside,
         "damaged": len(spool.damaged),
         "unusable": bool(spool.trouble),
+        "free": _free(spool.path),
     }
+
+
+def _free(path: Path) -> int | None:
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError:
+        return None
 
 
 def _redis(watch: Watch) -> str:

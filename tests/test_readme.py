@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from receiver import events
+from receiver.alerts.settings import AlertSettings
 from receiver.environment import EnvSettings, variables
 from receiver.queue import permissions
 from receiver.queue.keys import Keys
@@ -24,6 +25,7 @@ README, SETTINGS, ENV_EXAMPLE = ROOT / "README.md", ROOT / "docs" / "settings.md
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS: dict[str, type[EnvSettings]] = {
     "Receiver and worker": Settings,
+    "Alerts": AlertSettings,
     "Receiver": ReceiverSettings,
     "Worker": WorkerSettings,
     "Console": ConsoleSettings,

@@ -6,7 +6,7 @@ import math
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,13 +15,15 @@ from arq.connections import ArqRedis
 from arq.worker import Function, func
 
 from receiver import logs
-from receiver.environment import SettingsError
+from receiver.alerts.alerting import Alerting
+from receiver.alerts.settings import AlertSettings
+from receiver.client import Client
+from receiver.environment import SettingsError, load
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.jobs import FUNCTION
 from receiver.queue.keys import Keys
 from receiver.tally import Reports
 from worker import burying, job, routes
-from worker.client import Client
 from worker.handling import Threads
 from worker.lease.claims import Claim, Claims
 from worker.lease.worker import LeasedWorker
@@ -106,17 +108,19 @@ async def run(settings: WorkerSettings, table: routes.RouteTable, within: Within
 
     `within` is told in how many seconds the process has to have ended, once it was asked to.
     """
+    alerts = load(AlertSettings)
     asyncio.get_running_loop().set_default_executor(Threads(max(settings.max_jobs, 32)))
     worker = create_worker(settings, table, lambda: connect(settings.redis_url.get_secret_value()))
     worker.stop_asked = lambda: within(settings.shutdown_grace + CLOSING)
     keys = Keys(settings.key_prefix)
     upkeep = Upkeep(worker.pool, keys, Claims(worker.pool, keys, keys.queue, settings.lease), worker.stop)
+    alerting = Alerting(alerts, worker.pool, keys)
     with suppress(*REDIS_ERRORS):  # a Redis that is away is waited for
         async with asyncio.timeout(1):
             await upkeep.is_allowed()
     try:
         if worker.allow_pick_jobs and not upkeep.refused:  # a signal may have come meanwhile
-            await _work(settings, table, worker, upkeep)
+            await _work(settings, table, worker, (upkeep.run, alerting.run))
     finally:
         await worker.close()
     if upkeep.refused:
@@ -124,12 +128,18 @@ async def run(settings: WorkerSettings, table: routes.RouteTable, within: Within
     log.info("worker stopped")
 
 
-async def _work(settings: WorkerSettings, table: routes.RouteTable, worker: LeasedWorker, upkeep: Upkeep) -> None:
+async def _work(
+    settings: WorkerSettings,
+    table: routes.RouteTable,
+    worker: LeasedWorker,
+    runs: Sequence[Callable[[], Awaitable[None]]],
+) -> None:
+    """Work, and `runs` beside it."""
     log.info("worker running", handlers=sorted(table.by_name))
     said = {"handlers": sorted(table.by_name)}
     reports = Reports(worker.pool, Keys(settings.key_prefix), "worker", lambda: {**said, "running": len(worker.tasks)})
     sightings = worker.ctx["services"].sightings
-    others = (lambda: _announce(settings, table, worker.pool), upkeep.run, reports.run, sightings.run)
+    others = (lambda: _announce(settings, table, worker.pool), reports.run, sightings.run, *runs)
     beside = [asyncio.create_task(_go_on(worker, run)) for run in others]
     with suppress(asyncio.CancelledError):  # how arq ends its main loop
         try:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
+from receiver.figures import read
 from receiver.queue.connection import REDIS_ERRORS
 from receiver.queue.keys import Keys
-from worker.console.figures import read
 
 
 class Health(NamedTuple):

@@ -18,13 +18,13 @@ from arq.connections import ArqRedis
 from arq.worker import Retry
 from structlog.typing import FilteringBoundLogger
 
+from receiver.client import Client
 from receiver.content import Unreadable, memory_bound
 from receiver.delivery import Delivery
 from receiver.idempotency import PART
 from receiver.settings import Settings
 from receiver.tally import tally
 from worker import handling, tracing
-from worker.client import Client
 from worker.event import Event, check_not_a_batch, parse
 from worker.handler import Context, Handler, RetryLater, Skip, name_of
 from worker.lease.calls import StillRunning

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import httpx2
 
-from worker.client import Client
+from receiver.client import Client
 from worker.event import Event
 from worker.handler import Context, Handler, RetryLater, Skip
 from worker.retries import Again, Policy, decide, describe

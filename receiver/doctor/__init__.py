@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 
 from receiver.doctor import redis_server
 from receiver.doctor.finding import Finding
-from receiver.queue.connection import REDIS_ERRORS
+from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.settings import ReceiverSettings
 from receiver.spool.overview import overview
 
@@ -30,6 +30,15 @@ async def examine(settings: ReceiverSettings, redis: ArqRedis) -> list[Finding]:
         mend = "start it, or mend REDIS_URL; until then deliveries wait in the spool"
         findings.append(Finding("redis", "unsafe", f"does not answer: {error}", mend))
     return findings
+
+
+async def report(settings: ReceiverSettings) -> list[Finding]:
+    """The same, with a connection of its own."""
+    redis = connect(settings.redis_url.get_secret_value())
+    try:
+        return await examine(settings, redis)
+    finally:
+        await redis.aclose()
 
 
 def _token(settings: ReceiverSettings) -> Finding:

@@ -192,7 +192,11 @@ async def _expiry(keys: Keys, redis: ArqRedis) -> Finding:
 async def _workers(settings: ReceiverSettings, keys: Keys, redis: ArqRedis) -> AsyncIterator[Finding]:
     """What running workers report of themselves; a worker with wrong handler settings does not run."""
     try:
-        found = [json.loads(told) async for key in redis.scan_iter(keys.worker("*")) if (told := await redis.get(key))]
+        found = [
+            json.loads(told)
+            async for key in redis.scan_iter(keys.worker("*"), count=1000)
+            if (told := await redis.get(key))
+        ]
     except ResponseError:
         yield Finding("workers", "warning", "SCAN is not allowed on this server: cannot look", "see that they run")
         return

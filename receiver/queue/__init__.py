@@ -25,10 +25,11 @@ handler's outcome into it. It expires after its last handler has ended.
 | dead | a field in the record, and a dead letter in `<p>dead` | `record`; `bury` if the job is not the kit's |
 | dropped | removed from `<p>dead` | `drop` |
 
-A conflict (a known idempotency key with a different body) becomes a dead letter in `accept`. Eight scripts move no job:
+A conflict (a known idempotency key with a different body) becomes a dead letter in `accept`. Nine scripts move no job:
 `turn` tells whether a delivery is the first of its line and the rate allows a start; `letters`, `move` and `yield`
 make room; `shadow` counts what candidates for the idempotency key would have done, `fields` which fields a type has;
-`tally` and `figures` write and read the metrics. docs/states.md has a picture of these states.
+`tally` and `figures` write and read the metrics; `alerts` lets one process alert at a time. docs/states.md has a
+picture of these states.
 
 Three rules make every step idempotent. Each script is atomic, and gives the same answer when it is called again,
 because a reply may be lost. A worker acts on a job under its fencing token, so a worker that has lost its lease changes

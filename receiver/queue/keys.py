@@ -33,6 +33,9 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>metrics` | hash | counts and durations for `/metrics`, which only rise (below) | for ever |
 | `<p>metrics:<n>` | hash | the counts of ten minutes, for `status`: those fields that scripts count | 26 h |
 | `<p>processes` | hash | what each process reports of itself: time (ms), number, JSON | until it ends, or a minute |
+| `<p>alerts` | string | which alerts are open, what waits to be sent (`receiver/alerts/book.py`) | for ever |
+| `<p>alerting` | string | the process that alerts at the moment | three times ALERTS_EVERY and 10 s, renewed |
+| `<p>hours` | hash | events accepted in each full hour, by hours since 1970 | five weeks |
 | `<p>recent` | list | keys of the records accepted last, 100 to 200 | for ever |
 | `<p>doubtful` | list | the last duplicates known by content alone, oldest first | 7 days after the last, or less |
 | `<p>doubtful-bytes` | string | the sum of the list's bytes | as the list |
@@ -209,3 +212,15 @@ class Keys:
     @property
     def processes(self) -> str:
         return f"{self.prefix}processes"
+
+    @property
+    def alerts(self) -> str:
+        return f"{self.prefix}alerts"
+
+    @property
+    def alerting(self) -> str:
+        return f"{self.prefix}alerting"
+
+    @property
+    def hours(self) -> str:
+        return f"{self.prefix}hours"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from receiver.alerts.settings import AlertSettings
 from receiver.environment import EnvSettings
 from receiver.settings import ReceiverSettings, Settings
 from tests import parts
@@ -31,8 +32,8 @@ def secret_settings(*classes: type[EnvSettings]) -> set[str]:
 SHARED = secret_settings(Settings)
 DELETED = tuple(f"{Path(part).name.partition('_')[0].upper()}_" for part in parts.HANDLERS if not parts.is_here(part))
 SECRETS = {
-    "receiver": secret_settings(ReceiverSettings),
-    "worker": secret_settings(WorkerSettings, *parts.handler_settings().values())
+    "receiver": secret_settings(ReceiverSettings, AlertSettings),
+    "worker": secret_settings(WorkerSettings, AlertSettings, *parts.handler_settings().values())
     | {  # what the files of deploy/ go on handing to handlers that were deleted
         variable.removesuffix("_FILE")
         for variable in SERVICES["worker"]["environment"]
@@ -100,7 +101,7 @@ def test_every_secret_is_one_that_the_script_makes(tmp_path: Path) -> None:
     }
     given = {name: set(service.get("secrets", [])) for name, service in SERVICES.items()}
     assert set().union(*given.values()) == set(COMPOSE["secrets"])
-    assert given["receiver"] & given["worker"] == {"redis_url"}
+    assert given["receiver"] & given["worker"] == {"redis_url", "alerts_teams_url"}
     assert given["caddy"] == given["sink"] == given["backup"] == set()
 
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 import httpx2
 import pytest
 
+from receiver.client import Client
 from tests.worker.conftest import Bench
 from worker import Context, Event
-from worker.client import Client
 
 SECRET = "s3cret"
 PATH = f"/hooks/{SECRET}?sig={SECRET}#{SECRET}"

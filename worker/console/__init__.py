@@ -6,7 +6,6 @@ any number of consoles may run, none has to.
 | module | what it does |
 |---|---|
 | `settings` | where it listens |
-| `figures` | reads what is measured, at one moment |
 | `metrics` | `/metrics`, made from that |
 | `app` | the application: every path that it answers, and the process that serves it |
 """

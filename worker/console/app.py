@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from receiver.figures import read
 from receiver.port.listening import address, listen
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
-from worker.console.figures import read
 from worker.console.metrics import render
 from worker.console.settings import ConsoleSettings
 

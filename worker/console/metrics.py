@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 
 import receiver
 from receiver import events
+from receiver.figures import Figures, Process
 from receiver.tally import BUCKETS
-from worker.console.figures import Figures, Process
 from worker.outcomes import PARSE, Dying, Retrying
 
 REFUSALS = (400, 401, 404, 405, 408, 411, 413, 431, 501, 503)

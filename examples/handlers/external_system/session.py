@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NewType
 
 import httpx2
 
-from examples.handlers import retry_after
+from receiver import retry_after
 from worker import GiveUp, RetryLater
 
 if TYPE_CHECKING:

@@ -18,15 +18,13 @@ import httpx2
 import structlog
 from pydantic import AfterValidator, Field, SecretStr
 
-from examples.handlers import retry_after
 from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
 from examples.handlers.teams.words import LANGUAGES
+from receiver import retry_after
+from receiver.alerts.teams import LOOPBACK, WORKFLOW_HOSTS, workflow_url
 from worker import Context, EnvSettings, Event, GiveUp, RetryLater, Seconds, load
 
-_WORKFLOW_HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".logic.azure.us", ".api.powerplatform.us")
-_RETIRED_HOSTS = (".webhook.office.com", ".outlook.office.com", ".outlook.office365.com")
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _TRANSIENT = {408, 425}
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _UNREACHED = "the Teams workflow could not be reached: "
@@ -38,24 +36,6 @@ class TeamsUnavailable(Exception):
     """The workflow did not answer or failed for now: the worker tries again with its own back-off."""
 
 
-def _workflow_url(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    try:
-        url = urlsplit(text)
-        host, _ = url.hostname or "", url.port
-        httpx2.URL(text)  # what the client would refuse later
-    except (ValueError, httpx2.InvalidURL):
-        raise ValueError("expected the https:// URL of a Teams workflow") from None
-    if f".{host}".endswith(_RETIRED_HOSTS):
-        raise ValueError(
-            "is an Office 365 connector, which Microsoft retired in May 2026; make the workflow "
-            "'Send webhook alerts to a channel' in Teams and use its URL"
-        )
-    if not host or not (url.scheme == "https" or (url.scheme == "http" and host in _LOOPBACK)):
-        raise ValueError("expected the https:// URL of a Teams workflow (http only for 127.0.0.1)")
-    return value
-
-
 def _url_template(value: str | None) -> str | None:
     if value is not None and not (value.startswith("https://") and "{id}" in value):
         raise ValueError("expected an https:// URL with {id} where the id goes")
@@ -65,7 +45,7 @@ def _url_template(value: str | None) -> str | None:
 class TeamsSettings(EnvSettings):
     """Where cards go and how they look."""
 
-    teams_webhook_url: Annotated[SecretStr, AfterValidator(_workflow_url)] = Field(
+    teams_webhook_url: Annotated[SecretStr, AfterValidator(workflow_url)] = Field(
         description="URL of the Teams workflow 'Send webhook alerts to a channel'; it holds a signature, keep it secret"
     )
     teams_language: Literal["pt", "en"] = Field("pt", description="language of the cards")
@@ -92,9 +72,9 @@ def configure() -> None:
     """Read the settings once, at start. Raises `SettingsError` with one line for each mistake."""
     _settings.cache_clear()
     host = urlsplit(_settings().teams_webhook_url.get_secret_value()).hostname or ""
-    if not host.endswith(_WORKFLOW_HOSTS) and host not in _LOOPBACK:
+    if not host.endswith(WORKFLOW_HOSTS) and host not in LOOPBACK:
         # Microsoft has changed these hosts before, so a new one is worth a look and no reason to stop.
-        structlog.get_logger().warning("teams: host not known", host=host, expected=_WORKFLOW_HOSTS)
+        structlog.get_logger().warning("teams: host not known", host=host, expected=WORKFLOW_HOSTS)
 
 
 async def notify(event: Event, ctx: Context) -> None:

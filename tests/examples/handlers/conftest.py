@@ -18,11 +18,11 @@ from starlette.types import ASGIApp
 from structlog.testing import LogCapture
 
 from receiver import events
+from receiver.client import Client
 from receiver.environment import load
 from receiver.queue.connection import connect
 from receiver.settings import Settings
 from worker import Context, Event
-from worker.client import Client
 from worker.event import parse
 
 RECEIVED = datetime(2026, 11, 3, 9, 1, 13, tzinfo=UTC)

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import events
+from receiver.figures import read
 from receiver.intake import accept_directly
 from receiver.queue.connection import connect
 from receiver.tally import Tally
@@ -17,7 +18,6 @@ from tests.conftest import ROOT, TOKEN, Server, Start
 from tests.receiver.conftest import event, listening
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from worker import GiveUp, RetryLater, Skip
-from worker.console.figures import read
 from worker.console.metrics import REFUSALS, render
 
 Scraped = dict[str, float]

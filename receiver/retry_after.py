@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import httpx2
 
-from worker import times
+from receiver.events import times
 
 LONGEST = 3600.0  # a target that asks for more is asked again after an hour
 

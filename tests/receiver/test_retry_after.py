@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.handlers import retry_after
+from receiver import retry_after
 
 
 def seconds(value: str | bytes) -> float | None:
