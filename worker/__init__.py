@@ -6,7 +6,8 @@ What a handler needs is imported from here, and so is what its own settings need
 loads handlers by name (`HANDLERS="module:attribute"`), so that it never imports `examples`.
 """
 
-from receiver import events
+from receiver import events, retry_after
+from receiver.alerts import teams as teams_workflow
 from receiver.environment import EnvSettings, Seconds, SettingsError, Words, load
 from receiver.events import times
 from receiver.events.payload_map import PayloadMap
@@ -42,6 +43,8 @@ __all__ = [
     "in_order",
     "load",
     "parse",
+    "retry_after",
+    "teams_workflow",
     "times",
     "to_json",
 ]

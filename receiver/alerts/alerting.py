@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 import structlog
@@ -47,7 +47,7 @@ class Alerting:
         """Look until cancelled; then another process may."""
         try:
             while True:
-                await _to_its_end(asyncio.create_task(self._look()))
+                await self._look()
                 await asyncio.sleep(self._settings.alerts_every)
         finally:
             if self._host:
@@ -71,7 +71,8 @@ class Alerting:
     async def _look_at_all(self) -> None:
         figures = await read(self._redis, self._keys)
         if self._host and figures.alive("worker"):
-            return  # a worker does it
+            await self._shared.leave()  # a worker does it
+            return
         book = await self._shared.take()
         if book is None:
             return
@@ -80,8 +81,7 @@ class Alerting:
         if not await self._shared.keep(book):
             return
         _log(news)
-        if await self._send(book, figures.now):
-            await self._shared.keep(book)
+        await _to_its_end(self._send(book, figures.now, self._shared.keep))
 
     async def _troubles(self, figures: Figures) -> list[Trouble]:
         number = int(figures.now) // TEN_MINUTES
@@ -102,10 +102,9 @@ class Alerting:
             return
         now = time.time()
         news = self._step(book, found, now)
-        self._host.keep(book)
+        await self._host.keep(book)
         _log(news)
-        if await self._send(book, now):
-            self._host.keep(book)
+        await _to_its_end(self._send(book, now, self._host.keep))
         if not found and book.is_settled:
             self._host.leave(for_good=True)
 
@@ -115,11 +114,11 @@ class Alerting:
             book.wait_for_teams(news)
         return news
 
-    async def _send(self, book: Book, now: float) -> bool:
-        """Send what waits, if it is time; whether the book has changed."""
+    async def _send(self, book: Book, now: float, keep: Callable[[Book], Awaitable[object]]) -> None:
+        """Send what waits, if it is time, and write down that it was sent."""
         url = self._settings.alerts_teams_url
         if not (url and book.unsent and now >= book.next_card):
-            return False
+            return
         some = book.unsent[: card.MOST]
         answer = await teams.post(url, card.encode(some, self._keys.prefix.rstrip(":")))
         if answer.why:
@@ -129,16 +128,17 @@ class Alerting:
         else:
             book.unsent, book.failures, wait = book.unsent[len(some) :], 0, BETWEEN_CARDS * self._settings.alerts_every
         book.next_card = now + wait
-        return True
+        await keep(book)
 
 
-async def _to_its_end(look: "asyncio.Task[None]") -> None:
+async def _to_its_end(sending: Coroutine[None, None, None]) -> None:
     """A card that is on its way when the process is stopped would otherwise be sent again by the next one."""
+    task = asyncio.create_task(sending)
     try:
-        await asyncio.shield(look)
+        await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([look], timeout=STOPPING)
-        look.cancel()
+        await asyncio.wait([task], timeout=STOPPING)
+        task.cancel()
         raise
 
 

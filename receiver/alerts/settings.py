@@ -4,14 +4,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from receiver.alerts.teams import workflow_url
+from receiver.alerts.teams import checked_url
 from receiver.environment import EnvSettings, Seconds
 
 
 class AlertSettings(EnvSettings):
     """Of receivers and workers alike, because either may be the one that alerts."""
 
-    alerts_teams_url: Annotated[SecretStr | None, AfterValidator(lambda url: url and workflow_url(url))] = Field(
+    alerts_teams_url: Annotated[SecretStr | None, AfterValidator(lambda url: url and checked_url(url))] = Field(
         None,
         description="URL of the Teams workflow 'Send webhook alerts to a channel' that alerts go to; unset, they are "
         "log lines only",

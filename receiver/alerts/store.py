@@ -22,10 +22,12 @@ class SharedBook:
         self._redis, self._keys = redis, [keys.alerting, keys.alerts]
         self._id = uuid.uuid4().hex
         self._lease = round(lease * 1000)
+        self._is_ours = False
 
     async def take(self) -> Book | None:
         """The book, if this process is the one that alerts now; it is for the lease's time."""
         text = await _ALERTS(self._redis, self._keys, [self._id, self._lease])
+        self._is_ours = text is not None
         return None if text is None else Book.parse(text)
 
     async def keep(self, book: Book) -> bool:
@@ -34,8 +36,9 @@ class SharedBook:
 
     async def leave(self) -> None:
         """Let another process take over at once."""
-        if await self.take() is not None:
+        if self._is_ours and await self.take() is not None:
             await _ALERTS(self._redis, self._keys, [self._id, 1])
+            self._is_ours = False
 
 
 class HostBook:
@@ -61,7 +64,7 @@ class HostBook:
         except ValueError:  # cut short by a full disk
             return Book()
 
-    def keep(self, book: Book) -> None:
+    async def keep(self, book: Book) -> None:
         """Write it. Raises OSError."""
         assert self._file is not None  # noqa: S101 - see `take`
         self._file.seek(0)

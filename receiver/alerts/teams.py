@@ -10,13 +10,13 @@ from pydantic import SecretStr
 from receiver import retry_after
 from receiver.client import Client
 
-WORKFLOW_HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".logic.azure.us", ".api.powerplatform.us")
+HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".logic.azure.us", ".api.powerplatform.us")
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 TIMEOUT = 10.0
 _RETIRED_HOSTS = (".webhook.office.com", ".outlook.office.com", ".outlook.office365.com")
 
 
-def workflow_url(value: SecretStr) -> SecretStr:
+def checked_url(value: SecretStr) -> SecretStr:
     """A setting's value. Raises ValueError, without the URL, which holds a signature."""
     text = value.get_secret_value()
     try:

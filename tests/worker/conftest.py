@@ -131,10 +131,13 @@ class Bench:
         return {name: told["state"] for name, told in (await self.story(delivery))["handlers"].items()}
 
     async def closed(self, *deliveries: Delivery) -> None:
-        """Return when nothing of these is open any more."""
+        """Return when nothing of these is open any more, and their jobs have ended: a new worker would run them."""
+
+        async def is_open(one: Delivery) -> bool:
+            return bool((await self.story(one))["open"]) or await self.redis.zscore(KEYS.leases, one.job_id) is not None
 
         async def all_closed() -> bool:
-            return not any([(await self.story(one))["open"] for one in deliveries])
+            return not any([await is_open(one) for one in deliveries])
 
         await until(all_closed)
 

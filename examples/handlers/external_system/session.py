@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NewType
 
 import httpx2
 
-from receiver import retry_after
-from worker import GiveUp, RetryLater
+from worker import GiveUp, RetryLater, retry_after
 
 if TYPE_CHECKING:
     from examples.handlers.external_system.settings import ExternalSettings

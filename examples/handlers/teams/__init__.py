@@ -21,9 +21,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
 from examples.handlers.teams.words import LANGUAGES
-from receiver import retry_after
-from receiver.alerts.teams import LOOPBACK, WORKFLOW_HOSTS, workflow_url
-from worker import Context, EnvSettings, Event, GiveUp, RetryLater, Seconds, load
+from worker import Context, EnvSettings, Event, GiveUp, RetryLater, Seconds, load, retry_after, teams_workflow
 
 _TRANSIENT = {408, 425}
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -45,7 +43,7 @@ def _url_template(value: str | None) -> str | None:
 class TeamsSettings(EnvSettings):
     """Where cards go and how they look."""
 
-    teams_webhook_url: Annotated[SecretStr, AfterValidator(workflow_url)] = Field(
+    teams_webhook_url: Annotated[SecretStr, AfterValidator(teams_workflow.checked_url)] = Field(
         description="URL of the Teams workflow 'Send webhook alerts to a channel'; it holds a signature, keep it secret"
     )
     teams_language: Literal["pt", "en"] = Field("pt", description="language of the cards")
@@ -72,9 +70,9 @@ def configure() -> None:
     """Read the settings once, at start. Raises `SettingsError` with one line for each mistake."""
     _settings.cache_clear()
     host = urlsplit(_settings().teams_webhook_url.get_secret_value()).hostname or ""
-    if not host.endswith(WORKFLOW_HOSTS) and host not in LOOPBACK:
+    if not host.endswith(teams_workflow.HOSTS) and host not in teams_workflow.LOOPBACK:
         # Microsoft has changed these hosts before, so a new one is worth a look and no reason to stop.
-        structlog.get_logger().warning("teams: host not known", host=host, expected=WORKFLOW_HOSTS)
+        structlog.get_logger().warning("teams: host not known", host=host, expected=teams_workflow.HOSTS)
 
 
 async def notify(event: Event, ctx: Context) -> None:

@@ -66,14 +66,14 @@ async def test_one_that_stops_makes_way_at_once(redis: ArqRedis) -> None:
     await taken(other)
 
 
-def test_one_receiver_of_a_host_has_its_book(tmp_path: Path) -> None:
+async def test_one_receiver_of_a_host_has_its_book(tmp_path: Path) -> None:
     """The next one has it when that one has ended, and knows what it told."""
     one, other = (HostBook(tmp_path / "spool.db") for _ in range(2))
     assert not one.is_there
     book = one.take()
     assert book is not None
     assert told(book)
-    one.keep(book)
+    await one.keep(book)
     assert other.take() is None
     one.leave(for_good=False)
     assert other.is_there
