@@ -56,6 +56,10 @@ class Figures:
         """The processes of a kind that live."""
         return [process for process in self.processes if process.is_alive and process.told["kind"] == kind]
 
+    def handlers(self) -> set[str]:
+        """The handlers of workers that live."""
+        return {name for process in self.alive("worker") for name in process.told["handlers"]}
+
 
 async def read(redis: Redis, keys: Keys) -> Figures:
     """The figures of now. Raises one of `REDIS_ERRORS`."""

@@ -1,42 +1,46 @@
-"""`python -m worker [run]`, `console`, `healthy`, `show`, `replay`, `dead …`, `doubtful …`, `gaps`, `drift`."""
+"""`python -m worker [run]`, `console`, `healthy`, `tail`, `show`, `replay`, `dead …`, `doubtful …`, `gaps`, `drift`."""
 
 import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import structlog
 import typer
 from arq.connections import ArqRedis
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress as Bar
 
 from receiver import command, content, logs
 from receiver.delivery import Delivery
-from receiver.environment import SettingsError, duration, load, strays
+from receiver.environment import SettingsError, load, strays
 from receiver.events import storable
 from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.settings import Settings, SpoolSettings
 from receiver.spool.overview import overview
 from receiver.visible import to_json, visible
-from worker import anomalies, ids, process, reports, routes, trying
+from worker import anomalies, bulk, ids, process, reports, routes, trying
 from worker import app as worker_app
 from worker import healthy as health
 from worker.console import app as console_app
+from receiver.figures import read as read_figures
 from worker.console.settings import ConsoleSettings
-from worker.dead_letters import DeadLetter, Filter, Operator, PayloadElsewhere, find
+from worker.dead_letters import Operator, PayloadElsewhere, find
+from worker.letter import DeadLetter, Filter, grouped
 from worker.settings import WorkerSettings
 from worker.status import status as status_of
+from worker.tail import EVERY, Tail
 from worker.waiting import in_words
 
 log = structlog.get_logger()
 T = TypeVar("T")
 SHOWN = 5
 """Lines about payloads that could not be had."""
-PAYLOADS_AHEAD = 10
-"""Payloads in files that a bulk replay asks for at once: they are in Redis until their turn comes."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
 app = typer.Typer(help="Runs the handlers, and shows and replays what they did.", add_completion=False)
 dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
 app.add_typer(dead, name="dead")
@@ -50,6 +54,12 @@ Type = Annotated[str | None, typer.Option("--type", help="Only this event type."
 Kind = Annotated[str | None, typer.Option(help="Only this kind: dead, conflict or job.")]
 Reason = Annotated[str | None, typer.Option(help="Only those whose reason contains this.")]
 OlderThan = Annotated[str | None, typer.Option(help="Only those older than this, such as 30m or 7d.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=VALUE, all that are given: handler, type, kind, reason, group, delivery, older_than, newer_than."
+    ),
+]
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="All that match, instead of ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -162,6 +172,30 @@ def status(as_json: AsJson = False) -> None:
         reports.print_status(told)
 
 
+@app.command()
+def tail(handler: Handler = None, type_: Type = None, as_json: AsJson = False) -> None:
+    """Tell what happens, as it happens, until Ctrl-C: acceptances, outcomes, retries, dead letters."""
+    config = load(Settings)
+
+    async def follow(redis: ArqRedis) -> None:
+        followed, is_away = Tail(redis, Keys(config.key_prefix)), False
+        while True:
+            try:
+                lines, is_away = await followed.look(), False
+            except REDIS_ERRORS as error:
+                lines = []
+                if not is_away:
+                    typer.echo(f"REDIS_URL: Redis does not answer ({error}); waiting for it", err=True)
+                is_away = True
+            for line in lines:
+                if type_ in {None, line["type"]} and handler in {None, line.get("handler")}:
+                    typer.echo(to_json(line, None) if as_json else reports.tail_line(line))
+            await asyncio.sleep(EVERY)
+
+    with suppress(KeyboardInterrupt):
+        _with_redis(follow)
+
+
 @app.command("try")
 def try_(
     handler: Annotated[str, typer.Argument(help="module:name, such as acme.handlers:page, or a name in HANDLERS.")],
@@ -197,15 +231,27 @@ def dead_list(
     kind: Kind = None,
     reason: Reason = None,
     older_than: OlderThan = None,
+    where: Where = None,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters and conflicts, oldest first."""
-    which = _filter(handler, type_, kind, reason, older_than)
+    which = _filter(handler, type_, kind, reason, older_than, where)
     letters, dead_ids = _with_operator(lambda operator: _listed(operator, which))
     if as_json:
         typer.echo(to_json([letter.summary() for letter in letters]))
         return
     reports.print_letters(letters, dead_ids)
+
+
+@dead.command("groups")
+def dead_groups(where: Where = None, as_json: AsJson = False) -> None:
+    """List what has failed: by handler and error, the largest first. `--where group=ID` means all of one group."""
+    which = _filter(where=where)
+    groups = [group.summary() for group in grouped(_with_operator(lambda operator: _matching(operator, which)))]
+    if as_json:
+        typer.echo(to_json(groups))
+        return
+    reports.print_groups(groups)
 
 
 @dead.command("show")
@@ -252,13 +298,18 @@ def dead_replay(
     kind: Kind = None,
     reason: Reason = None,
     older_than: OlderThan = None,
+    where: Where = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only tell what would run.")] = False,
+    per_minute: Annotated[float, typer.Option(min=0, help="At most so many in a minute, evenly; 0 for no limit.")] = 0,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run dead letters again, each with its whole budget."""
-    which = _filter(handler, type_, kind, reason, older_than)
-    choice = _Choice(ids or [], which, every)
-    _in_bulk("replay", "replayed", Operator.replay_letter, choice, yes=yes, as_json=as_json, ahead=PAYLOADS_AHEAD)
+    """Run dead letters again, each with its whole budget, in the order in which their events were accepted."""
+    choice = _Choice(ids or [], _filter(handler, type_, kind, reason, older_than, where), every)
+    if preview:
+        _preview(choice, as_json=as_json)
+        return
+    _in_bulk("replay", "replayed", choice, yes=yes, as_json=as_json, per_minute=per_minute)
 
 
 @dead.command("drop")
@@ -270,12 +321,13 @@ def dead_drop(
     kind: Kind = None,
     reason: Reason = None,
     older_than: OlderThan = None,
+    where: Where = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Forget dead letters for ever, payloads and all."""
-    which = _filter(handler, type_, kind, reason, older_than)
-    _in_bulk("drop", "dropped", Operator.drop, _Choice(ids or [], which, every), yes=yes, as_json=as_json)
+    choice = _Choice(ids or [], _filter(handler, type_, kind, reason, older_than, where), every)
+    _in_bulk("drop", "dropped", choice, yes=yes, as_json=as_json)
 
 
 class _Choice(NamedTuple):
@@ -284,41 +336,48 @@ class _Choice(NamedTuple):
     every: bool
 
 
-def _in_bulk(
-    verb: str,
-    done: str,
-    act: Callable[[Operator, DeadLetter], Awaitable[bool]],
-    choice: _Choice,
-    *,
-    yes: bool,
-    as_json: bool,
-    ahead: int = 0,
-) -> None:
-    """Do to all that were chosen what `act` does; payloads that are in files are asked for so many `ahead`."""
+def _preview(choice: _Choice, *, as_json: bool) -> None:
+    keys = Keys(load(Settings).key_prefix)
+
+    async def look(redis: ArqRedis) -> list[dict[str, Any]]:
+        letters = await _chosen(Operator(redis, keys), choice)
+        return bulk.preview(letters, (await read_figures(redis, keys)).handlers())
+
+    rows = _with_redis(look)
+    if as_json:
+        typer.echo(to_json(rows))
+        return
+    reports.print_preview(rows)
+
+
+def _in_bulk(verb: str, done: str, choice: _Choice, *, yes: bool, as_json: bool, per_minute: float = 0) -> None:
+    """Do what the verb says to all that were chosen. After Ctrl-C those that are left are as they were."""
     letters = _with_operator(lambda operator: _chosen(operator, choice))
     if len(letters) > 1 and not yes and not typer.confirm(f"{verb} {len(letters)} dead letters?", err=True):
         raise typer.Exit(1)
 
-    elsewhere: list[str] = []
+    progress = bulk.Progress(len(letters))
 
-    async def all_of_them(operator: Operator) -> int:
-        progress = Console(stderr=True)
-        bar = track(letters, verb, console=progress, disable=not progress.is_terminal or len(letters) < 2)  # noqa: PLR2004
-        count = 0
-        for number, letter in enumerate(bar):
-            if ahead and number % ahead == 0:
-                await operator.ask_for(letters[number : number + ahead])
-            try:
-                count += await act(operator, letter)
-            except PayloadElsewhere as error:
-                elsewhere.append(str(error))
-        return count
+    async def all_of_them(operator: Operator) -> None:
+        nonlocal progress
+        terminal = Console(stderr=True)
+        with Bar(console=terminal, disable=not terminal.is_terminal or len(letters) < 2) as bar:  # noqa: PLR2004
+            task = bar.add_task(verb, total=len(letters))
+            async for progress in bulk.run(operator, verb, letters, per_minute):
+                bar.update(task, completed=progress.tried)
 
-    count = _with_operator(all_of_them)
-    typer.echo(to_json({done: count, "chosen": len(letters)}) if as_json else f"{done} {count} of {len(letters)}")
-    if elsewhere:
-        more = [f"and {len(elsewhere) - SHOWN} more"] if len(elsewhere) > SHOWN else []
-        raise SettingsError(*elsewhere[:SHOWN], *more)
+    stopped = False
+    try:
+        _with_operator(all_of_them)
+    except KeyboardInterrupt:
+        stopped = True
+    told = {done: progress.done, "chosen": len(letters)}
+    typer.echo(to_json(told) if as_json else f"{done} {progress.done} of {len(letters)}")
+    if progress.elsewhere:
+        more = [f"and {len(progress.elsewhere) - SHOWN} more"] if len(progress.elsewhere) > SHOWN else []
+        raise SettingsError(*progress.elsewhere[:SHOWN], *more)
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
 
 
 async def _chosen(operator: Operator, choice: _Choice) -> list[DeadLetter]:
@@ -365,12 +424,29 @@ async def _replay_one(operator: Operator, delivery: str, handler: str, told: dic
 
 
 def _filter(
-    handler: str | None, type_: str | None, kind: str | None, reason: str | None, older_than: str | None
+    handler: str | None = None,
+    type_: str | None = None,
+    kind: str | None = None,
+    reason: str | None = None,
+    older_than: str | None = None,
+    where: Sequence[str] | None = None,
 ) -> Filter:
+    """What the options and each `--where` say together."""
+    options = {"handler": handler, "type": type_, "kind": kind, "reason": reason, "older_than": older_than}
+    words = {}
+    for given in where or ():
+        name, equals, value = given.partition("=")
+        if not equals or not value:
+            raise SettingsError(f"--where: expected NAME=VALUE, such as group=1f2e3d4c, got {given!r}")
+        words[name.strip().replace("-", "_")] = value
     try:
-        return Filter(handler, type_, kind, reason, duration(older_than))
-    except ValueError as error:
-        raise SettingsError(f"--older-than: {error}, got {older_than!r}") from None
+        which = Filter.of({name: value for name, value in options.items() if value is not None})
+    except SettingsError as error:
+        raise SettingsError(*(f"--{line.replace('_', '-', 1)}" for line in error.lines)) from None
+    try:
+        return which.narrowed(words)
+    except SettingsError as error:
+        raise SettingsError(*(f"--where: {line}" for line in error.lines)) from None
 
 
 def _with_operator(act: Callable[[Operator], Awaitable[T]]) -> T:

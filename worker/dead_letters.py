@@ -13,7 +13,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
 from receiver.visible import iso
 from worker import ids
+from worker.letter import DeadLetter, Filter
 from worker.outcomes import PARSE, dead_letter_id, retry_job, states
 from worker.waiting import waits_for
 
@@ -36,70 +37,9 @@ KEPT = 20
 """Kept payloads read at a time: each may have a megabyte."""
 RECALLS = 3
 """How often a payload that is in a file is asked for, a second apart."""
-_FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest"]
+_FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest", "accepted",
+           "line", letters.MOVED]  # fmt: skip
 _REPLAY, _DROP = Script.load("replay.lua"), Script.load("drop.lua")
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """What is kept. `kind` is dead, conflict or job; `at` is when it died; `tries` counts its attempts.
-
-    `job` is the payload; it is there once `Operator.with_payload` has fetched it.
-    """
-
-    id: str
-    kind: str
-    delivery: str
-    handler: str
-    type: str
-    reason: str
-    tries: int
-    at: datetime
-    job: bytes = b""
-
-    def summary(self) -> dict[str, Any]:
-        """Everything but the payload, for lists."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "delivery": self.delivery,
-            "handler": self.handler,
-            "type": self.type,
-            "reason": self.reason,
-            "tries": self.tries,
-            "at": self.at.isoformat(timespec="milliseconds"),
-        }
-
-    def received(self) -> Delivery | None:
-        """The delivery that is kept; None when the job is not one of the kit's."""
-        try:
-            return Delivery.from_job(unpack(self.job)["a"][0])
-        except (ValueError, TypeError, LookupError):
-            return None
-
-    def body(self) -> bytes | None:
-        """The body as it was received; None when the job is not one of the kit's."""
-        delivery = self.received()
-        return delivery.body if delivery else None
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which dead letters: all fields given must match. `older_than` in seconds, `reason` as part of the text."""
-
-    handler: str | None = None
-    type: str | None = None
-    kind: str | None = None
-    reason: str | None = None
-    older_than: float | None = None
-
-    def matches(self, letter: DeadLetter) -> bool:
-        return (
-            (self.handler is None or letter.handler == self.handler)
-            and (self.type is None or letter.type == self.type)
-            and (self.kind is None or letter.kind == self.kind)
-            and (self.reason is None or self.reason.casefold() in letter.reason.casefold())
-        )
 
 
 class PayloadElsewhere(Exception):
@@ -135,8 +75,7 @@ class Operator:
 
     async def letters(self, which: Filter) -> AsyncIterator[DeadLetter]:
         """The matching ones, oldest first and without their payloads, read a page at a time."""
-        newest = "+inf" if which.older_than is None else (time.time() - which.older_than) * 1000
-        all_ids = await self._redis.zrangebyscore(self._keys.dead, "-inf", newest)
+        all_ids = await self._redis.zrangebyscore(self._keys.dead, *which.between())
         for start in range(0, len(all_ids), 500):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for dead_id in all_ids[start : start + 500]:
@@ -355,6 +294,7 @@ def _letter(dead_id: str, values: Sequence[bytes | None]) -> DeadLetter | None:
             f"the key {text['key'].decode()!r} was taken by other bytes: "
             f"sha256 {text['first_digest'].hex()} first, {text['digest'].hex()} now"
         )
+    at = int(text["at"])
     return DeadLetter(
         id=dead_id,
         kind=kind,
@@ -363,5 +303,8 @@ def _letter(dead_id: str, values: Sequence[bytes | None]) -> DeadLetter | None:
         type=text.get("type", b"").decode(),
         reason=reason,
         tries=int(text.get("tries", 0)),
-        at=datetime.fromtimestamp(int(text["at"]) / 1000, tz=UTC),
+        at=datetime.fromtimestamp(at / 1000, tz=UTC),
+        accepted=datetime.fromtimestamp(int(text.get("accepted", at * 1000)) / 1_000_000, tz=UTC),
+        holds="line" in text,
+        elsewhere=letters.MOVED in text,
     )

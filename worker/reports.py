@@ -12,7 +12,7 @@ from rich.text import Text
 
 from receiver.visible import to_json, visible, visible_lines
 from worker import ids
-from worker.dead_letters import DeadLetter
+from worker.letter import DeadLetter
 from worker.waiting import in_words
 
 PAYLOAD = 4000
@@ -104,6 +104,55 @@ def print_drift(told: Sequence[Mapping[str, Any]]) -> None:
         Console(emoji=False).print(table)
     samples = sum(one["samples"] for one in told)
     typer.echo(f"{table.row_count} fields changed in {len(told)} types, by {samples} samples")
+
+
+def print_groups(groups: Sequence[Mapping[str, Any]]) -> None:
+    """What has failed, by handler and error."""
+    table = _table("group", "count", "handler", "error", "first seen", "last seen")
+    for one in groups:
+        handler = one["handler"] or one["kind"]
+        times = (_time(datetime.fromisoformat(one[name])) for name in ("first", "last"))
+        table.add_row(*_cells(one["group"], one["count"], handler, one["error"], *times))
+    Console(emoji=False).print(table if groups else "no dead letters")
+
+
+def print_preview(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What a replay would run, and what of it may be a surprise."""
+    console = Console(emoji=False, highlight=False)
+    table = _table("handler", "runs", "types", "accepted from", "to")
+    for row in rows:
+        types = ", ".join(f"{name or '(none)'} {count}" for name, count in row["types"].items())
+        times = (_time(datetime.fromisoformat(row[name])) for name in ("accepted_first", "accepted_last"))
+        table.add_row(*_cells(row["handler"], row["count"], types, *times))
+    console.print(table if rows else "no dead letters")
+    for row in rows:
+        for line in surprises(row):
+            console.print(Text(visible(f"{row['handler']}: {line}")))
+
+
+def surprises(row: Mapping[str, Any]) -> list[str]:
+    """What of a row of a preview is not as somebody may expect."""
+    lines = []
+    if row["out_of_order"]:
+        after = "later events of the same Work Order or Action may have been handled already"
+        lines.append(f"{row['out_of_order']} may run out of order: {after}")
+    if row["elsewhere"]:
+        lines.append(f"{row['elsewhere']} have their payload in a file of a receiver's host, which has to be up")
+    if row["has_worker"] is False:
+        lines.append("no worker that runs now has this handler: they would become dead letters again")
+    return lines
+
+
+def tail_line(line: Mapping[str, Any]) -> str:
+    """One line of `worker tail`."""
+    at = datetime.fromisoformat(line["at"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    about = [line["delivery"][: ids.SHORT], f"{line['what']:<9}", line["type"]]
+    if "handler" in line:
+        about.append(f"{line['handler']} attempt {line['attempt']} after {line['ms']} ms")
+    about += [line[name] for name in ("key", "reason") if line.get(name)]
+    if "count" in line:
+        about.append(f"{line['count']} so far")
+    return visible("  ".join([at, *about]), 1000)
 
 
 def print_tried(told: Sequence[dict[str, Any]]) -> None:

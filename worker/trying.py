@@ -22,9 +22,10 @@ from receiver.queue.connection import connect
 from receiver.queue.jobs import unpack
 from receiver.queue.valkey import ServerError, embedded
 from worker import routes, trial
-from worker.dead_letters import Filter, Operator
+from worker.dead_letters import Operator
 from worker.event import parse
 from worker.handler import Context, Handler, name_of
+from worker.letter import Filter
 from worker.settings import WorkerSettings
 
 _UNSEEN = {"psycopg", "psycopg2", "pyodbc", "pymssql", "oracledb", "MySQLdb", "grpc", "confluent_kafka", "pycurl"}

@@ -22,10 +22,11 @@ from receiver.queue.connection import connect
 from receiver.queue.jobs import pack, unpack
 from receiver.queue.keys import Keys
 from worker.app import create_worker
-from worker.dead_letters import DeadLetter, Filter, Operator
+from worker.dead_letters import Operator
 from worker.handler import Handler, Routes
 from worker.lease.claims import Claim
 from worker.lease.worker import LeasedWorker
+from worker.letter import DeadLetter, Filter
 from worker.loop_watch import Watch
 from worker.outcomes import Keep, Outcomes
 from worker.retries import describe

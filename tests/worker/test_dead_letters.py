@@ -4,8 +4,10 @@ import asyncio
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,12 @@ from receiver.delivery import Delivery
 from receiver.environment import SettingsError
 from receiver.intake import Acceptance, accept_directly
 from receiver.queue.jobs import pack_job
-from tests.conftest import ROOT, hash_of
+from tests.conftest import ROOT, Start, hash_of
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
 from worker import GiveUp, Skip
 from worker.__main__ import app
-from worker.dead_letters import Filter
 from worker.handler import Handler
+from worker.letter import Filter
 
 
 class Command:
@@ -382,6 +384,66 @@ async def test_all_are_replayed(bench: Bench, three_dead: list[Delivery], worker
     assert await worker.json("dead", "replay", "--all", "--handler", "h.flaky", "--yes") == {"replayed": 2, "chosen": 2}
     await run_all(bench, flaky, *three_dead)
     assert [letter.handler for letter in await bench.letters()] == ["parse"]
+
+
+async def test_a_group_is_listed_previewed_and_replayed(
+    bench: Bench, three_dead: list[Delivery], worker: Command, flaky: Flaky
+) -> None:
+    """`dead groups` names what failed alike; `--where group=…` means all of it, in list, preview and replay."""
+    [group, other] = await worker.json("dead", "groups")
+    assert (group["handler"], group["error"], group["count"]) == ("h.flaky", "not today", 2)
+    assert (other["handler"], other["count"]) == ("parse", 1)
+    assert "not today" in await worker("dead", "groups", "--where", "handler=h.flaky")
+    where = ("--where", f"group={group['group']}")
+    assert len(await worker.json("dead", "list", *where)) == 2
+    [row] = await worker.json("dead", "replay", *where, "--preview")
+    assert (row["handler"], row["count"], row["out_of_order"], row["has_worker"]) == ("h.flaky", 2, 2, False)
+    said = await worker("dead", "replay", *where, "--preview")
+    assert "2 may run out of order" in said
+    assert len(await bench.letters()) == 3
+    flaky.broken = False
+    assert await worker.json("dead", "replay", *where, "--yes") == {"replayed": 2, "chosen": 2}
+    await run_all(bench, flaky, *three_dead)
+    assert [letter.handler for letter in await bench.letters()] == ["parse"]
+
+
+async def test_a_replay_is_paced_and_in_order_of_acceptance(bench: Bench, worker: Command) -> None:
+    """At most so many in a minute; the event that was accepted first runs first, whenever each died."""
+    first, second, third = [await bench.send(f"e{number}") for number in range(3)]
+    async with bench.working({"*": [Flaky().handler()]}):
+        await bench.closed(first, second, third)
+    for number, one in enumerate((third, first, second)):
+        await bench.redis.zadd(KEYS.dead, {f"{one.id}:h.flaky": 1000 + number})
+    began = time.monotonic()
+    await worker("dead", "replay", "--all", "--yes", "--per-minute", "300")
+    assert time.monotonic() - began >= 0.4
+    queued = await bench.redis.zrange(KEYS.queue, 0, -1)
+    assert [job.decode().partition(":")[0] for job in queued] == [first.id, second.id, third.id]
+
+
+@pytest.mark.parametrize("where", ["group", "=x", "handlers=x", "older_than=long"])
+async def test_a_wrong_where_is_a_line(worker: Command, where: str) -> None:
+    """It says what was expected."""
+    said = await worker("dead", "replay", "--where", where, code=2)
+    assert said.startswith("--where: ")
+    assert "expected" in said
+
+
+async def test_a_replay_that_is_stopped_says_how_far_it_came(bench: Bench, start: Start) -> None:
+    """Ctrl-C: what was not replayed is a dead letter still, and the exit code tells of it."""
+    sent = [await bench.send(f"e{number}") for number in range(3)]
+    async with bench.working({"*": [Flaky().handler()]}):
+        await bench.closed(*sent)
+    replay = start("-m", "worker", "dead", "replay", "--all", "--yes", "--per-minute", "1", REDIS_URL=bench.url)
+
+    async def one_is_replayed() -> bool:
+        return await bench.operator.count() == 2
+
+    await until(one_is_replayed, timeout=20)
+    replay.signal(signal.SIGINT)
+    assert replay.wait() == 130, replay.output
+    assert "replayed 1 of 3" in replay.output
+    assert await bench.operator.count() == 2
 
 
 async def test_a_thousand_are_listed_in_order(bench: Bench) -> None:

@@ -23,8 +23,8 @@ from receiver.queue.scripts import Script
 from tests.conftest import Start, wait_until
 from tests.worker.conftest import Bench, delivery_of, make_handler, until, wire
 from worker import Context, Event, GiveUp, RetryLater, in_order
-from worker.dead_letters import Filter
 from worker.handler import Handler
+from worker.letter import Filter
 from worker.order import Order, order_of
 from worker.outcomes import Keep, Outcomes
 from worker.routes import RouteTable

@@ -124,7 +124,7 @@ def _counters(figures: Figures) -> Iterator[Metric]:
 
 def _zeros(counted: Counted, figures: Figures) -> dict[tuple[str, ...], int]:
     """Samples that are there before anything is counted: Prometheus cannot see the step to a series' first value."""
-    handlers = sorted({name for process in figures.alive("worker") for name in process.told["handlers"]})
+    handlers = sorted(figures.handlers())
     sources = sorted({word for process in figures.alive("receiver") for word in process.told["sources"]})
     types = (*events.BY_NAME, events.OTHER)
     values: tuple[Iterable[str], ...]

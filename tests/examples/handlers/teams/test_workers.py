@@ -18,7 +18,8 @@ from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.queue.valkey import embedded
 from tests.conftest import ROOT, Process, Start
-from worker.dead_letters import Filter, Operator
+from worker.dead_letters import Operator
+from worker.letter import Filter
 
 pytestmark = pytest.mark.anyio
 KEYS = Keys("glartek:")
