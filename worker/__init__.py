@@ -16,6 +16,7 @@ from receiver.settings import Settings
 from receiver.visible import to_json
 from worker.event import Event, Subject, parse
 from worker.handler import Context, GiveUp, Handler, RetryLater, Routes, Skip
+from worker.masking import masked
 from worker.order import in_order
 from worker.views import Action, Attachment, Ref, WorkOrder
 
@@ -42,6 +43,7 @@ __all__ = [
     "events",
     "in_order",
     "load",
+    "masked",
     "parse",
     "retry_after",
     "teams_workflow",

@@ -25,7 +25,6 @@ from receiver.visible import to_json, visible
 from worker import anomalies, bulk, ids, process, reports, routes, trying
 from worker import app as worker_app
 from worker import healthy as health
-from worker.console import app as console_app
 from receiver.figures import read as read_figures
 from worker.console.settings import ConsoleSettings
 from worker.dead_letters import Operator, PayloadElsewhere, find
@@ -90,7 +89,10 @@ def run(
 
 @app.command()
 def console() -> None:
-    """Run the private server: /metrics and /healthz."""
+    """Run the private server: the console's pages, /metrics and /healthz."""
+    from worker.console import app as console_app  # noqa: PLC0415 - no other command needs templates
+    from worker.console.settings import ConsoleSettings  # noqa: PLC0415 - the same
+
     config = load(ConsoleSettings)
     logs.configure(config.log_format, config.log_level, "console")
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order and then raises what it caught once more

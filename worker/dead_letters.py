@@ -35,6 +35,8 @@ from worker.waiting import waits_for
 
 KEPT = 20
 """Kept payloads read at a time: each may have a megabyte."""
+PAGE = 500
+"""Dead letters read at a time."""
 RECALLS = 3
 """How often a payload that is in a file is asked for, a second apart."""
 _FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest", "accepted",
@@ -76,15 +78,29 @@ class Operator:
     async def letters(self, which: Filter) -> AsyncIterator[DeadLetter]:
         """The matching ones, oldest first and without their payloads, read a page at a time."""
         all_ids = await self._redis.zrangebyscore(self._keys.dead, *which.between())
-        for start in range(0, len(all_ids), 500):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for dead_id in all_ids[start : start + 500]:
-                    pipe.hmget(self._keys.dead_letter(dead_id.decode()), _FIELDS)
-                rows = await pipe.execute()
-            for dead_id, values in zip(all_ids[start : start + 500], rows, strict=True):
-                letter = _letter(dead_id.decode(), values)
-                if letter is not None and which.matches(letter):
+        for start in range(0, len(all_ids), PAGE):
+            for letter in await self._read(all_ids[start : start + PAGE]):
+                if which.matches(letter):
                     yield letter
+
+    async def newest_letters(self, which: Filter, look: int) -> tuple[list[DeadLetter], int]:
+        """The matching ones among the `look` newest of these ages, newest first; and how many were looked at."""
+        oldest, newest = which.between()
+        arguments = (self._keys.dead, newest, oldest, "BYSCORE", "REV", "LIMIT", 0, look)
+        found_ids = await self._redis.execute_command("ZRANGE", *arguments)
+        found: list[DeadLetter] = []
+        for start in range(0, len(found_ids), PAGE):
+            found += [one for one in await self._read(found_ids[start : start + PAGE]) if which.matches(one)]
+        return found, len(found_ids)
+
+    async def _read(self, dead_ids: Sequence[bytes]) -> list[DeadLetter]:
+        """These dead letters without their payloads; those that are gone are left out."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for dead_id in dead_ids:
+                pipe.hmget(self._keys.dead_letter(dead_id.decode()), _FIELDS)
+            rows = await pipe.execute()
+        letters = [_letter(dead_id.decode(), values) for dead_id, values in zip(dead_ids, rows, strict=True)]
+        return [letter for letter in letters if letter is not None]
 
     async def letter(self, dead_id: str) -> DeadLetter | None:
         """One dead letter by its id, without its payload."""
@@ -128,6 +144,25 @@ class Operator:
         raise PayloadElsewhere(
             f"{letter.id}: its payload is in {path}/{file} on {host}, where no receiver answers; start it there"
         )
+
+    async def received(self, delivery_id: str) -> Delivery | None:
+        """The delivery as it was received, wherever it is still kept; None where it is not.
+
+        Raises `PayloadElsewhere`.
+        """
+        record: dict[bytes, bytes] = await self._redis.execute_command("HGETALL", self._keys.delivery(delivery_id))
+        fields = {name.decode(): value.decode() for name, value in record.items() if name == b"a" or b"." in name}
+        handlers = states({name: value for name, value in fields.items() if name != "a"})
+        jobs = [f"{delivery_id}:{int(fields.get('a', 0)):x}"]
+        jobs += [self._keys.retry_job_id(delivery_id, name, tries) for name, (_, tries) in handlers.items()]
+        places = [self._keys.payload(delivery_id), *(job_key(job_id) for job_id in jobs)]
+        if found := next(filter(None, await self._redis.mget(places)), None):
+            return Delivery.from_job(unpack(found)["a"][0])
+        for name in [*(name for name, (state, _) in handlers.items() if state == "dead"), PARSE]:
+            letter = await self.letter(dead_letter_id(delivery_id, name))
+            if letter is not None and (job := (await self.with_payload(letter)).job):
+                return Delivery.from_job(unpack(job)["a"][0])
+        return None
 
     async def kept_payloads(self) -> AsyncIterator[bytes]:
         """The jobs of finished deliveries that are kept for a replay, newest first, read a page at a time."""

@@ -36,7 +36,7 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>alerts` | string | which alerts are open, what waits to be sent (`receiver/alerts/book.py`) | for ever |
 | `<p>alerting` | string | the process that alerts at the moment | three times ALERTS_EVERY and 10 s, renewed |
 | `<p>hours` | hash | events accepted in each full hour, by hours since 1970 | five weeks |
-| `<p>recent` | list | keys of the records accepted last, 100 to 200 | for ever |
+| `<p>recent` | list | keys of the records accepted last, 10 000 to 20 000 | for ever |
 | `<p>doubtful` | list | the last duplicates known by content alone, oldest first | 7 days after the last, or less |
 | `<p>doubtful-bytes` | string | the sum of the list's bytes | as the list |
 | `<p>shadow` | hash | what SHADOW_SOURCES would have done: counts by candidate, examples | 30 days after the last |

@@ -9,16 +9,26 @@ import structlog
 import uvicorn
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from receiver.figures import read
+from receiver.idempotency import IdempotencyRule
 from receiver.port.listening import address, listen
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
+from worker.console import dead_pages, delivery_pages
+from worker.console.access import Access, Gate
+from worker.console.live import Live, live
 from worker.console.metrics import render
+from worker.console.page import HERE, problem
+from worker.console.payload import Masking
+from worker.console.runs import Runs
 from worker.console.settings import ConsoleSettings
 
 SCRAPE = 5.0
@@ -31,20 +41,62 @@ class State(TypedDict):
 
     redis: Redis
     keys: Keys
+    rule: IdempotencyRule
+    masking: Masking
+    runs: Runs
+    live: Live
+
+
+ROUTES = (
+    Route("/", lambda _: RedirectResponse("/deliveries", 303)),
+    Route("/deliveries", delivery_pages.deliveries),
+    Route("/deliveries/{delivery}", delivery_pages.delivery),
+    Route("/deliveries/{delivery}/replay", delivery_pages.replay, methods=["POST"]),
+    Route("/dead", dead_pages.groups),
+    Route("/dead/letters", dead_pages.letters),
+    Route("/dead/letters/{letter:path}", dead_pages.letter),
+    Route("/dead/preview", dead_pages.preview),
+    Route("/dead/run", dead_pages.run, methods=["POST"]),
+    Route("/runs", dead_pages.runs),
+    Route("/runs/{run}", dead_pages.show_run),
+    Route("/runs/{run}/stop", dead_pages.stop_run, methods=["POST"]),
+    Route("/live", live),
+    Mount("/static", StaticFiles(directory=HERE / "static")),
+)
+"""The pages; `/healthz` and `/metrics` are beside them."""
 
 
 def create_app(settings: ConsoleSettings) -> Starlette:
-    """The ASGI application; it connects when it is first asked for something."""
+    """The ASGI application; it connects when it is first asked for something. Raises `SettingsError`."""
+    masking = Masking(settings.masks(), settings)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        redis = connect(settings.redis_url.get_secret_value())
+        redis, runs = connect(settings.redis_url.get_secret_value()), Runs()
         try:
-            yield {"redis": redis, "keys": Keys(settings.key_prefix)}
+            yield {
+                "redis": redis,
+                "keys": Keys(settings.key_prefix),
+                "rule": settings.idempotency_rule(),
+                "masking": masking,
+                "runs": runs,
+                "live": Live(),
+            }
         finally:
+            await runs.stop()
             await redis.aclose()
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics)], lifespan=lifespan)
+    return Starlette(
+        routes=[Route("/healthz", healthz), Route("/metrics", metrics), *ROUTES],
+        middleware=[Middleware(Gate, Access(settings))],
+        exception_handlers={RedisError: redis_away, OSError: redis_away},
+        lifespan=lifespan,
+    )
+
+
+async def redis_away(request: Request, error: Exception) -> Response:
+    """What a page says while Redis does not answer."""
+    return await problem(request, 503, f"Redis does not answer ({type(error).__name__}): is it running?")
 
 
 async def healthz(request: Request) -> JSONResponse:

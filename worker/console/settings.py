@@ -1,14 +1,69 @@
 """The console's settings."""
 
-from pydantic import Field
+from ipaddress import ip_address
+from typing import Annotated
 
+from pydantic import AfterValidator, Field, SecretStr
+
+from receiver.environment import EnvSettings, Words, load
 from receiver.settings import Settings
+
+_SHORTEST = 16  # characters of a password
+
+
+def _password(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < _SHORTEST:
+        raise ValueError(
+            f"expected at least {_SHORTEST} characters; make one with: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(24))'"
+        )
+    return value
+
+
+def _paths(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Refuse a path with an empty step: it would match nothing, and leave the value visible."""
+    if not all(step.strip() for path in value or () for step in path.split(".")):
+        raise ValueError("expected paths such as actor.name,work_order.assignees.*.name")
+    return value
+
+
+Password = Annotated[SecretStr, AfterValidator(_password)]
 
 
 class ConsoleSettings(Settings):
     """The console's own."""
 
     console_host: str = Field(
-        "127.0.0.1", description="address of the console; whoever reaches it sees events and figures of this system"
+        "127.0.0.1", description="address of the console; on any other than loopback its pages need CONSOLE_PASSWORD"
     )
     console_port: int = Field(8001, ge=0, le=65535, description="port of the console, which has `/metrics`")
+    console_password: Password | None = Field(
+        None, description="who knows it sees all of the console and may replay and drop; the name is free, and logged"
+    )
+    console_reader_password: Password | None = Field(None, description="who knows it may look, and change nothing")
+    console_mask: Annotated[Words | None, AfterValidator(_paths)] = Field(
+        None, description="payload paths hidden in the console, such as actor.name; unset, those of AUDIT_MASK"
+    )
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return is_loopback(self.console_host)
+
+    def masks(self) -> tuple[str, ...]:
+        """The paths that are hidden. Raises `SettingsError`."""
+        return load(_AuditMask).audit_mask if self.console_mask is None else self.console_mask
+
+
+class _AuditMask(EnvSettings):
+    """What the audit log hides: nobody should have to say it twice, nor see here what is hidden there."""
+
+    audit_mask: Annotated[Words, AfterValidator(_paths)] = ()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine's own, and no other's."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

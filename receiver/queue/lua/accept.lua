@@ -12,7 +12,7 @@
 
 local queue, order, wake, dead, recent, counts, metrics, doubtful = unpack(KEYS)
 local types = ARGV[2]
-local MOST_RECENT = 100
+local MOST_RECENT = 10000 -- at least; twice that at most, about 40 bytes each
 local MOST_CONFLICTS = 10 -- of one key kept whole; further ones are counted
 local fates, duplicates, conflicts = {}, 0, 0
 

@@ -1,20 +1,13 @@
 """`python -m worker console`: a private server that is up whatever Redis does."""
 
-import re
 import signal
 import socket
 
 import httpx2
 import pytest
 
-from tests.conftest import Process, Server, Start, wait_until
-
-
-def address(console: Process) -> str:
-    """Where it is reached, once it listens."""
-    found = re.search(r'"address": "([^"]+)"', console.wait_for("console listening"))
-    assert found
-    return f"http://{found[1]}"
+from tests.conftest import Server, Start, wait_until
+from tests.worker.console.conftest import address
 
 
 def redis_seen(base: str) -> str:

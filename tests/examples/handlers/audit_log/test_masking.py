@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from examples.handlers.audit_log.masking import hidden, masked
+from examples.handlers.audit_log.masking import hidden
 from examples.handlers.audit_log.record import Record, of_event
 from receiver.content import DEEPEST
 from receiver.environment import load
 from receiver.settings import Settings
-from worker import Event
+from worker import Event, masked
 from worker.event import parse
 
 SETTINGS = load(Settings, redis_url=SecretStr("redis://127.0.0.1/0"))

@@ -1,0 +1,68 @@
+"""`GET /live`: tells a page that something has changed, by server-sent events; the page then asks for itself anew.
+
+So there is one way in which anything gets onto a page, and what is escaped and masked there is so here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from redis.asyncio import Redis
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from receiver.queue.connection import REDIS_ERRORS
+from receiver.queue.keys import Keys
+
+EVERY = 1.0
+"""Seconds between two looks."""
+MOST = 32
+"""Pages that are kept up to date at once, by one console; others show what was when they were loaded."""
+
+
+class Live:
+    """How many pages listen."""
+
+    def __init__(self) -> None:
+        self.listening = 0
+
+
+async def live(request: Request) -> Response:
+    """A stream that lasts as long as the page is open and not hidden."""
+    state = request.state
+    if state.live.listening >= MOST:
+        return PlainTextResponse("too many pages are open; load this one again to see what is new\n", 503)
+    headers = {"x-accel-buffering": "no"}
+    return StreamingResponse(
+        _changes(state.redis, state.keys, state.live), media_type="text/event-stream", headers=headers
+    )
+
+
+async def _changes(redis: Redis, keys: Keys, listeners: Live) -> AsyncIterator[str]:
+    listeners.listening += 1
+    last: object = None
+    try:
+        yield "retry: 3000\n\n"
+        while True:
+            try:
+                now: object = await _mark(redis, keys)
+            except REDIS_ERRORS:
+                now = "away"
+            if last is not None and now != last:
+                yield "event: changed\ndata: \n\n"
+            else:
+                yield ": \n\n"  # so that a page that is gone is noticed
+            last = now
+            await asyncio.sleep(EVERY)
+    finally:
+        listeners.listening -= 1
+
+
+async def _mark(redis: Redis, keys: Keys) -> object:
+    """Anything that differs once a page would."""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.hgetall(keys.counts)
+        pipe.zcard(keys.dead)
+        pipe.zcard(keys.queue)
+        pipe.zcard(keys.leases)
+        told = await pipe.execute()
+    return [sorted(told[0].items()), *told[1:]]
