@@ -29,7 +29,7 @@ async def status(redis: ArqRedis, keys: Keys, spooled: int) -> dict[str, Any]:
     """
     now = time.time()
     midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    counted = await _counts(redis, keys, int(min(midnight, now - 3600)) // TEN_MINUTES, int(now) // TEN_MINUTES)
+    counted = await counts(redis, keys, int(min(midnight, now - 3600)) // TEN_MINUTES, int(now) // TEN_MINUTES)
     operator = Operator(redis, keys)
     waiting = await redis.zcard(keys.queue)
     return {
@@ -44,7 +44,7 @@ async def status(redis: ArqRedis, keys: Keys, spooled: int) -> dict[str, Any]:
     }
 
 
-async def _counts(redis: ArqRedis, keys: Keys, first: int, last: int) -> Mapping[int, Mapping[bytes, bytes]]:
+async def counts(redis: ArqRedis, keys: Keys, first: int, last: int) -> Mapping[int, Mapping[bytes, bytes]]:
     """The counts of each ten minutes."""
     numbers = range(first, last + 1)
     async with redis.pipeline(transaction=False) as pipe:
@@ -56,8 +56,8 @@ async def _counts(redis: ArqRedis, keys: Keys, first: int, last: int) -> Mapping
 def _summed(counted: Mapping[int, Mapping[bytes, bytes]], since: int) -> dict[str, Any]:
     types: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_BY_TYPE, 0))
     handlers: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_BY_HANDLER, 0))
-    for number, counts in counted.items():
-        for name, count in counts.items() if number >= since else ():
+    for number, of_ten in counted.items():
+        for name, count in of_ten.items() if number >= since else ():
             word, first, *others = name.decode().split(" ")
             if word in _BY_TYPE:
                 types[first][word] += int(count)

@@ -9,6 +9,7 @@ may run, none has to. All that a page shows is in Redis, and each page says how 
 | `access` | the gate in front of every page: who may see, who may change |
 | `page` | templates, forms, and what every page has |
 | `payload` | the one place through which a payload gets onto a page or into a search, masked |
+| `overview`, `chart` | the first page: counts, latencies, what waits, processes, `doctor` |
 | `deliveries`, `delivery_pages` | deliveries, newest first; one with its whole way |
 | `dead_pages`, `runs` | dead letters in groups and one by one; what is done to many of them, with progress |
 | `live` | tells a page that something has changed |

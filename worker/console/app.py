@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -26,6 +26,7 @@ from worker.console import dead_pages, delivery_pages
 from worker.console.access import Access, Gate
 from worker.console.live import Live, live
 from worker.console.metrics import render
+from worker.console.overview import Remembered, overview
 from worker.console.page import HERE, problem
 from worker.console.payload import Masking
 from worker.console.runs import Runs
@@ -45,10 +46,11 @@ class State(TypedDict):
     masking: Masking
     runs: Runs
     live: Live
+    remembered: Remembered
 
 
 ROUTES = (
-    Route("/", lambda _: RedirectResponse("/deliveries", 303)),
+    Route("/", overview),
     Route("/deliveries", delivery_pages.deliveries),
     Route("/deliveries/{delivery}", delivery_pages.delivery),
     Route("/deliveries/{delivery}/replay", delivery_pages.replay, methods=["POST"]),
@@ -81,6 +83,7 @@ def create_app(settings: ConsoleSettings) -> Starlette:
                 "masking": masking,
                 "runs": runs,
                 "live": Live(),
+                "remembered": Remembered(),
             }
         finally:
             await runs.stop()

@@ -48,6 +48,10 @@ def _when(at: datetime | str) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, iso, shown)
 
 
+def _clock(at: datetime) -> str:
+    return at.astimezone().strftime("%H:%M")
+
+
 def _short(dead_id: str) -> str:
     """An id as the commands print it."""
     head, colon, tail = dead_id.partition(":")
@@ -64,6 +68,7 @@ _environment = Environment(
 )
 _environment.filters |= {
     "when": _when,
+    "clock": _clock,
     "short": _short,
     "lines": Lines,
     "query": lambda words: urlencode(words, doseq=True),

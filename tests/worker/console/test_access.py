@@ -9,9 +9,10 @@ from tests.conftest import Start, hash_of
 from tests.worker.conftest import KEYS, Bench, make_handler
 from tests.worker.console.conftest import StartConsole
 from worker import GiveUp
+from worker.console.access import Visitor, refused_change
 
 PASSWORD, READER = "an-operator-s-password", "a-reader-s-password"
-PAGES = ("/deliveries", "/dead", "/dead/letters", "/runs", "/live", "/static/console.css")
+PAGES = ("/", "/deliveries", "/dead", "/dead/letters", "/runs", "/live", "/static/console.css")
 
 
 def give_up(_: int) -> None:
@@ -100,6 +101,13 @@ async def test_a_reader_sees_and_changes_nothing(bench: Bench, console: StartCon
         assert client.post(f"/deliveries/{dead_id[:24]}/replay", data=form, headers=own).status_code == 403
     assert await bench.operator.count() == 1
     assert (await hash_of(bench.redis, KEYS.counts))["h.act dead"] == b"1"
+
+
+def test_a_reader_is_refused_whatever_the_token() -> None:
+    """The role decides by itself: a token that leaked makes nobody an operator."""
+    headers, form = {"origin": "http://c", "host": "c"}, {"token": "t"}
+    assert refused_change(Visitor("rui", may_change=False, token="t"), headers, form)
+    assert refused_change(Visitor("rui", may_change=True, token="t"), headers, form) is None
 
 
 def test_every_answer_keeps_a_browser_to_the_page(console: StartConsole) -> None:

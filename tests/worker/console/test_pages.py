@@ -15,6 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from receiver import events
 from receiver.delivery import Delivery
 from receiver.intake import accept_directly
+from tests.conftest import Start
 from tests.worker.conftest import KEYS, Bench, delivery_of, make_handler, until
 from tests.worker.console.conftest import StartConsole, serious
 from worker import Context, Event, GiveUp, Handler, RetryLater
@@ -75,6 +76,30 @@ async def shoot(page: Page, name: str) -> None:
     """A picture for README, where one is wanted."""
     if SHOTS:
         await page.screenshot(path=Path(SHOTS) / f"{name}.png")
+
+
+async def test_the_overview_tells_how_it_goes(
+    bench: Bench, console: StartConsole, browser: Page, start: Start, tmp_path: Path
+) -> None:
+    """Counts of the last hours with the time that is not over marked, latencies, what waits, and who is alive."""
+    await a_morning(bench)
+    (tmp_path / "h.py").write_text("async def quick(event, ctx): ...\nROUTES = {'action.cant_do': [quick]}\n")
+    start("-m", "worker", REDIS_URL=bench.url, HANDLERS="h:ROUTES")
+    await bench.closed(await sample(bench, "action.cant_do", "evt-quick"))
+    await until(lambda: bench.redis.execute_command("HGET", KEYS.metrics, "to_done h.quick us"))
+    base = console(WEBHOOK_TOKEN="a-test-token-0123456789abcdef")
+    await browser.goto(base)
+    tiles = browser.locator(".tiles")
+    await expect(tiles).to_contain_text("dead letters")
+    await expect(tiles.get_by_role("link", name="5", exact=True)).to_have_attribute("href", "/dead")
+    await expect(browser.locator("figcaption").first).to_contain_text("Accepted: 7")
+    await expect(browser.locator("figcaption").last).to_contain_text("Dead letters: 4")
+    await expect(browser.locator("rect.partial")).to_have_count(4)
+    main = browser.locator("main")
+    await expect(main.get_by_role("region", name="Latencies")).to_contain_text("h.quick")
+    await expect(main.get_by_role("region", name="Processes")).to_contain_text("alive")
+    await expect(main).to_contain_text("token: the shortest has 29 characters")
+    await shoot(browser, "overview")
 
 
 async def test_the_list_shows_what_arrives_and_is_filtered(bench: Bench, console: StartConsole, browser: Page) -> None:
@@ -176,6 +201,7 @@ async def test_the_keyboard_is_enough(bench: Bench, console: StartConsole, brows
     await browser.keyboard.press("?")
     await expect(browser.locator("dialog")).to_be_visible()
     await browser.keyboard.press("Escape")
+    await expect(browser.locator("dialog")).to_be_hidden()
     await browser.keyboard.press("/")
     await expect(browser.locator("input[name=reason]")).to_be_focused()
     await browser.keyboard.press("r")
@@ -253,6 +279,7 @@ async def test_everybody_can_use_it(
     page = await chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
     dead_id = f"{sent[0].id}:h.update"
     for path in (
+        "/",
         "/deliveries",
         f"/deliveries/{sent[0].id}",
         f"/deliveries/{sent[-1].id}",

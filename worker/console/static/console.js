@@ -52,10 +52,18 @@ document.querySelector("[data-all]")?.addEventListener("change", (event) => {
 
 // Whoever reads a row, has chosen one or writes a reason keeps what is under their eyes.
 const isBusy = (part) => part.querySelector("tr[data-here], input:checked, details[open]:not(.tree details)") || part.contains(document.activeElement);
+// A page that takes long to make is asked for less often: at most a tenth of the time is spent on it.
 let loading = false;
+let next = 0;
+let later = null;
 
 async function load() {
   if (loading || document.hidden) return;
+  const began = performance.now();
+  if (began < next) {
+    later ??= setTimeout(() => { later = null; load(); }, next - began);
+    return;
+  }
   loading = true;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
@@ -69,6 +77,7 @@ async function load() {
     // the console is being started anew: the next time
   } finally {
     loading = false;
+    next = performance.now() + 9 * (performance.now() - began);
     again();
   }
 }

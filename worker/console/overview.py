@@ -1,0 +1,141 @@
+"""The first page: what arrives and what becomes of it, what waits, who is alive, and what `doctor` says."""
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from receiver.doctor import examine
+from receiver.doctor.finding import Finding
+from receiver.environment import SettingsError, load
+from receiver.settings import ReceiverSettings
+from receiver.tally import BUCKETS
+from worker.console.chart import Chart, chart
+from worker.console.figures import Figures, read
+from worker.console.page import page
+from worker.status import TEN_MINUTES, counts
+
+SHOWN = 36
+"""Times of ten minutes in a chart: six hours."""
+_AGAIN = 60.0
+"""Seconds for which what `doctor` found is shown: it looks at disks, too."""
+_SERIES = (
+    ("Accepted", "link", lambda words: words[0] == "accepted"),
+    ("Handlers done", "good", lambda words: words[0] == "ended" and words[2] in {"done", "skipped"}),
+    ("Tried again", "wait", lambda words: words[0] == "ended" and words[2] in {"failed", "asked"}),
+    ("Dead letters", "bad", lambda words: words[0] == "dead"),
+)
+
+
+class Latency(NamedTuple):
+    """Seconds within which half, and 95 of 100, were done; bounds of buckets, None where it is more than the last."""
+
+    handler: str
+    ended: int
+    half: float | None
+    most: float | None
+
+
+class Remembered:
+    """What the console remembers between two looks: figures of up to an hour ago, and what `doctor` found."""
+
+    def __init__(self) -> None:
+        self._figures: deque[tuple[float, Mapping[str, int]]] = deque()
+        self._findings: tuple[float, Sequence[Finding] | None] | None = None
+
+    def latencies(self, figures: Figures) -> tuple[datetime | None, list[Latency]]:
+        """From acceptance to a handler's end, since when; None for as long as anything was counted."""
+        since, before = self._figures[0] if self._figures else (None, {})
+        if not self._figures or figures.now - self._figures[-1][0] >= _AGAIN:
+            self._figures.append((figures.now, figures.metrics))
+        while len(self._figures) > 1 and figures.now - self._figures[0][0] > 3600:  # noqa: PLR2004 - an hour
+            self._figures.popleft()
+        found = _latencies({name: count - before.get(name, 0) for name, count in figures.metrics.items()})
+        return (datetime.fromtimestamp(since, tz=UTC) if since else None), found
+
+    async def findings(self, redis: Any) -> Sequence[Finding] | None:
+        """What `doctor` says where this process has the receiver's settings; None elsewhere."""
+        if self._findings is None or time.monotonic() - self._findings[0] > _AGAIN:
+            try:
+                settings = load(ReceiverSettings)
+            except SettingsError:
+                found = None
+            else:
+                found = await examine(settings, redis)
+            self._findings = time.monotonic(), found
+        return self._findings[1]
+
+
+async def overview(request: Request) -> Response:
+    """All of it; each number has its page."""
+    state = request.state
+    figures = await read(state.redis, state.keys)
+    last = int(figures.now) // TEN_MINUTES
+    counted = await counts(state.redis, state.keys, last - SHOWN + 1, last)
+    since, latencies = state.remembered.latencies(figures)
+    findings = await state.remembered.findings(state.redis)
+    spools = {
+        (one.told["host"], one.told["spool"]["path"]): one.told["spool"]
+        for one in sorted(figures.alive("receiver"), key=lambda one: -one.age)
+    }
+    return await page(
+        request,
+        "overview.html",
+        figures=figures,
+        charts=charts(counted),
+        since=since,
+        latencies=latencies,
+        processes=sorted(figures.processes, key=lambda one: (one.told["kind"], one.told["host"], one.age)),
+        spooled=sum(spool["events"] for spool in spools.values()),
+        trouble=[spool for spool in spools.values() if spool["unusable"] or spool["damaged"] or spool["set_aside"]],
+        findings=None if findings is None else [one for one in findings if one.level != "ok"],
+        looked=len(findings or ()),
+    )
+
+
+def charts(counted: Mapping[int, Mapping[bytes, bytes]]) -> list[Chart]:
+    """A chart for each series, from the counts of each ten minutes."""
+    split = {
+        number: [(name.decode().split(" "), int(count)) for name, count in fields.items()]
+        for number, fields in counted.items()
+    }
+    return [
+        chart(
+            name,
+            kind,
+            [
+                (
+                    datetime.fromtimestamp(number * TEN_MINUTES, tz=UTC),
+                    sum(count for words, count in one if is_of(words)),
+                )
+                for number, one in split.items()
+            ],
+        )
+        for name, kind, is_of in _SERIES
+    ]
+
+
+def _latencies(metrics: Mapping[str, int]) -> list[Latency]:
+    rows: dict[str, dict[int, int]] = {}
+    for field, count in metrics.items():
+        word, _, rest = field.partition(" ")
+        handler, _, bucket = rest.rpartition(" ")
+        if word == "to_done" and bucket.isdecimal() and count > 0:
+            rows.setdefault(handler, {})[int(bucket)] = count
+    return [
+        Latency(handler, sum(row.values()), _within(row, 0.5), _within(row, 0.95))
+        for handler, row in sorted(rows.items())
+    ]
+
+
+def _within(row: Mapping[int, int], share: float) -> float | None:
+    left = sum(row.values()) * share
+    for bucket in sorted(row):
+        left -= row[bucket]
+        if left <= 0:
+            return BUCKETS[bucket] if bucket < len(BUCKETS) else None
+    return None
