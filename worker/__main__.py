@@ -17,7 +17,8 @@ from receiver import command, content, logs
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError, load, strays
 from receiver.events import storable
-from receiver.queue.connection import connect
+from receiver.figures import read as read_figures
+from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
 from receiver.settings import Settings, SpoolSettings
 from receiver.spool.overview import overview
@@ -25,7 +26,6 @@ from receiver.visible import to_json, visible
 from worker import anomalies, bulk, ids, process, reports, routes, trying
 from worker import app as worker_app
 from worker import healthy as health
-from receiver.figures import read as read_figures
 from worker.console.settings import ConsoleSettings
 from worker.dead_letters import Operator, PayloadElsewhere, find
 from worker.letter import DeadLetter, Filter, grouped
@@ -91,7 +91,6 @@ def run(
 def console() -> None:
     """Run the private server: the console's pages, /metrics and /healthz."""
     from worker.console import app as console_app  # noqa: PLC0415 - no other command needs templates
-    from worker.console.settings import ConsoleSettings  # noqa: PLC0415 - the same
 
     config = load(ConsoleSettings)
     logs.configure(config.log_format, config.log_level, "console")

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from receiver.environment import SettingsError
+from receiver.figures import read as read_figures
 from worker import bulk
-from worker.console.figures import read as read_figures
 from worker.console.page import Form, change, one, page, problem, visitor_of
 from worker.console.runs import Run
 from worker.dead_letters import Operator, PayloadElsewhere

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from receiver.doctor import examine
 from receiver.doctor.finding import Finding
 from receiver.environment import SettingsError, load
+from receiver.figures import Figures, read
 from receiver.settings import ReceiverSettings
 from receiver.tally import BUCKETS
 from worker.console.chart import Chart, chart
-from worker.console.figures import Figures, read
 from worker.console.page import page
 from worker.status import TEN_MINUTES, counts
 
