@@ -1,8 +1,8 @@
 """Assembles the receiver: the endpoint, the intake behind it, and what runs beside both."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -12,6 +12,7 @@ from receiver.alerts.alerting import Alerting
 from receiver.alerts.settings import AlertSettings
 from receiver.alerts.store import HostBook
 from receiver.alerts.unsafe import Unsafe
+from receiver.background import background
 from receiver.endpoint import Endpoint, State
 from receiver.environment import SettingsError, load
 from receiver.health import healthy, spool_figures
@@ -71,21 +72,18 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
         reports = Reports(patient, Keys(settings.key_prefix), "receiver", about)
         host = HostBook(settings.spool_path)
         alerting = Alerting(alerts, patient, Keys(settings.key_prefix), host, lambda: spool.depth)
-        beside = (intake.watch, upkeep, reports, alerting, unsafe, bodies, connections)
-        runs = [one.run() for one in beside]
+        beside = {"watch": intake.watch.run, "upkeep": upkeep.run, "reports": reports.run, "alerts": alerting.run}
+        beside |= {"doctor": unsafe.run, "bodies": bodies.run, "connections": connections.run}
         state: State = {"intake": intake, "connections": connections}
         once = connect(settings.redis_url.get_secret_value(), timeout=5, retries=0)
         if settings.shadow_sources:
             shadow = Shadow(settings.shadow_rule(), settings.idempotency_sources, once, Keys(settings.key_prefix))
             state["shadow"] = shadow
-            runs.append(shadow.run(intake.watch))
-        watching = [asyncio.create_task(run) for run in runs]
+            beside["shadow"] = partial(shadow.run, intake.watch)
         try:
-            yield state
+            async with background(**beside):
+                yield state
         finally:
-            for task in watching:
-                task.cancel()
-            await asyncio.wait(watching)
             await intake.settle()
             await reports.end()
             await spool.close()

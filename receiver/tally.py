@@ -13,10 +13,10 @@ import socket
 import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgpack
-import structlog
 from redis.asyncio import Redis
 
 import receiver
@@ -31,8 +31,6 @@ SECONDS = 1.0
 FORGOTTEN = 60.0
 """Seconds after which nobody remembers a process that said nothing."""
 _TALLY = Script.load("tally.lua")
-
-log = structlog.get_logger()
 
 
 class Histogram:
@@ -104,12 +102,8 @@ class Reports:
     async def run(self) -> None:
         """Once a second until cancelled."""
         while True:
-            try:
+            with suppress(*REDIS_ERRORS):  # others tell of a Redis that is away; the next report has what was counted
                 await self.send()
-            except REDIS_ERRORS:
-                pass  # others tell of a Redis that is away; what was counted goes with the next report
-            except Exception:  # nobody else does this
-                log.exception("reporting to redis failed")
             await asyncio.sleep(SECONDS)
 
     async def send(self) -> None:
@@ -126,13 +120,11 @@ class Reports:
 
     async def end(self) -> None:
         """Bring the rest and leave the list of processes, within a second, if Redis lets us."""
-        try:
+        with suppress(*REDIS_ERRORS):
             async with asyncio.timeout(1):
                 await self.send()
                 await self.send()  # what was counted after a report that could not be sent
                 await self._redis.execute_command("HDEL", self._keys[1], self._id)
-        except REDIS_ERRORS:
-            pass
 
     def _count_dropped_lines(self) -> None:
         dropped = logs.dropped()

@@ -39,7 +39,7 @@ class Upkeep:
                     await step()
                 except REDIS_ERRORS:
                     pass  # the intake logs that Redis is away or full
-                except Exception:  # this loop must go on: nothing restarts it
+                except Exception:  # the other steps must go on
                     log.exception("looking after redis failed")
             await asyncio.sleep(SECONDS)
 

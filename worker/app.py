@@ -6,8 +6,9 @@ import math
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ from arq.worker import Function, func
 from receiver import logs
 from receiver.alerts.alerting import Alerting
 from receiver.alerts.settings import AlertSettings
+from receiver.background import Run, background
 from receiver.client import Client
 from receiver.environment import SettingsError, load
 from receiver.queue.connection import REDIS_ERRORS, connect
@@ -120,7 +122,7 @@ async def run(settings: WorkerSettings, table: routes.RouteTable, within: Within
             await upkeep.is_allowed()
     try:
         if worker.allow_pick_jobs and not upkeep.refused:  # a signal may have come meanwhile
-            await _work(settings, table, worker, (upkeep.run, alerting.run))
+            await _work(settings, table, worker, {"upkeep": upkeep.run, "alerts": alerting.run})
     finally:
         await worker.close()
     if upkeep.refused:
@@ -132,31 +134,21 @@ async def _work(
     settings: WorkerSettings,
     table: routes.RouteTable,
     worker: LeasedWorker,
-    runs: Sequence[Callable[[], Awaitable[None]]],
+    beside: Mapping[str, Run],
 ) -> None:
-    """Work, and `runs` beside it."""
+    """Work, with `beside` and what needs the worker in the background."""
     log.info("worker running", handlers=sorted(table.by_name))
     said = {"handlers": sorted(table.by_name)}
     reports = Reports(worker.pool, Keys(settings.key_prefix), "worker", lambda: {**said, "running": len(worker.tasks)})
     sightings = worker.ctx["services"].sightings
-    others = (lambda: _announce(settings, table, worker.pool), reports.run, sightings.run, *runs)
-    beside = [asyncio.create_task(_go_on(worker, run)) for run in others]
+    announce = partial(_announce, settings, table, worker.pool)
     with suppress(asyncio.CancelledError):  # how arq ends its main loop
         try:
-            await worker.async_run()
+            async with background(announce=announce, reports=reports.run, sightings=sightings.run, **beside):
+                await worker.async_run()
         finally:
             worker.allow_pick_jobs = False
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
             await reports.end()
-
-
-async def _go_on(worker: LeasedWorker, run: Callable[[], Awaitable[None]]) -> None:
-    """Run something until the worker stops, whoever cancels it before: a handler may cancel every task there is."""
-    while worker.allow_pick_jobs:
-        with suppress(asyncio.CancelledError):
-            await run()
 
 
 async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> None:
@@ -166,12 +158,8 @@ async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: A
     key = Keys(settings.key_prefix).worker(f"{socket.gethostname()}:{os.getpid()}")
     try:
         while True:
-            try:
+            with suppress(*REDIS_ERRORS):  # whoever claims tells of a Redis that is away
                 await redis.set(key, json.dumps({**about, "dropped_log_lines": logs.dropped()}), ex=15)
-            except REDIS_ERRORS:
-                pass  # whoever claims tells of a Redis that is away
-            except Exception:  # nobody would know of this worker any more
-                log.exception("announcing this worker failed")
             await asyncio.sleep(5)
     finally:
         with suppress(*REDIS_ERRORS):

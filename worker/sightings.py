@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgpack
-import structlog
 from redis.asyncio import Redis
 
 from receiver import content
@@ -40,8 +39,6 @@ LONGEST = 80
 """Characters of an example."""
 _FIELDS = Script.load("fields.lua")
 _ITEM = re.compile(r"(^|\.)\d+(?=\.|$)")
-
-log = structlog.get_logger()
 
 
 class Sample(NamedTuple):
@@ -73,12 +70,8 @@ class Sightings:
         """Write what was noted, every few seconds until cancelled."""
         while True:
             await asyncio.sleep(SECONDS)
-            try:
+            with suppress(*REDIS_ERRORS):  # what is not written yet waits
                 await self.write()
-            except REDIS_ERRORS:
-                pass  # what is not written yet waits
-            except Exception:  # this loop must go on: nothing restarts it
-                log.exception("writing what was noted of events failed")
 
     async def stop(self) -> None:
         """Write the rest, unless that takes long."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from redis.asyncio import Redis
@@ -32,12 +33,8 @@ class Upkeep:
     async def run(self) -> None:
         """Run all checks every few seconds."""
         while not self.refused:
-            try:
+            with suppress(*REDIS_ERRORS):  # the worker's claims log that Redis is away
                 await self._once()
-            except REDIS_ERRORS:
-                pass  # the worker's claims log that Redis is away
-            except Exception:  # this loop must go on: nothing restarts it
-                log.exception("looking after redis failed")
             await asyncio.sleep(SECONDS)
 
     async def _once(self) -> None:

@@ -65,8 +65,6 @@ class Alerting:
             if self._host:
                 with suppress(OSError):  # the disk's own alert is what the receiver reports of its spool
                     await self._tell_of_host([_away(error, self._spooled(), self._settings.alerts_after)])
-        except Exception:  # nobody else does this
-            log.exception("looking for trouble failed")
 
     async def _look_at_all(self) -> None:
         figures = await read(self._redis, self._keys)

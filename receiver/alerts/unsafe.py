@@ -2,8 +2,6 @@
 
 import asyncio
 
-import structlog
-
 from receiver.doctor import report
 from receiver.doctor.finding import Finding
 from receiver.settings import ReceiverSettings
@@ -12,7 +10,6 @@ OTHERS = {"redis", "memory", "workers", "damaged spool"}
 """Checks whose trouble is an alert of its own."""
 FIRST = 30.0
 """Seconds after the start: by then workers and replicas that started with it are there."""
-log = structlog.get_logger()
 
 
 class Unsafe:
@@ -26,12 +23,8 @@ class Unsafe:
         """Look until cancelled, in a thread with its own event loop: counting a large spool would stop this one."""
         await asyncio.sleep(min(FIRST, self._every))
         while True:
-            try:
-                findings = await asyncio.to_thread(lambda: asyncio.run(report(self._settings)))
-            except Exception:  # nobody else does this
-                log.exception("looking for what is unsafe failed")
-            else:
-                self.found = [_told(one) for one in findings if one.level == "unsafe" and one.check not in OTHERS]
+            findings = await asyncio.to_thread(lambda: asyncio.run(report(self._settings)))
+            self.found = [_told(one) for one in findings if one.level == "unsafe" and one.check not in OTHERS]
             await asyncio.sleep(self._every)
 
 

@@ -83,7 +83,7 @@ class Shadow:
                         self._skipped += len(together)
                 except REDIS_ERRORS:
                     self._skipped += len(together)
-                except Exception:  # this loop must go on: nothing restarts it
+                except Exception:  # the others can still be compared
                     log.exception("comparing candidate keys failed")
 
     async def compare(self, some: Sequence[Seen]) -> None:
