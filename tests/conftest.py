@@ -1,5 +1,7 @@
 """Real parts for every test: a Valkey of its own, the receiver on a real socket, the worker's own process."""
 
+import asyncio
+import inspect
 import os
 import signal
 import subprocess
@@ -170,6 +172,16 @@ async def hash_of(redis: ArqRedis, key: str) -> dict[str, bytes]:
     """A hash, its fields by name."""
     fields: dict[bytes, bytes] = await redis.execute_command("HGETALL", key)
     return {name.decode(): value for name, value in fields.items()}
+
+
+async def until(condition: Callable[[], object], timeout: float = 10) -> None:  # noqa: ASYNC109 - of a test
+    """Return as soon as the condition, a function or a coroutine function, holds; TimeoutError after `timeout` s."""
+    async with asyncio.timeout(timeout):
+        while True:
+            holds = condition()
+            if await holds if inspect.isawaitable(holds) else holds:
+                return
+            await asyncio.sleep(0.005)
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 20, explain: Callable[[], str] = str) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
-from tests.conftest import TOKEN, Process, Server, Start
+from tests.conftest import TOKEN, Process, Server, Start, until
 from tests.receiver.conftest import event, listening
-from tests.worker.conftest import until
 
 KEYS = Keys("glartek:")
 SAID = "redis has lost what it held"

@@ -19,9 +19,9 @@ from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.queue.permissions import NICE_TO_KNOW, rules
 from receiver.queue.valkey import embedded
-from tests.conftest import TOKEN, Process, Start, hash_of
+from tests.conftest import TOKEN, Process, Start, hash_of, until
 from tests.receiver.conftest import Receiver, event, listening
-from tests.worker.conftest import body_of, delivery_of, until
+from tests.worker.conftest import body_of, delivery_of
 
 KEYS = Keys("glartek:")
 HANDLERS = """

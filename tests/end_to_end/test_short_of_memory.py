@@ -11,9 +11,8 @@ from arq.connections import ArqRedis
 from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.queue.valkey import embedded
-from tests.conftest import TOKEN, Process, Start, hash_of
+from tests.conftest import TOKEN, Process, Start, hash_of, until
 from tests.receiver.conftest import Receiver, event, listening
-from tests.worker.conftest import until
 
 KEYS = Keys("glartek:")
 MEGABYTE = 1_000_000

@@ -5,7 +5,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from receiver.queue.jobs import unpack
 from receiver.queue.keys import Keys
 from receiver.spool import Entry, Spool
 from receiver.spool.drain import ROW_TIMEOUT
-from tests.conftest import Server, hash_of
+from tests.conftest import Server, hash_of, until
 
 KEYS = Keys("glartek:")
 SOURCES = IdempotencyRule(("event-id", "body"))
@@ -67,12 +67,6 @@ async def intake_at(url: str, spool_path: Path, *, is_watched: bool = True) -> A
         await spool.close()
         await redis.aclose()
         await draining.aclose()
-
-
-async def until(condition: Callable[[], object], within: float = 10) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - the condition is another process's or a thread's
-            await asyncio.sleep(0.01)
 
 
 async def within_a_second(answer: Awaitable[Acceptance]) -> Acceptance:
@@ -410,7 +404,7 @@ async def test_a_receiver_that_is_cut_off_leaves_the_turn_to_another_one(server:
         await asyncio.sleep(0.6)  # several looks
         assert cut_off.spool.depth == 5
         watching = asyncio.create_task(other.watch.run())
-        await until(lambda: not cut_off.spool.depth, within=3)  # less than a lease
+        await until(lambda: not cut_off.spool.depth, timeout=3)  # less than a lease
         watching.cancel()
         await asyncio.wait([watching])
     redis = connect(server.url)

@@ -21,6 +21,7 @@ from receiver.intake import Acceptance, accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.jobs import pack, unpack
 from receiver.queue.keys import Keys
+from tests.conftest import until
 from worker.app import create_worker
 from worker.dead_letters import Operator
 from worker.handler import Handler, Routes
@@ -58,12 +59,6 @@ def make_handler(name: str, do: Do = lambda _: None) -> Handler:
     handler.__name__ = name
     handler.__module__ = "h"
     return handler
-
-
-async def until(condition: Callable[[], Awaitable[object]], timeout: float = 10) -> None:  # noqa: ASYNC109 - of a test
-    async with asyncio.timeout(timeout):
-        while not await condition():  # noqa: ASYNC110 - another process's or Redis's doing
-            await asyncio.sleep(0.005)
 
 
 class Journal:

@@ -19,8 +19,8 @@ from receiver.delivery import Delivery
 from receiver.environment import SettingsError
 from receiver.intake import Acceptance, accept_directly
 from receiver.queue.jobs import pack_job
-from tests.conftest import ROOT, Start, hash_of
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from tests.conftest import ROOT, Start, hash_of, until
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from worker import GiveUp, Skip
 from worker.__main__ import app
 from worker.handler import Handler

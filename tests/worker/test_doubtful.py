@@ -11,8 +11,8 @@ import pytest
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
 from receiver.intake import Acceptance, accept_directly
-from tests.conftest import Start
-from tests.worker.conftest import KEYS, Bench, delivery_of, make_handler, until
+from tests.conftest import Start, until
+from tests.worker.conftest import KEYS, Bench, delivery_of, make_handler
 from tests.worker.test_dead_letters import Command
 from worker import GiveUp, RetryLater
 from worker.handler import Handler

@@ -20,8 +20,8 @@ from receiver.idempotency import IdempotencyRule
 from receiver.intake import accept_directly
 from receiver.queue.keys import RETRY, Keys
 from receiver.queue.scripts import Script
-from tests.conftest import Start, wait_until
-from tests.worker.conftest import Bench, delivery_of, make_handler, until, wire
+from tests.conftest import Start, until, wait_until
+from tests.worker.conftest import Bench, delivery_of, make_handler, wire
 from worker import Context, Event, GiveUp, RetryLater, in_order
 from worker.handler import Handler
 from worker.letter import Filter

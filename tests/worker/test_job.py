@@ -13,8 +13,8 @@ import pytest
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
 from receiver.queue.jobs import job_key, pack_job, unpack
-from tests.conftest import hash_of
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from tests.conftest import hash_of, until
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from worker import Context, Event, GiveUp, RetryLater, Skip
 from worker.app import create_services
 from worker.handler import Handler

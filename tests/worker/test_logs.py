@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Process, wait_until
+from tests.conftest import Process, until, wait_until
 from tests.forks import Forks
-from tests.worker.conftest import KEYS, Bench, until
+from tests.worker.conftest import KEYS, Bench
 
 HANDLERS = """
 async def act(event, ctx):

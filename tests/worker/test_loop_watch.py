@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 import worker.loop_watch
-from tests.worker.conftest import Bench, make_handler, until
+from tests.conftest import until
+from tests.worker.conftest import Bench, make_handler
 from worker.loop_watch import Watch
 
 

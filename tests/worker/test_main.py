@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Process, Server, Start
+from tests.conftest import Process, Server, Start, until
 from tests.terminal import Terminal
-from tests.worker.conftest import KEYS, Bench, make_handler, until
+from tests.worker.conftest import KEYS, Bench, make_handler
 from worker import GiveUp
 
 HANDLERS = """

@@ -8,8 +8,8 @@ from arq.connections import ArqRedis
 from receiver.delivery import Delivery
 from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_args, script_keys
 from receiver.queue.keys import IN_PROGRESS, OLD_QUEUE, Keys
-from tests.conftest import Start
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from tests.conftest import Start, until
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from worker import RetryLater
 from worker.dead_letters import Operator
 from worker.lease.claims import PAGE, Claims

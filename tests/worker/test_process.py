@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Process, Start
-from tests.worker.conftest import Bench, until
+from tests.conftest import Process, Start, until
+from tests.worker.conftest import Bench
 from worker.process import ABANDONED
 
 HANDLERS = '''

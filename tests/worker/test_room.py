@@ -16,8 +16,8 @@ from receiver.intake import Acceptance, accept_directly
 from receiver.queue import room
 from receiver.queue.jobs import pack_job
 from receiver.queue.room import Room
-from tests.conftest import hash_of
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from tests.conftest import hash_of, until
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from tests.worker.test_dead_letters import Command
 from worker import GiveUp
 from worker.dead_letters import PayloadElsewhere

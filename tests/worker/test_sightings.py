@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from receiver.queue.connection import REDIS_ERRORS, connect
-from tests.conftest import ROOT, Start, hash_of
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from tests.conftest import ROOT, Start, hash_of, until
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from tests.worker.test_dead_letters import Command
 from worker.drift import LEAST, changes
 from worker.event import Event, parse

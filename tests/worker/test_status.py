@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from receiver.intake import Acceptance, accept_directly
-from tests.conftest import Start, hash_of
+from tests.conftest import Start, hash_of, until
 from tests.terminal import Terminal
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from worker import GiveUp, RetryLater, Skip
 from worker.status import status
 

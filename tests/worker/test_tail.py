@@ -6,8 +6,8 @@ from itertools import count
 from typing import Any
 
 from receiver.intake import accept_directly
-from tests.conftest import Start
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from tests.conftest import Start, until
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from worker import GiveUp, RetryLater
 from worker.tail import MOST, Tail
 

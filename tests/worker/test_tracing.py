@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Start
-from tests.worker.conftest import Bench, until
+from tests.conftest import Start, until
+from tests.worker.conftest import Bench
 from worker.tracing import place, trace
 
 HANDLERS = """\

@@ -16,8 +16,8 @@ import pytest
 from receiver.intake import Acceptance, accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.keys import JOB
-from tests.conftest import Server, Start
-from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, body_of, delivery_of, stock_worker, until
+from tests.conftest import Server, Start, until
+from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, body_of, delivery_of, stock_worker
 from worker import Context, Event, GiveUp, RetryLater
 from worker.lease.claims import Claims
 

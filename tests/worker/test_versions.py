@@ -13,8 +13,8 @@ from receiver.delivery import Delivery
 from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_args, script_keys
 from receiver.queue import keys as key_names
 from receiver.queue.jobs import pack_job, unpack
-from tests.conftest import hash_of
-from tests.worker.conftest import KEYS, SOURCES, Bench, delivery_of, make_handler, until
+from tests.conftest import hash_of, until
+from tests.worker.conftest import KEYS, SOURCES, Bench, delivery_of, make_handler
 from worker import GiveUp, Skip
 from worker.outcomes import retry_job
 

@@ -1,11 +1,12 @@
 """Calls that arrive together go together, and nobody waits alone."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from receiver.queue.batching import LEAST_SHARE, Batcher
+from tests.conftest import until
 
 
 class Recorder:
@@ -28,12 +29,6 @@ class Recorder:
 @pytest.fixture
 async def recorder() -> Recorder:
     return Recorder()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - a few turns of the loop, nothing to be told by
-            await asyncio.sleep(0)
 
 
 async def test_a_lone_item_goes_at_once(recorder: Recorder) -> None:
@@ -160,7 +155,9 @@ async def test_a_call_that_a_stranger_cancels_is_made_again(recorder: Recorder, 
     together = Batcher(recorder)
     recorder.open.clear()
     adding = asyncio.create_task(together.add(3))
-    await until(lambda: recorder.batches if begun else together._sending)
+    await asyncio.sleep(0)  # what adds has begun, and the call has not
+    if begun:
+        await until(lambda: recorder.batches)
     for task in together._sending:
         task.cancel()
     recorder.open.set()

@@ -1,9 +1,8 @@
 """Spools with known content, and ways to do them harm."""
 
-import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -99,9 +98,3 @@ def overwrite(path: Path, page: int, content: bytes = b"\xa5") -> None:
     with path.open("r+b") as file:
         file.seek((page - 1) * PAGE)
         file.write((content * PAGE)[:PAGE])
-
-
-async def until(condition: Callable[[], object], within: float = 10) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - the condition is another process's or a thread's
-            await asyncio.sleep(0.01)

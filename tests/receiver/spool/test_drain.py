@@ -19,9 +19,9 @@ from receiver.queue.jobs import unpack
 from receiver.queue.valkey import embedded
 from receiver.spool import Entry, Spool
 from receiver.spool.drain import BATCH_ROWS, DAMAGED_REASON, ROW_TIMEOUT
-from tests.conftest import Server
+from tests.conftest import Server, until
 from tests.faults.proxy import Proxy
-from tests.receiver.spool.conftest import KEYS, delivery, entries, made, until
+from tests.receiver.spool.conftest import KEYS, delivery, entries, made
 
 MEGABYTE = 1_000_000
 

@@ -16,8 +16,8 @@ import pytest
 
 from receiver.spool import Spool, SpoolError
 from receiver.spool.recover import bring_back
-from tests.conftest import ROOT, Process, Start, wait_until
-from tests.receiver.spool.conftest import OLD_TABLE, connection_of, delivery, entries, everything, size_of, until
+from tests.conftest import ROOT, Process, Start, until, wait_until
+from tests.receiver.spool.conftest import OLD_TABLE, connection_of, delivery, entries, everything, size_of
 
 WRITER = """
 import asyncio, sys

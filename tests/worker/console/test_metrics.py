@@ -14,9 +14,9 @@ from receiver.figures import read
 from receiver.intake import accept_directly
 from receiver.queue.connection import connect
 from receiver.tally import Tally
-from tests.conftest import ROOT, TOKEN, Server, Start
+from tests.conftest import ROOT, TOKEN, Server, Start, until
 from tests.receiver.conftest import event, listening
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler, until
+from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from worker import GiveUp, RetryLater, Skip
 from worker.console.metrics import REFUSALS, render
 
@@ -41,7 +41,7 @@ async def scrape(bench: Bench) -> Scraped:
 def own_tally(monkeypatch: pytest.MonkeyPatch) -> Tally:
     """What other tests have counted in this process is not of this one."""
     own = Tally()
-    for module in ("receiver.tally", "receiver.intake", "receiver.refusals", "worker.job"):
+    for module in ("receiver.tally", "receiver.intake", "receiver.refusals", "worker.job", "worker.run"):
         monkeypatch.setattr(f"{module}.tally", own)
     return own
 

@@ -15,8 +15,8 @@ from playwright.async_api import Browser, Page, expect
 from receiver import events
 from receiver.delivery import Delivery
 from receiver.intake import accept_directly
-from tests.conftest import Start
-from tests.worker.conftest import KEYS, Bench, delivery_of, make_handler, until
+from tests.conftest import Start, until
+from tests.worker.conftest import KEYS, Bench, delivery_of, make_handler
 from tests.worker.console.conftest import StartConsole, serious
 from worker import Context, Event, GiveUp, Handler, RetryLater
 

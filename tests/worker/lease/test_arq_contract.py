@@ -22,7 +22,8 @@ from arq.worker import Function, Retry, Worker
 from receiver.queue import keys
 from receiver.queue.connection import connect
 from receiver.queue.jobs import pack, pack_job, unpack
-from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, function, put, stock_worker, stopped, until
+from tests.conftest import until
+from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, function, put, stock_worker, stopped
 from worker.lease.worker import UNSUPPORTED, LeasedWorker
 from worker.loop_watch import Watch
 

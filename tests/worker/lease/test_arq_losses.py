@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from receiver.intake import Acceptance, accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.jobs import pack_job
-from tests.conftest import Server
+from tests.conftest import Server, until
 from tests.worker.conftest import (
     KEYS,
     Bench,
@@ -29,7 +29,6 @@ from tests.worker.conftest import (
     put,
     stock_worker,
     stopped,
-    until,
     wire,
 )
 from worker.lease.calls import MAX_CRASHES

@@ -20,7 +20,7 @@ from receiver.delivery import Delivery
 from receiver.queue.connection import connect, outage
 from receiver.queue.jobs import pack_job
 from receiver.queue.scripts import Script
-from tests.conftest import Process, Server, Start, hash_of, wait_until
+from tests.conftest import Process, Server, Start, hash_of, until, wait_until
 from tests.worker.conftest import (
     KEYS,
     Bench,
@@ -31,7 +31,6 @@ from tests.worker.conftest import (
     function,
     make_handler,
     put,
-    until,
     wire,
 )
 from worker.lease.calls import MAX_CRASHES

@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from examples.stand_ins.erp import Erp
 from receiver.intake import accept_directly
 from receiver.queue.keys import Keys
-from tests.conftest import ROOT, Start
-from tests.worker.conftest import body_of, delivery_of, until
+from tests.conftest import ROOT, Start, until
+from tests.worker.conftest import body_of, delivery_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
