@@ -34,6 +34,7 @@ from worker.memory import PER_BYTE, Memory
 from worker.outcomes import RETRY_FUNCTION, Outcomes
 from worker.process import Within
 from worker.retries import describe
+from worker.services import Services
 from worker.settings import WorkerSettings
 from worker.sightings import Sightings
 from worker.time_limit import TimeLimit
@@ -52,9 +53,9 @@ def functions() -> list[Function]:
     ]
 
 
-def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> job.Services:
+def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> Services:
     """What the jobs of one process need."""
-    return job.Services(
+    return Services(
         settings=settings,
         routes=table,
         outcomes=Outcomes(redis, Keys(settings.key_prefix), settings, settings.keep(), table.orders),

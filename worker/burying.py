@@ -9,9 +9,11 @@ from typing import Any
 from receiver.content import Unreadable
 from receiver.delivery import Delivery
 from receiver.queue.jobs import FUNCTION, unpack
+from worker.event import read
 from worker.handler import name_of
-from worker.job import Services, check_retry, dead, read, unread
-from worker.outcomes import RETRY_FUNCTION
+from worker.job import check_retry
+from worker.outcomes import RETRY_FUNCTION, dead, unread
+from worker.services import Services
 
 
 async def bury(services: Services, job_id: str, data: bytes | None, reason: str) -> None:

@@ -10,7 +10,6 @@ for through Redis, and whoever runs the command need not be there.
 
 import asyncio
 import re
-import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from arq.connections import ArqRedis
+from arq.utils import timestamp_ms
 from redis.exceptions import NoPermissionError
 
 from receiver.delivery import Delivery
@@ -200,9 +200,8 @@ class Operator:
             letter = await self.letter(dead_letter_id(delivery_id, handler))
             return letter is not None and await self.replay_letter(letter)
         if state == "retry":  # it waits: let it not wait any longer
-            now = time.time_ns() // 1_000_000
             job_id = self._keys.retry_job_id(delivery_id, handler, attempt)
-            moved = await self._redis.zadd(self._keys.queue, {job_id: now}, xx=True, ch=True)
+            moved = await self._redis.zadd(self._keys.queue, {job_id: timestamp_ms()}, xx=True, ch=True)
             return bool(moved)
         kept = await self._redis.get(self._keys.payload(delivery_id))
         return kept is not None and await self._replay(Delivery.from_job(unpack(kept)["a"][0]), handler, attempt, state)

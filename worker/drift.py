@@ -4,10 +4,10 @@ Of each type a worker looks at one event every few seconds, and all of them shar
 appeared when a number of samples had come before it, and has vanished when it was in nearly all of them until then.
 """
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
+from arq.utils import timestamp_ms
 from redis.asyncio import Redis
 
 from receiver.queue.keys import Keys
@@ -21,7 +21,7 @@ REGULAR = 0.8
 
 async def told(redis: Redis, keys: Keys, last: float) -> list[dict[str, Any]]:
     """What has changed in the `last` seconds, by type, as `--json` has it."""
-    since = time.time_ns() // 1_000_000 - round(last * 1000)
+    since = timestamp_ms() - round(last * 1000)
     found = []
     for name in sorted(await redis.execute_command("ZRANGE", keys.types, 0, -1)):
         fields = await redis.execute_command("HGETALL", keys.fields(name.decode()))

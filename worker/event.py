@@ -11,9 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from receiver import content, events
+from receiver.delivery import Delivery
 from receiver.events import batch, times
 from receiver.events.payload_file import ours
 from receiver.events.payload_map import PayloadMap
+from receiver.idempotency import PART
 from receiver.settings import PayloadSettings
 from worker.views import Action, Ref, WorkOrder
 
@@ -95,7 +97,14 @@ def parse(body: bytes, settings: PayloadSettings, headers: Mapping[str, str] | N
     )
 
 
-def check_not_a_batch(body: bytes, settings: PayloadSettings, headers: Mapping[str, str]) -> None:
+def read(delivery: Delivery, settings: PayloadSettings) -> Event:
+    """The event in a delivery. Raises `Unreadable`."""
+    if settings.where.batch and PART not in delivery.more:
+        _check_not_a_batch(delivery.body, settings, delivery.headers)
+    return parse(delivery.body, settings, delivery.headers)
+
+
+def _check_not_a_batch(body: bytes, settings: PayloadSettings, headers: Mapping[str, str]) -> None:
     """Raises `Unreadable` for a body of several events that the receiver did not part."""
     _, text = content.read_any(headers, body, settings.max_body_bytes)
     if parts := batch.elements(text.decode(), settings.where.batch or ""):

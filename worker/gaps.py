@@ -3,10 +3,10 @@
 Glartek offers no way to ask for a missed event, so all that can be told is that one is missing.
 """
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from arq.utils import timestamp_ms
 from redis.asyncio import Redis
 
 from receiver.queue.keys import Keys
@@ -30,7 +30,7 @@ async def told(redis: Redis, keys: Keys, settle: float) -> dict[str, Any]:
     marks: dict[str, int] = {}
     while page := await redis.execute_command("ZRANGE", keys.seen, len(marks), len(marks) + _PAGE - 1, "WITHSCORES"):
         marks |= {mark.decode(): int(at) for mark, at in zip(page[::2], page[1::2], strict=True)}
-    return gaps(marks, time.time_ns() // 1_000_000, settle)
+    return gaps(marks, timestamp_ms(), settle)
 
 
 def gaps(marks: Mapping[str, int], now: int, settle: float) -> dict[str, Any]:

@@ -5,7 +5,6 @@ lost is simply sent again; in the usual case, `first_row`, with the end of the j
 travel together.
 """
 
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgpack
 from arq.connections import ArqRedis
+from arq.utils import timestamp_ms
 
 from receiver import events
 from receiver.delivery import Delivery
@@ -146,7 +146,7 @@ class Outcomes:
 
     def _kept_entry(self, delivery: Delivery, size: int) -> str:
         """A finished delivery's entry in the list of kept payloads."""
-        return f"{delivery.id} {size} {time.time_ns() // 1_000_000 + self._keep_ms}"
+        return f"{delivery.id} {size} {timestamp_ms() + self._keep_ms}"
 
     async def stop(self) -> None:
         """Let writes under way come to their end; what Redis does not take in time is repeated by the next worker."""
@@ -256,6 +256,17 @@ def states(fields: Mapping[str, str]) -> dict[str, tuple[str, int]]:
     return {handler: (state, int(attempt)) for handler, (state, attempt, *_) in parts.items()}
 
 
+def dead(delivery: Delivery, handler: str, attempt: int, reason: str, counted_as: Dying) -> Transition:
+    """A handler's end as a dead letter."""
+    job = retry_job(delivery, handler, attempt + 1, 0, 0)
+    return Transition(handler, attempt, "dead", reason, job, counted_as=counted_as)
+
+
+def unread(delivery: Delivery, reason: str, counted_as: Dying = "unreadable") -> Transition:
+    """A whole delivery's end as a dead letter, because no event could be read in it."""
+    return Transition(PARSE, 1, "dead", reason, delivery.job(), counted_as=counted_as)
+
+
 def retry_job(delivery: Delivery, handler: str, attempt: int, tries: int, since_ms: int) -> bytes:
     """A job that runs one handler: `attempt` is its number, `tries` were used up since `since_ms` (Unix ms).
 
@@ -263,4 +274,4 @@ def retry_job(delivery: Delivery, handler: str, attempt: int, tries: int, since_
     every version take: what has to be added goes into the delivery's value, which they keep.
     """
     arguments = [delivery.as_value(), handler, attempt, tries, since_ms]
-    return pack_job(RETRY_FUNCTION, arguments, time.time_ns() // 1_000_000)
+    return pack_job(RETRY_FUNCTION, arguments, timestamp_ms())

@@ -5,12 +5,12 @@ Handling an event costs two entries in dictionaries; every few seconds they go t
 
 import asyncio
 import re
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgpack
+from arq.utils import timestamp_ms
 from redis.asyncio import Redis
 
 from receiver import content
@@ -98,7 +98,7 @@ class Sightings:
         await self._redis.execute_command("ZADD", name, *([] if renew else ["NX"]), *pairs)
         surplus = await self._redis.execute_command("ZCARD", name) - most
         gone: list[bytes] = await self._redis.execute_command("ZRANGE", name, 0, surplus - 1) if surplus > 0 else []
-        oldest = time.time_ns() // 1_000_000 - self._ms
+        oldest = timestamp_ms() - self._ms
         gone += await self._redis.execute_command("ZRANGEBYSCORE", name, "-inf", oldest, "LIMIT", 0, 1000)
         if gone:
             await self._redis.execute_command("ZREM", name, *gone)
@@ -109,7 +109,7 @@ class Sightings:
         """Count the fields of one event, with a redacted example of those that are new."""
         payload, _ = content.read({}, sample.raw.encode(), 1 << 20)
         paths = _by_path(payload)
-        gone = await self._remember(self._keys.types, {event_type: time.time_ns() // 1_000_000}, MOST_TYPES, renew=True)
+        gone = await self._remember(self._keys.types, {event_type: timestamp_ms()}, MOST_TYPES, renew=True)
         if gone:
             await self._redis.execute_command("DEL", *(self._keys.fields(name.decode()) for name in gone))
         arguments = [msgpack.packb(list(paths)), MOST_FIELDS, self._ms]

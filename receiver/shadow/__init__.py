@@ -9,7 +9,6 @@ delivery, so that neither the order of arrival nor the number of receivers matte
 
 import asyncio
 import hashlib
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 import structlog
+from arq.utils import timestamp_ms
 from redis.asyncio import Redis
 
 from receiver import content
@@ -95,7 +95,8 @@ class Shadow:
         skipped, self._skipped = self._skipped, 0
         arguments = [self._of, self._by_content, msgpack.packb(rows), skipped, MOST_ENTRIES]
         findings = await SHADOW(self._redis, [self._keys.shadow], arguments)
-        for place, candidate, kind, number, other in zip(*(findings[part::5] for part in range(5)), strict=True):
+        for start in range(0, len(findings), 5):
+            place, candidate, kind, number, other = findings[start : start + 5]
             example = await self._example(some[place - 1], other.decode())
             field = f"{candidate} {kind.decode()} example {number}"
             await self._redis.execute_command("HSET", self._keys.shadow, field, to_json(example, None))
@@ -109,7 +110,7 @@ class Shadow:
 
     async def _example(self, seen: Seen, other: str) -> dict[str, Any]:
         first = await self._kept(other)
-        told = {"first": other, "second": seen.delivery.id, "at_ms": time.time_ns() // 1_000_000}
+        told = {"first": other, "second": seen.delivery.id, "at_ms": timestamp_ms()}
         if first is None or first.received_us == seen.delivery.received_us:
             return told | {"differences": None, "other": []}
         before, after = (self._payload(one) for one in (first, seen.delivery))

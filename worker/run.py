@@ -1,0 +1,241 @@
+"""One run of one delivery: its handlers side by side, each under its time-out, and what became of each.
+
+Each has its own outcome, written as soon as it is known, so that a crash repeats only what it interrupted.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import structlog
+from arq.utils import timestamp_ms
+from structlog.typing import FilteringBoundLogger
+
+from receiver.delivery import Delivery
+from receiver.tally import tally
+from worker import event, handling, tracing
+from worker.handler import Context, Handler, RetryLater, Skip, name_of
+from worker.lease.calls import StillRunning
+from worker.lease.claims import FirstWrite
+from worker.outcomes import Retrying, Transition, dead, retry_job
+from worker.retries import Again, decide, describe
+from worker.services import Services
+
+log = structlog.get_logger()
+
+
+class HandlerRun(NamedTuple):
+    """One handler about to run: its `attempt` counts from 1, `tries` were used up since `since_ms`.
+
+    `start` is the token of its turn, where it is in order.
+    """
+
+    handler: Handler
+    attempt: int
+    tries: int
+    since_ms: int
+    start: str = ""
+
+
+class DeliveryRun:
+    """One delivery's event in the hands of one job. Raises `Unreadable` if there is none in it."""
+
+    __slots__ = ("_job_id", "_outcomes", "_services", "_stops", "delivery", "event", "is_first")
+
+    def __init__(self, ctx: dict[str, Any], delivery: Delivery) -> None:
+        services: Services = ctx["services"]
+        self.delivery = delivery
+        self.event = event.read(delivery, services.settings)
+        self.is_first: bool = ctx.get("fresh", False)  # nobody has started this job before
+        self._job_id: str = ctx["job_id"]
+        self._stops = ctx["is_stopping"]
+        self._services, self._outcomes = services, services.outcomes
+
+    async def all(self, handlers: Sequence[Handler]) -> FirstWrite | None:
+        """Run the event's handlers. What is returned is still to be recorded, with the end of the job."""
+        started, now = time.monotonic(), timestamp_ms()
+        runs = [self._in_turn(HandlerRun(handler, 1, 0, now)) for handler in handlers]
+        if len(runs) > 1:
+            earlier, last = await self._side_by_side(runs)
+        else:  # alone, a handler runs in the job's own task: one of its own would cost more than all else about it
+            earlier, last = [], [await run for run in runs]
+        first = self._first_write(last) if self.is_first and not earlier else None
+        if not first:
+            await self._record(last, routed=True)
+        self._tell([*earlier, *last], last, started)
+        return first
+
+    async def again(self, run: HandlerRun) -> None:
+        """Run one handler, while others of the event may still be running elsewhere."""
+        started = time.monotonic()
+        ended = [await self._run(run)]
+        await self._record(ended, routed=False)
+        self._tell(ended, ended, started)
+
+    def _tell(self, ended: Sequence[Transition], last: Sequence[Transition], started: float) -> None:
+        """The one log line of a run; `last` are those that are not observed yet."""
+        self._observe(last)
+        outcomes = {one.handler: one.state if one.attempt else "waits" for one in ended} or {"no handler": "done"}
+        log.info(
+            "delivery handled",
+            delivery=self.delivery.id,
+            type=self.event.type,
+            **outcomes,
+            ms=round((time.monotonic() - started) * 1000, 1),
+            since_received_ms=round(time.time() * 1000 - self.delivery.received_us / 1000),
+        )
+
+    def _observe(self, transitions: Sequence[Transition]) -> None:
+        """Note how long handlers that came to their end took, from the acceptance on."""
+        since = time.time() - self.delivery.received_us / 1_000_000
+        for transition in transitions:
+            if transition.state != "retry":
+                tally.to_done.observe(since, transition.handler)
+
+    # ── run ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _side_by_side(
+        self, runs: Sequence[Coroutine[Any, Any, Transition]]
+    ) -> tuple[list[Transition], list[Transition]]:
+        """Run each handler in a task of its own; returns the recorded transitions, and the last, not yet recorded."""
+        running = {asyncio.create_task(run) for run in runs}
+        recorded: list[Transition] = []
+        try:
+            while True:
+                finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+                transitions = [task.result() for task in finished]
+                if not running:
+                    return recorded, transitions
+                await self._record(transitions, routed=False)
+                self._observe(transitions)
+                recorded += transitions
+        finally:
+            await self._cancel(running)
+
+    async def _cancel(self, running: set[asyncio.Task[Transition]]) -> None:
+        """Cancel handlers; record those that came to their end all the same: they had their effect.
+
+        Raises `StillRunning` when this is cancelled, too, before all of them have ended.
+        """
+        for task in running:
+            task.cancel()
+        try:
+            while running:
+                finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+                if ended := [task.result() for task in finished if not task.cancelled() and not task.exception()]:
+                    await self._outcomes.record(self.delivery, self._job_id, ended, routed=False)
+        except asyncio.CancelledError:
+            if any(not task.done() for task in running):
+                raise StillRunning from None
+            raise
+
+    async def _in_turn(self, run: HandlerRun) -> Transition:
+        """Run a handler when it is its turn; one in order may have to wait, as a job of its own."""
+        name = name_of(run.handler)
+        turn = await self._outcomes.turn(self.delivery, name)
+        if not turn.wait:
+            return await self._run(run._replace(start=turn.start) if turn.start else run)
+        # Its age counts from here: else a line before a target that is gone would have MAX_AGE for one after the other.
+        parked = retry_job(self.delivery, name, 1, 0, run.since_ms)
+        return Transition(name, 0, "retry", "", parked, turn.wait)
+
+    async def _run(self, run: HandlerRun) -> Transition:
+        """Run one handler under its time-out; whatever it raises becomes the next transition.
+
+        KeyboardInterrupt and SystemExit, too: asyncio would let them out of the loop, and the worker would end.
+        """
+        name = name_of(run.handler)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this runs in one
+        began = handling.begin(task, name, self.delivery.id)
+        try:
+            await self._services.time_limit.run(task, run.handler(self.event, self._context(name, run.attempt)))
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and task.cancelling() and self._stops(self._job_id):
+                raise  # the worker cancelled it; if the handler itself did, or another one, it has failed
+            while task.cancelling():  # it may be the job's own task, which goes on
+                task.uncancel()
+            return self._after(run, error)
+        finally:
+            handling.end(task)
+            tally.run.observe(time.monotonic() - began, name)
+        return Transition(name, run.attempt, "done", start=run.start)
+
+    def _context(self, handler: str, attempt: int) -> Context:
+        services, delivery = self._services, self.delivery
+        return Context(
+            delivery_id=delivery.id,
+            attempt=attempt,
+            idempotency_key=f"{handler}:{delivery.id}",
+            received_at=datetime.fromtimestamp(delivery.received_us / 1_000_000, tz=UTC),
+            log=log.bind(delivery=delivery.id, handler=handler, attempt=attempt),
+            http=services.http,
+            redis=services.redis,
+            prefix=services.settings.key_prefix,
+        )
+
+    # ── what follows ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _after(self, run: HandlerRun, error: BaseException) -> Transition:
+        """What becomes of a handler that raised."""
+        services, delivery, name = self._services, self.delivery, name_of(run.handler)
+        if isinstance(error, Skip):
+            reason = describe(error)
+            log.info("skipped", delivery=delivery.id, handler=name, attempt=run.attempt, reason=reason)
+            return Transition(name, run.attempt, "skipped", reason, start=run.start)
+        age = time.time() - run.since_ms / 1000
+        decision = decide(error, run.tries, age, services.policy, services.rng)
+        bound = log.bind(delivery=delivery.id, handler=name, attempt=run.attempt, reason=decision.reason)
+        trace = _trace(error, bound)
+        if trace and (at := trace.partition("\n")[0]):
+            bound = bound.bind(at=at)
+        if isinstance(decision, Again):
+            again = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
+            leaves = self._outcomes.lets_pass(name, decision.tries)
+            counted_as: Retrying = "asked" if isinstance(error, RetryLater) else "failed"
+            tell = bound.info if counted_as == "asked" else bound.warning
+            tell("handler will be run again", in_s=round(decision.wait, 1))
+            return Transition(
+                name, run.attempt, "retry", decision.reason, again, decision.wait, counted_as, run.start, leaves, trace
+            )
+        bound.error("dead letter")
+        end = dead(delivery, name, run.attempt, decision.reason, decision.budget or "gave_up")
+        return end._replace(start=run.start, trace=trace)
+
+    def _first_write(self, transitions: Sequence[Transition]) -> FirstWrite | None:
+        """What is written with the job's end; None unless all handlers succeeded at once, as nearly always."""
+        row = self._outcomes.first_row(self.delivery, transitions)
+        if row is None:
+            return None
+        return FirstWrite(row, lambda: self._outcomes.record(self.delivery, self._job_id, transitions))
+
+    async def _record(self, transitions: Sequence[Transition], *, routed: bool) -> None:
+        """Write transitions, to their end before a cancellation goes on: the next worker has to see them.
+
+        `routed`: no other handler of this event is still to be heard of.
+        """
+
+        def write() -> Coroutine[Any, Any, None]:
+            return self._outcomes.record(self.delivery, self._job_id, transitions, routed=routed)
+
+        try:
+            await write()
+        except asyncio.CancelledError:
+            while True:
+                writing = asyncio.create_task(write())  # on its way or not, once more: written twice is written once
+                await asyncio.wait([writing])
+                if not writing.cancelled() or self._stops(
+                    self._job_id
+                ):  # cancelled by a handler that cancels all: again
+                    raise
+
+
+def _trace(error: BaseException, bound: FilteringBoundLogger) -> str:
+    """Where a handler failed, told at debug; "" for one that only asks to wait."""
+    if isinstance(error, RetryLater):
+        return ""
+    lines = tracing.trace(error)
+    bound.debug("traceback", trace=lines)
+    return f"{tracing.place(error)}\n{lines}"
