@@ -1,4 +1,4 @@
-"""The sentence: who is it, how big, which key, stored, 200.
+"""The webhook endpoint: check token and size, find the key, store, answer 200.
 
 Glartek takes 200 and 201 as success and nothing else, waits ten seconds, and reads neither headers nor body of an
 answer; so there is one good answer, given at once, and it is empty.

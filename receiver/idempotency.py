@@ -5,23 +5,16 @@ list tries the usual places and ends with the content's own SHA-256, which is al
 """
 
 import hashlib
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from receiver import content, events
+from receiver import content
 from receiver.delivery import Delivery
 from receiver.events import batch
-from receiver.events.paths import DOTTED, Paths
 from receiver.events.payload_file import ours
 from receiver.events.payload_map import PayloadMap
+from receiver.sources import BODY, BODY_WITHOUT, finder
 
-BODY = "body"
-"""The source of a key that is the content's own SHA-256: events that read alike share it, so its window is short."""
-BODY_WITHOUT = "body-without:"
-"""Begins a source that is the same without fields that change from attempt to attempt."""
-_ALONE = frozenset({"event-id", "webhook-id", "cloudevents", "idempotency-key", BODY})
 PART = "part"
 """What a delivery that came in a batch has `more`: which of how many it is."""
 KEPT_HEADERS = frozenset(
@@ -30,9 +23,6 @@ KEPT_HEADERS = frozenset(
 KEPT_HEADER_PREFIXES = ("ce-",)
 SIGNED_HEADERS = ("webhook-id", "webhook-timestamp")
 """What a Standard Webhooks signature covers besides the body."""
-# A proxy sets these anew on every attempt, so that no two attempts would ever share a key.
-CHANGING_HEADERS = frozenset({"x-request-id", "x-correlation-id", "traceparent", "tracestate", "date"})
-Find = Callable[[Mapping[str, str], Any], str | None]
 
 
 def delivery_id(source: str, key: str) -> str:
@@ -41,18 +31,7 @@ def delivery_id(source: str, key: str) -> str:
 
 
 class IdempotencyRule:
-    """The configured idempotency sources, in order, and where the body's fields are: the kit's own map unless given.
-
-    | word | key |
-    |---|---|
-    | `event-id` | the event id in the body, where the payload map has it |
-    | `webhook-id` | the Standard Webhooks header |
-    | `cloudevents` | `ce-source` and `ce-id` together: only the pair is unique |
-    | `idempotency-key` | the header |
-    | `body` | SHA-256 of the content (`Delivery.digest`) |
-    | `body:meta.eventId` | any other field of the body, by its path |
-    | `body-without:sentAt,try.no` | SHA-256 of the content without these fields, which change from attempt to attempt |
-    | `header:x-event-id` | any other header |
+    """The words of `receiver.sources`, in order, and where the body's fields are: the kit's own map unless given.
 
     With `signed` only what the signature covers counts: the body, `webhook-id`, `webhook-timestamp`. Otherwise a signed
     message that is sent again with another header beside it would be another event.
@@ -69,14 +48,14 @@ class IdempotencyRule:
         self.signed = signed
         self.where, self.max_body_bytes = where or ours(), max_body_bytes
         self.words = tuple(words)
-        self._sources = [(word, self._find(word)) for word in self.words]
+        self._sources = [(word, finder(word, self.where)) for word in self.words]
 
     def delivery(self, headers: Mapping[str, str], body: bytes, received_us: int) -> Delivery:
         """The value of one request; `headers` by lower-case name. Total: every body makes a delivery."""
         headers = self.deciding(headers, body)
         payload, text = self._read(headers, body)
         digest = hashlib.sha256(text).digest()
-        source, key = self._key(headers, payload) or (BODY, digest.hex())
+        source, key = next((word, key) for word, key in self._keys(headers, payload, digest) if key)
         if source.startswith(BODY_WITHOUT):
             digest = bytes.fromhex(key)  # or what the key leaves out would make a duplicate a conflict
         event_type = self.where.type_of(payload)
@@ -120,8 +99,7 @@ class IdempotencyRule:
         """(source, key or None) for every configured source, for `explain`."""
         headers = self.deciding(headers, body)
         payload, text = self._read(headers, body)
-        found = [(word, find(headers, payload)) for word, find in self._sources if find]
-        return [*found, (BODY, hashlib.sha256(text).hexdigest())]
+        return list(self._keys(headers, payload, hashlib.sha256(text).digest()))
 
     def deciding(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
         """The headers that may decide what a request is; how a signed body is packed is told by itself."""
@@ -138,92 +116,9 @@ class IdempotencyRule:
         except content.Unreadable:
             return None, body
 
-    def _key(self, headers: Mapping[str, str], payload: Any) -> tuple[str, str] | None:
+    def _keys(self, headers: Mapping[str, str], payload: Any, digest: bytes) -> Iterator[tuple[str, str | None]]:
+        """(source, key or None) for each source in order; the body's own digest is the last resort."""
         for word, find in self._sources:
-            if find is None:
-                return None
-            if key := find(headers, payload):
-                return word, key
-        return None
-
-    def _find(self, word: str) -> Find | None:
-        """How to find the key of one source; None means the body's hash. Raises ValueError on a word unknown."""
-        kind, _, name = word.partition(":")
-        if word == BODY:
-            return None
-        if word == "event-id":
-            return lambda _, payload: self.where.id_of(payload)
-        if word == "cloudevents":
-            return _cloudevents
-        if word in {"webhook-id", "idempotency-key"}:
-            return lambda headers, _: _text(headers.get(word))
-        if word.startswith((BODY_WITHOUT, "body:")) and (find := _in_body(kind, name)):
-            return find
-        if kind == "header" and re.fullmatch(r"[A-Za-z0-9-]+", name):
-            if name.lower() in CHANGING_HEADERS:
-                raise ValueError(f"{word!r} changes on every attempt, so no duplicate would be seen")
-            return lambda headers, _: _text(headers.get(name.lower()))
-        raise ValueError(
-            f"{word!r} is no source; expected event-id, webhook-id, cloudevents, idempotency-key, body, "
-            "body-without:<path>,<path>, body:<path> or header:<name>"
-        )
-
-
-def _in_body(kind: str, name: str) -> Find | None:
-    """How to find a key in the body; None where no field is named. Raises ValueError for what is no path."""
-    if kind == "body":
-        where = Paths((name,) if name else ())
-        return (lambda _, payload: where.text(payload)) if where else None
-    paths = [path.split(".") for path in name.split(",") if DOTTED.fullmatch(path)]
-    if len(paths) != name.count(",") + 1:
-        raise ValueError(f"expected dotted paths, such as {BODY_WITHOUT}sentAt,meta.attempt, got {name!r}")
-    return lambda _, payload: _digest_without(payload, paths)
-
-
-def is_by_content(source: str) -> bool:
-    """Whether a key of this source says no more than that two bodies read alike: its window is short."""
-    return source == BODY or source.startswith(BODY_WITHOUT)
-
-
-def words_of(parts: Iterable[str]) -> list[str]:
-    """The sources in a list that was separated by commas, which are in `body-without:sentAt,attempt`, too.
-
-    A part that is no source of its own belongs to the `body-without` before it.
-    """
-    words: list[str] = []
-    for part in parts:
-        inside = words and words[-1].startswith(BODY_WITHOUT)
-        if inside and part not in _ALONE and ":" not in part:
-            words[-1] += f",{part}"
-        else:
-            words.append(part)
-    return words
-
-
-def _digest_without(payload: Any, paths: Sequence[Sequence[str]]) -> str | None:
-    """SHA-256 of what an object says besides what is at the paths; in whatever order and spacing."""
-    if not isinstance(payload, dict):
-        return None
-    for steps in paths:
-        payload = _without(payload, steps)
-    text = json.dumps(payload, sort_keys=True, separators=(",", ":"))  # ASCII: a lone surrogate, too, can be encoded
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _without(payload: dict[str, Any], steps: Sequence[str]) -> dict[str, Any]:
-    name, *rest = steps
-    if not rest:
-        return {key: value for key, value in payload.items() if key != name}
-    inner = payload.get(name)
-    return {**payload, name: _without(inner, rest)} if isinstance(inner, dict) else payload
-
-
-def _text(value: str | None) -> str | None:
-    return (value or "").strip() or None
-
-
-def _cloudevents(headers: Mapping[str, str], payload: Any) -> str | None:
-    source, event_id = _text(headers.get("ce-source")), _text(headers.get("ce-id"))
-    if not (source and event_id) and headers.get("content-type", "").startswith("application/cloudevents+json"):
-        source, event_id = events.first_text(payload, ("source",)), events.first_text(payload, ("id",))
-    return f"{source}|{event_id}" if source and event_id else None
+            yield word, find(headers, payload) if find else digest.hex()
+        if BODY not in self.words:
+            yield BODY, digest.hex()

@@ -28,7 +28,8 @@ from receiver.events import payload_file
 from receiver.events.paths import Paths
 from receiver.events.payload_file import PayloadMapError
 from receiver.events.payload_map import PayloadMap
-from receiver.idempotency import SIGNED_HEADERS, IdempotencyRule, words_of
+from receiver.idempotency import SIGNED_HEADERS, IdempotencyRule
+from receiver.sources import words_of
 
 _PLACEHOLDERS = (
     "changeme",

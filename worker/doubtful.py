@@ -12,10 +12,11 @@ import msgpack
 from arq.connections import ArqRedis
 
 from receiver.delivery import Delivery
-from receiver.idempotency import BODY, delivery_id
+from receiver.idempotency import delivery_id
 from receiver.intake import accept_directly
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
+from receiver.sources import BODY
 from receiver.visible import iso
 from worker.dead_letters import Operator
 from worker.outcomes import dead_letter_id

@@ -66,7 +66,7 @@ async def retry(
         gone = dead(delivery, handler_name, attempt, reason, "no_handler")
         await services.outcomes.record(delivery, ctx["job_id"], [gone], routed=False)
         return
-    turn = await services.outcomes.turn(delivery, handler_name)
+    turn = await services.outcomes.lines.turn(delivery, handler_name)
     if turn.wait:
         raise Retry(turn.wait)
     async with services.memory.hold(memory_bound(delivery.headers, delivery.body, services.settings.max_body_bytes)):

@@ -5,7 +5,6 @@ lost is simply sent again; in the usual case, `first_row`, with the end of the j
 travel together.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -16,7 +15,6 @@ from arq.utils import timestamp_ms
 
 from receiver import events
 from receiver.delivery import Delivery
-from receiver.idempotency import is_by_content
 from receiver.queue import letters
 from receiver.queue.batching import Batcher
 from receiver.queue.connection import until_redis_answers
@@ -24,6 +22,8 @@ from receiver.queue.jobs import job_key, pack_batch, pack_job
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script, Value
 from receiver.settings import Settings
+from receiver.sources import is_by_content
+from worker.lines import Lines
 from worker.order import Order
 
 RETRY_FUNCTION = "retry"
@@ -36,7 +36,7 @@ Dying = Literal["gave_up", "tries", "age", "unreadable", "no_handler", "buried"]
 """Why a handler's work became a dead letter, as metrics tell it: few, where reasons are many."""
 Retrying = Literal["failed", "asked"]
 """The same for a retry: `asked` is `RetryLater`, with which nothing need be wrong."""
-_RECORD, _BURY, _TURN = (Script.load(name) for name in ("record.lua", "bury.lua", "turn.lua"))
+_RECORD, _BURY = Script.load("record.lua"), Script.load("bury.lua")
 
 
 class Transition(NamedTuple):
@@ -60,13 +60,6 @@ class Transition(NamedTuple):
     trace: str = ""
 
 
-class Turn(NamedTuple):
-    """A handler may run now, unless there is a `wait` (in seconds). `start` is the token under which this is noted."""
-
-    wait: float = 0.0
-    start: str = ""
-
-
 class Keep(NamedTuple):
     """How long finished deliveries' payloads are kept for a replay, and how many bytes of them at most."""
 
@@ -74,7 +67,6 @@ class Keep(NamedTuple):
     bytes: int
 
 
-_AT_ONCE = Turn()
 _packer = msgpack.Packer(use_bin_type=False)  # shared, because each one allocates a buffer
 
 
@@ -90,7 +82,7 @@ class Outcomes:
         orders: Mapping[str, Order] = MappingProxyType({}),
     ) -> None:
         self._redis, self.keys, self._settings = redis, keys, settings
-        self._orders = orders
+        self.lines = Lines(redis, keys, orders)
         self._keep_ms = round(keep.seconds * 1000) if keep.bytes else 0
         self._keep_bytes = keep.bytes
         self._batcher: Batcher[bytes, bool] = Batcher(self._send)
@@ -124,7 +116,7 @@ class Outcomes:
 
         A handler in order has more to write: its line and its pace.
         """
-        if not transitions or any(one.state != "done" or one.handler in self._orders for one in transitions):
+        if not transitions or any(one.state != "done" or one.handler in self.lines for one in transitions):
             return None
         size = len(delivery.body) + JOB_BYTES
         return (
@@ -151,31 +143,6 @@ class Outcomes:
     async def stop(self) -> None:
         """Let writes under way come to their end; what Redis does not take in time is repeated by the next worker."""
         await self._batcher.stop(0.5)
-
-    async def turn(self, delivery: Delivery, handler: str) -> Turn:
-        """Whether a handler may have this delivery now; only one in order may have to wait."""
-        order = self._orders.get(handler)
-        if order is None:
-            return _AT_ONCE
-        token, keys = uuid.uuid4().hex, self.keys
-        line = self._line(delivery, handler) or keys.turn(handler, "")  # where nobody stands
-        letters_held = keys.dead_letter("") if order.holds else ""
-        arguments: list[Value] = [delivery.id, handler, token, keys.delivery(""), letters_held, *order.limits()]
-        where = [line, keys.pace(handler), keys.queue, keys.wake]
-        wait_ms = await until_redis_answers(lambda: _TURN(self._redis, where, arguments))
-        return Turn(wait_ms / 1000, token)
-
-    def lets_pass(self, handler: str, tries: int) -> bool:
-        """Whether an event at which a handler has failed so often does not hold up the others any more."""
-        order = self._orders.get(handler)
-        return order is not None and 0 < order.failures <= tries
-
-    def _line(self, delivery: Delivery, handler: str) -> str | None:
-        """The line that a delivery stands in; None when it is not held back."""
-        order = self._orders.get(handler)
-        if order is not None and order.by == "handler":
-            return self.keys.turn(handler)
-        return self.keys.turn(handler, delivery.subject) if order is not None and delivery.subject else None
 
     async def recorded(self, delivery_id: str) -> Mapping[str, tuple[str, int]]:
         """(state, attempt) of each handler that has any, for a job that was started before."""
@@ -216,27 +183,14 @@ class Outcomes:
             row["field"], row["job"] = letters.pack(transition.job)
             row |= {"dead_id": dead_id, "dead_key": self.keys.dead_letter(dead_id), "about": about(delivery)}
             row["class"] = transition.counted_as
-        return row | self._in_order(delivery, transition) if self._orders else row
+        return row | self._in_order(delivery, transition) if self.lines else row
 
     def _in_order(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:
-        """What a transition means for those who wait in line."""
-        if transition.handler == PARSE:  # it may stand in any of them, and will never come
-            lines = [(name, line) for name in self._orders if (line := self._line(delivery, name))]
-            return {"lines": [part for pair in lines for part in pair]} if lines else {}
-        order = self._orders.get(transition.handler)
-        if order is None:
-            return {}
-        row: dict[str, Any] = {}
-        if line := self._line(delivery, transition.handler):
-            row["line"] = line
-            row["holds"] = order.holds and transition.state == "dead"
-        if rate := order.limits():
-            row |= {"pace": self.keys.pace(transition.handler), "rate": rate}
-        if transition.start and rate and order.by == "handler":  # one at a time: only this one can have been slow
-            row["start"] = transition.start
-        if transition.leaves:
-            row["leaves"] = True
-        return row
+        if transition.handler == PARSE:  # it may stand in any line, and will never come
+            return self.lines.leaves_all(delivery)
+        is_dead = transition.state == "dead"
+        row = self.lines.row(delivery, transition.handler, transition.start, is_dead=is_dead)
+        return row | {"leaves": True} if transition.leaves else row
 
 
 def about(delivery: Delivery) -> list[str]:

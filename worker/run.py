@@ -134,7 +134,7 @@ class DeliveryRun:
     async def _in_turn(self, run: HandlerRun) -> Transition:
         """Run a handler when it is its turn; one in order may have to wait, as a job of its own."""
         name = name_of(run.handler)
-        turn = await self._outcomes.turn(self.delivery, name)
+        turn = await self._outcomes.lines.turn(self.delivery, name)
         if not turn.wait:
             return await self._run(run._replace(start=turn.start) if turn.start else run)
         # Its age counts from here: else a line before a target that is gone would have MAX_AGE for one after the other.
@@ -193,10 +193,13 @@ class DeliveryRun:
             bound = bound.bind(at=at)
         if isinstance(decision, Again):
             again = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
-            leaves = self._outcomes.lets_pass(name, decision.tries)
-            counted_as: Retrying = "asked" if isinstance(error, RetryLater) else "failed"
-            tell = bound.info if counted_as == "asked" else bound.warning
-            tell("handler will be run again", in_s=round(decision.wait, 1))
+            leaves = self._outcomes.lines.lets_pass(name, decision.tries)
+            counted_as: Retrying = "failed"
+            if isinstance(error, RetryLater):
+                bound.info("handler will be run again", in_s=round(decision.wait, 1))  # it asked for that
+                counted_as = "asked"
+            else:
+                bound.warning("handler will be run again", in_s=round(decision.wait, 1))
             return Transition(
                 name, run.attempt, "retry", decision.reason, again, decision.wait, counted_as, run.start, leaves, trace
             )

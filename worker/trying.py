@@ -25,6 +25,7 @@ from worker import routes, trial
 from worker.dead_letters import Operator
 from worker.event import parse
 from worker.handler import Context, Handler, name_of
+from worker.importing import imported
 from worker.letter import Filter
 from worker.settings import WorkerSettings
 
@@ -97,7 +98,7 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
 def find_handler(spec: str, handlers: str) -> Handler:
     """The handler at `module:name`, or the one of this name in HANDLERS. Raises `SettingsError`."""
     if ":" in spec:
-        module, name = routes.imported(spec, "HANDLER: expected module:name, such as acme.handlers:page")
+        module, name = imported(spec, "HANDLER: expected module:name, such as acme.handlers:page")
         handler: Handler | None = getattr(module, name, None)
     else:
         handler = routes.read(handlers).by_name.get(spec)

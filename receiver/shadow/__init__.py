@@ -21,12 +21,13 @@ from redis.asyncio import Redis
 
 from receiver import content
 from receiver.delivery import Delivery
-from receiver.idempotency import BODY, PART, IdempotencyRule, delivery_id, is_by_content
+from receiver.idempotency import PART, IdempotencyRule, delivery_id
 from receiver.queue.connection import REDIS_ERRORS
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
 from receiver.shadow.difference import difference
+from receiver.sources import BODY, is_by_content
 from receiver.visible import to_json
 from receiver.watch import Watch
 

@@ -388,12 +388,12 @@ async def test_a_reply_that_was_lost_takes_no_second_start(bench: Bench, tmp_pat
     """The client asks again with the same token: one start is noted; a run after a crash asks anew and counts."""
     order = Order("handler", "1/10s", None, "pass")
     delivery = await bench.send("e1")
-    await outcomes_of(bench, bench.redis, order).turn(delivery, "h.act")
+    await outcomes_of(bench, bench.redis, order).lines.turn(delivery, "h.act")
     await bench.redis.delete(KEYS.pace("h.act"))  # the server knows the script now
     async with wire(bench.url, tmp_path / "wire", b"pace:h.act", "reply") as lossy:
-        assert (await outcomes_of(bench, lossy, order).turn(delivery, "h.act")).wait == 0
+        assert (await outcomes_of(bench, lossy, order).lines.turn(delivery, "h.act")).wait == 0
     assert await bench.redis.zcard(KEYS.pace("h.act")) == 1
-    first, second = [await outcomes_of(bench, bench.redis, order).turn(delivery, "h.act") for _ in range(2)]
+    first, second = [await outcomes_of(bench, bench.redis, order).lines.turn(delivery, "h.act") for _ in range(2)]
     assert 9 < second.wait <= first.wait <= 10.01  # a promise is kept, not given anew
     assert await bench.redis.zcard(KEYS.pace("h.act")) == 2
 
@@ -434,7 +434,7 @@ async def test_a_handler_without_order_asks_nothing(bench: Bench) -> None:
     """No line, no pace and no script: it costs what it did."""
     delivery = await bench.send("e1", action={"id": "a1"})
     broken = outcomes_of(bench, None, Order("handler", "1/1s", None, "pass"))  # type: ignore[arg-type]
-    assert await broken.turn(delivery, "h.other") == (0.0, "")
+    assert await broken.lines.turn(delivery, "h.other") == (0.0, "")
 
 
 # ── the table ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,8 +18,8 @@ from examples.sender.profile.sightings import PLUMBING, Sighting, is_path, leave
 from examples.sender.terminal import span
 from receiver import events
 from receiver.events.payload_file import as_toml
-from receiver.idempotency import BODY, CHANGING_HEADERS
 from receiver.settings import ReceiverSettings
+from receiver.sources import BODY, CHANGING_HEADERS
 
 _DAY, _HOUR = 86400.0, 3600.0
 _ID_NAME = re.compile(r"(^|[._-])id$|[a-z]Id$|uid$|uuid|guid|key|ulid|reference|delivery$|^id", re.IGNORECASE)
