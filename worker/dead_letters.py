@@ -160,8 +160,8 @@ class Operator:
             return Delivery.from_job(unpack(found)["a"][0])
         for name in [*(name for name, (state, _) in handlers.items() if state == "dead"), PARSE]:
             letter = await self.letter(dead_letter_id(delivery_id, name))
-            if letter is not None and (job := (await self.with_payload(letter)).job):
-                return Delivery.from_job(unpack(job)["a"][0])
+            if letter is not None and (delivery := (await self.with_payload(letter)).received()):
+                return delivery
         return None
 
     async def kept_payloads(self) -> AsyncIterator[bytes]:

@@ -1,6 +1,7 @@
 """Who may see the console, and who may change something."""
 
 import re
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -119,6 +120,14 @@ def test_every_answer_keeps_a_browser_to_the_page(console: StartConsole) -> None
         assert policy.startswith("default-src 'none'"), path
         assert "unsafe" not in policy
         assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+
+
+def test_an_empty_file_is_no_password(console: StartConsole, tmp_path: Path) -> None:
+    """As `deploy/secrets` makes it for the reader: nobody gets in by giving none."""
+    (tmp_path / "empty").write_text("")
+    base = console(CONSOLE_PASSWORD=PASSWORD, CONSOLE_READER_PASSWORD_FILE=str(tmp_path / "empty"))
+    for auth in (("rui", ""), ("", "")):
+        assert httpx2.get(f"{base}/deliveries", auth=auth).status_code == 401
 
 
 @pytest.mark.parametrize("name", ["CONSOLE_PASSWORD", "CONSOLE_READER_PASSWORD"])

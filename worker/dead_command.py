@@ -1,0 +1,264 @@
+"""`python -m worker dead …`: dead letters and conflicts, in groups and one by one, and what is done to them."""
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import typer
+from arq.connections import ArqRedis
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from receiver import command, content
+from receiver.delivery import Delivery
+from receiver.environment import SettingsError, load
+from receiver.events import storable
+from receiver.figures import read as read_figures
+from receiver.queue.keys import Keys
+from receiver.settings import Settings
+from receiver.visible import to_json
+from worker import bulk, ids, reports
+from worker.dead_letters import Operator, PayloadElsewhere
+from worker.letter import DeadLetter, Filter, grouped
+
+T = TypeVar("T")
+SHOWN = 5
+"""Lines about payloads that could not be had."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Handler = Annotated[str | None, typer.Option(help="Only this handler, such as teams.notify.")]
+Type = Annotated[str | None, typer.Option("--type", help="Only this event type.")]
+Kind = Annotated[str | None, typer.Option(help="Only this kind: dead, conflict or job.")]
+Reason = Annotated[str | None, typer.Option(help="Only those whose reason contains this.")]
+OlderThan = Annotated[str | None, typer.Option(help="Only those older than this, such as 30m or 7d.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=VALUE, all that are given: handler, type, kind, reason, group, delivery, older_than, newer_than."
+    ),
+]
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")]
+All = Annotated[bool, typer.Option("--all", help="All that match, instead of ids.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@dead.command("list")
+def dead_list(
+    handler: Handler = None,
+    type_: Type = None,
+    kind: Kind = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
+    where: Where = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters and conflicts, oldest first."""
+    which = _filter(handler, type_, kind, reason, older_than, where)
+    letters, dead_ids = with_operator(lambda operator: _listed(operator, which))
+    if as_json:
+        typer.echo(to_json([letter.summary() for letter in letters]))
+        return
+    reports.print_letters(letters, dead_ids)
+
+
+@dead.command("groups")
+def dead_groups(where: Where = None, as_json: AsJson = False) -> None:
+    """List what has failed: by handler and error, the largest first. `--where group=ID` means all of one group."""
+    which = _filter(where=where)
+    groups = [group.summary() for group in grouped(with_operator(lambda operator: _matching(operator, which)))]
+    if as_json:
+        typer.echo(to_json(groups))
+        return
+    reports.print_groups(groups)
+
+
+@dead.command("show")
+def dead_show(
+    dead_letter: Annotated[str, typer.Argument(help="Its id.")],
+    as_json: AsJson = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Write the payload as it was received, byte for byte.")] = False,
+) -> None:
+    """Show one dead letter with its payload."""
+    if raw and sys.stdout.isatty():
+        raise SettingsError("--raw: expected a file or a pipe: what was received may hold codes that a terminal obeys")
+
+    async def look(operator: Operator) -> DeadLetter:
+        [chosen] = await _chosen(operator, _Choice([dead_letter], Filter(), every=False))
+        return await operator.with_payload(chosen)
+
+    letter = with_operator(look)
+    delivery = letter.received()
+    if raw:
+        if delivery is None:
+            raise SettingsError(f"{dead_letter}: holds no delivery, so there is no payload")
+        sys.stdout.buffer.write(delivery.body)
+    elif as_json:
+        typer.echo(to_json(letter.summary() | {"payload": None if delivery is None else _text(delivery)}))
+    else:
+        reports.print_letter(letter, "none: this is no delivery of the kit" if delivery is None else _text(delivery))
+
+
+def _text(delivery: Delivery) -> str:
+    """The payload once unpacked, and the body as it was received where that is no event."""
+    try:
+        _, text = content.read(delivery.headers, delivery.body, load(Settings).max_body_bytes)
+    except content.Unreadable:
+        text = delivery.body
+    return text.decode("utf-8", "backslashreplace")
+
+
+@dead.command("replay")
+def dead_replay(
+    ids: Ids = None,
+    every: All = False,
+    handler: Handler = None,
+    type_: Type = None,
+    kind: Kind = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
+    where: Where = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only tell what would run.")] = False,
+    per_minute: Annotated[float, typer.Option(min=0, help="At most so many in a minute, evenly; 0 for no limit.")] = 0,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run dead letters again, each with its whole budget, in the order in which their events were accepted."""
+    choice = _Choice(ids or [], _filter(handler, type_, kind, reason, older_than, where), every)
+    if preview:
+        _preview(choice, as_json=as_json)
+        return
+    _in_bulk("replay", "replayed", choice, yes=yes, as_json=as_json, per_minute=per_minute)
+
+
+@dead.command("drop")
+def dead_drop(
+    ids: Ids = None,
+    every: All = False,
+    handler: Handler = None,
+    type_: Type = None,
+    kind: Kind = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
+    where: Where = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget dead letters for ever, payloads and all."""
+    choice = _Choice(ids or [], _filter(handler, type_, kind, reason, older_than, where), every)
+    _in_bulk("drop", "dropped", choice, yes=yes, as_json=as_json)
+
+
+class _Choice(NamedTuple):
+    ids: Sequence[str]
+    which: Filter
+    every: bool
+
+
+def _preview(choice: _Choice, *, as_json: bool) -> None:
+    keys = Keys(load(Settings).key_prefix)
+
+    async def look(redis: ArqRedis) -> list[dict[str, Any]]:
+        letters = await _chosen(Operator(redis, keys), choice)
+        return bulk.preview(letters, (await read_figures(redis, keys)).handlers())
+
+    rows = with_redis(look)
+    if as_json:
+        typer.echo(to_json(rows))
+        return
+    reports.print_preview(rows)
+
+
+def _in_bulk(verb: str, done: str, choice: _Choice, *, yes: bool, as_json: bool, per_minute: float = 0) -> None:
+    """Do what the verb says to all that were chosen. After Ctrl-C those that are left are as they were."""
+    letters = with_operator(lambda operator: _chosen(operator, choice))
+    if len(letters) > 1 and not yes and not typer.confirm(f"{verb} {len(letters)} dead letters?", err=True):
+        raise typer.Exit(1)
+
+    progress = bulk.Progress(len(letters))
+
+    async def all_of_them(operator: Operator) -> None:
+        nonlocal progress
+        terminal = Console(stderr=True)
+        with Bar(console=terminal, disable=not terminal.is_terminal or len(letters) < 2) as bar:  # noqa: PLR2004
+            task = bar.add_task(verb, total=len(letters))
+            async for progress in bulk.run(operator, verb, letters, per_minute):
+                bar.update(task, completed=progress.tried)
+
+    stopped = False
+    try:
+        with_operator(all_of_them)
+    except KeyboardInterrupt:
+        stopped = True
+    told = {done: progress.done, "chosen": len(letters)}
+    typer.echo(to_json(told) if as_json else f"{done} {progress.done} of {len(letters)}")
+    if progress.elsewhere:
+        more = [f"and {len(progress.elsewhere) - SHOWN} more"] if len(progress.elsewhere) > SHOWN else []
+        raise SettingsError(*progress.elsewhere[:SHOWN], *more)
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
+
+
+async def _chosen(operator: Operator, choice: _Choice) -> list[DeadLetter]:
+    if not choice.ids:
+        if not choice.every and choice.which == Filter():
+            raise SettingsError("expected ids of dead letters, a filter such as --handler, or --all")
+        return await _matching(operator, choice.which)
+    known = await operator.dead_ids()
+    meant = [(name, ids.the_one(storable(name), known)) for name in choice.ids]
+    letters = [(name, await operator.letter(dead_id) if dead_id else None) for name, dead_id in meant]
+    unknown = [dead_id for dead_id, letter in letters if letter is None]
+    if unknown:
+        advice = "no such dead letter; `python -m worker dead list` shows them"
+        raise SettingsError(*(f"{dead_id}: {advice}" for dead_id in unknown))
+    return [letter for _, letter in letters if letter is not None]
+
+
+async def _listed(operator: Operator, which: Filter) -> tuple[list[DeadLetter], list[str]]:
+    return await _matching(operator, which), await operator.dead_ids()
+
+
+async def _matching(operator: Operator, which: Filter) -> list[DeadLetter]:
+    return [letter async for letter in operator.letters(which)]
+
+
+def _filter(
+    handler: str | None = None,
+    type_: str | None = None,
+    kind: str | None = None,
+    reason: str | None = None,
+    older_than: str | None = None,
+    where: Sequence[str] | None = None,
+) -> Filter:
+    """What the options and each `--where` say together."""
+    options = {"handler": handler, "type": type_, "kind": kind, "reason": reason, "older_than": older_than}
+    words = {}
+    for given in where or ():
+        name, equals, value = given.partition("=")
+        if not equals or not value:
+            raise SettingsError(f"--where: expected NAME=VALUE, such as group=1f2e3d4c, got {given!r}")
+        words[name.strip().replace("-", "_")] = value
+    try:
+        which = Filter.of({name: value for name, value in options.items() if value is not None})
+    except SettingsError as error:
+        raise SettingsError(*(f"--{line.replace('_', '-', 1)}" for line in error.lines)) from None
+    try:
+        return which.narrowed(words)
+    except SettingsError as error:
+        raise SettingsError(*(f"--where: {line}" for line in error.lines)) from None
+
+
+def with_operator(act: Callable[[Operator], Awaitable[T]]) -> T:
+    """What `act` makes of the deliveries in Redis."""
+    keys = Keys(load(Settings).key_prefix)
+    return with_redis(lambda redis: act(Operator(redis, keys)))
+
+
+def with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
+    """What `act` makes of Redis; its being away, or a payload's being elsewhere, is one line."""
+    try:
+        return command.with_redis(act)
+    except PayloadElsewhere as error:
+        raise SettingsError(str(error)) from None
