@@ -60,6 +60,11 @@ class Figures:
         """The handlers of workers that live."""
         return {name for process in self.alive("worker") for name in process.told["handlers"]}
 
+    def module_of(self, handler: str) -> str | None:
+        """Where a handler of a worker that lives can be imported from; None where no worker tells."""
+        told = (process.told.get("modules", {}) for process in self.alive("worker"))  # an older version does not
+        return next((modules[handler] for modules in told if handler in modules), None)
+
 
 async def read(redis: Redis, keys: Keys) -> Figures:
     """The figures of now. Raises one of `REDIS_ERRORS`."""

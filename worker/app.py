@@ -139,7 +139,7 @@ async def _work(
 ) -> None:
     """Work, with `beside` and what needs the worker in the background."""
     log.info("worker running", handlers=sorted(table.by_name))
-    said = {"handlers": sorted(table.by_name)}
+    said = {"handlers": sorted(table.by_name), "modules": table.importable}
     reports = Reports(worker.pool, Keys(settings.key_prefix), "worker", lambda: {**said, "running": len(worker.tasks)})
     sightings = worker.ctx["services"].sightings
     announce = partial(_announce, settings, table, worker.pool)

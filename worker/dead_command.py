@@ -1,7 +1,9 @@
 """`python -m worker dead …`: dead letters and conflicts, in groups and one by one, and what is done to them."""
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
@@ -9,23 +11,28 @@ from arq.connections import ArqRedis
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from receiver import command, content
+from receiver import command, content, logs
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError, load
 from receiver.events import storable
 from receiver.figures import read as read_figures
 from receiver.queue.keys import Keys
 from receiver.settings import Settings
-from receiver.visible import to_json
-from worker import bulk, ids, reports
+from receiver.visible import to_json, visible
+from worker import bulk, failing_test, ids, reports, trying
+from worker.console.payload import Masking
+from worker.console.settings import ConsoleSettings
 from worker.dead_letters import Operator, PayloadElsewhere
 from worker.letter import DeadLetter, Filter, grouped
+from worker.settings import WorkerSettings
 
 T = TypeVar("T")
 SHOWN = 5
 """Lines about payloads that could not be had."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
+ANSWERS = (200, 400, 404, 409, 422, 500)
+"""What a handler's requests may have been answered when it failed, where its reason does not say."""
 dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -85,11 +92,7 @@ def dead_show(
     if raw and sys.stdout.isatty():
         raise SettingsError("--raw: expected a file or a pipe: what was received may hold codes that a terminal obeys")
 
-    async def look(operator: Operator) -> DeadLetter:
-        [chosen] = await _chosen(operator, _Choice([dead_letter], Filter(), every=False))
-        return await operator.with_payload(chosen)
-
-    letter = with_operator(look)
+    letter = with_operator(lambda operator: _with_payload(operator, dead_letter))
     delivery = letter.received()
     if raw:
         if delivery is None:
@@ -149,6 +152,57 @@ def dead_drop(
     """Forget dead letters for ever, payloads and all."""
     choice = _Choice(ids or [], _filter(handler, type_, kind, reason, older_than, where), every)
     _in_bulk("drop", "dropped", choice, yes=yes, as_json=as_json)
+
+
+@dead.command("save-test")
+def dead_save_test(
+    dead_letter: Annotated[str, typer.Argument(help="Its id.")],
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A payload path whose value is not redacted; repeatable.")
+    ] = None,
+    answer: Annotated[
+        int | None,
+        typer.Option(min=200, max=599, help="What the handler's requests were answered; unset, it is found."),
+    ] = None,
+    into: Annotated[Path, typer.Option(help="The folder that your package is in.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Write over an earlier test of it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a redacted sample and a pytest that fails now, beside the handler. Exit code 1 when it does not fail."""
+    config = load(WorkerSettings)
+    logs.configure(config.log_format, config.log_level, "save-test")
+    masking = Masking(load(ConsoleSettings).masks(), config)
+    letter = with_operator(lambda operator: _with_payload(operator, dead_letter))
+    delivery = letter.received()
+    if letter.kind != "dead" or "." not in letter.handler or delivery is None:
+        raise SettingsError(f"{dead_letter}: expected a dead letter of a handler: this is none ({letter.kind})")
+    sample = masking.sample(delivery, keep or [])
+    redacted = delivery._replace(headers={}, body=to_json(sample).encode())
+    answers = [answer] if answer else [*filter(None, [failing_test.answered(letter.reason)]), *ANSWERS]
+    with trying.alone() as redis_url:
+        handler = trying.find_handler(letter.handler, config.handlers)
+        told = asyncio.run(trying.as_it_failed(handler, redacted, config, redis_url, answers, letter.reason))
+    if told is None:
+        typer.echo(
+            f"{letter.handler} does not fail for its redacted sample: is it mended, or does it need a value that is "
+            "redacted? Name its path: --keep action.title",
+            err=True,
+        )
+        raise typer.Exit(1)
+    made = failing_test.make(letter, sample, handler.__module__, config, told["answer"])
+    files = made.write(into, force=force)
+    if as_json:
+        about = {name: told[name] for name in ("answer", "state", "reason", "as_it_was")}
+        typer.echo(to_json({"files": files, **about}))
+        return
+    otherwise = "" if told["as_it_was"] else f", not as it died: {visible(letter.reason)}"
+    typer.echo("\n".join([*files, f"it fails now: {visible(told['reason'])}{otherwise}"]))
+    typer.echo(f"Read both before you commit them; mend the handler until it passes: .venv/bin/pytest {files[0]}")
+
+
+async def _with_payload(operator: Operator, name: str) -> DeadLetter:
+    [chosen] = await _chosen(operator, _Choice([name], Filter(), every=False))
+    return await operator.with_payload(chosen)
 
 
 class _Choice(NamedTuple):

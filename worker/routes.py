@@ -60,6 +60,15 @@ class RouteTable:
         found = [*self._routes.get(event_type, ()), *self._routes.get(EVERY_EVENT, ())]
         return list(dict.fromkeys(found))
 
+    @property
+    def importable(self) -> Mapping[str, str]:
+        """The module of each handler that can be imported from there by its name: for the tests that the kit writes."""
+        return {
+            name: handler.__module__
+            for name, handler in self.by_name.items()
+            if hasattr(sys.modules[handler.__module__], handler.__name__)
+        }
+
     def modules(self) -> list[ModuleType]:
         """The modules that the handlers come from."""
         return list(dict.fromkeys(sys.modules[handler.__module__] for handler in self.by_name.values()))

@@ -8,24 +8,31 @@ Nothing is sent and nothing is needed: neither Redis nor a worker. docs/first-ha
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import httpx2
 import structlog
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from redis.asyncio import Redis
 
 from receiver import events
-from receiver.environment import load
+from receiver.environment import EnvSettings, load
 from receiver.settings import PayloadSettings
 from worker import trial
 from worker.event import Event, parse
 from worker.handler import Context, Handler, name_of
 from worker.trial import Answer, Result, Sent
 
-__all__ = ["Answer", "Result", "Sent", "make_context", "make_event", "run"]
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = ["Answer", "Result", "Sent", "example_settings", "make_context", "make_event", "run"]
+_EXAMPLES = ("https://example.com", "example", "1", "ana@example.com", "example-example-example-example")
 
 
 def make_event(
@@ -90,6 +97,36 @@ async def run(
     `result.requests` are its HTTP requests, `result.error` what it raised, `result.at` the line where it did.
     """
     return await trial.run(handler, event, ctx or make_context(handler, answer=answer))
+
+
+def example_settings(monkeypatch: "pytest.MonkeyPatch", handler: Handler) -> None:
+    """Set what the settings of the handler's module lack to an example, for this test; what is read once is read anew.
+
+    Its settings are the `EnvSettings` that the module has or imports; a setting with a default keeps that.
+    """
+    found = list(vars(sys.modules[handler.__module__]).values())
+    for own in found:
+        if isinstance(own, type) and issubclass(own, EnvSettings):
+            for name, field in own.model_fields.items():
+                if (example := _example(field)) is not None:
+                    monkeypatch.setenv(name.upper(), example)
+    for one in found:
+        if callable(clear := getattr(one, "cache_clear", None)):
+            clear()
+
+
+def _example(field: FieldInfo) -> str | None:
+    """A value that a setting without one takes."""
+    if not field.is_required() and field.default is not None:
+        return None
+    kind: Any = Annotated[field.annotation, *field.metadata, "an example"]
+    for example in _EXAMPLES:
+        try:
+            TypeAdapter(kind).validate_python(example)
+        except ValidationError:
+            continue
+        return example
+    return None
 
 
 class _NoRedis(Redis):

@@ -26,7 +26,7 @@ from worker.dead_letters import Operator
 from worker.event import parse
 from worker.handler import Context, Handler, name_of
 from worker.importing import imported
-from worker.letter import Filter
+from worker.letter import Filter, same_error
 from worker.settings import WorkerSettings
 
 _UNSEEN = {"psycopg", "psycopg2", "pyodbc", "pymssql", "oracledb", "MySQLdb", "grpc", "confluent_kafka", "pycurl"}
@@ -117,6 +117,24 @@ async def run_all(
         return [await _run_one(handler, delivery, settings, redis, status) for delivery in deliveries]
     finally:
         await redis.aclose()
+
+
+async def as_it_failed(
+    handler: Handler, delivery: Delivery, settings: WorkerSettings, redis_url: str, answers: Sequence[int], reason: str
+) -> dict[str, Any] | None:
+    """How the handler fails for a delivery as it did for this `reason`, or else at all; None where it does not.
+
+    Its requests are answered by one status after the other, `answer` of what is returned being the one that did it.
+    """
+    failed: list[dict[str, Any]] = []
+    for status in answers:
+        [told] = await run_all(handler, [delivery], settings, redis_url, status)
+        if told["state"] not in {"done", "skipped"}:
+            is_alike = same_error(reason).startswith(
+                same_error(told["reason"])
+            )  # behind it may be which budget is used up
+            failed.append({**told, "answer": status, "as_it_was": is_alike})
+    return next((told for told in failed if told["as_it_was"]), failed[0] if failed else None)
 
 
 async def _run_one(

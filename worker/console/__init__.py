@@ -12,6 +12,7 @@ may run, none has to. All that a page shows is in Redis, and each page says how 
 | `overview`, `chart` | the first page: counts, latencies, what waits, processes, `doctor` |
 | `deliveries`, `delivery_pages` | deliveries, newest first; one with its whole way |
 | `dead_pages`, `runs` | dead letters in groups and one by one; what is done to many of them, with progress |
+| `saved_test` | a dead letter as a redacted sample and a pytest |
 | `live` | tells a page that something has changed |
 | `metrics` | `/metrics`, made from that |
 | `app` | the application: every path that it answers, and the process that serves it |

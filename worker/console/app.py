@@ -30,6 +30,7 @@ from worker.console.overview import Remembered, overview
 from worker.console.page import HERE, problem
 from worker.console.payload import Masking
 from worker.console.runs import Runs
+from worker.console.saved_test import saved_test
 from worker.console.settings import ConsoleSettings
 
 SCRAPE = 5.0
@@ -57,6 +58,7 @@ ROUTES = (
     Route("/dead", dead_pages.groups),
     Route("/dead/letters", dead_pages.letters),
     Route("/dead/letters/{letter:path}", dead_pages.letter),
+    Route("/dead/tests/{letter:path}", saved_test),
     Route("/dead/preview", dead_pages.preview),
     Route("/dead/run", dead_pages.run, methods=["POST"]),
     Route("/runs", dead_pages.runs),

@@ -13,6 +13,7 @@ from receiver import content
 from receiver.delivery import Delivery
 from receiver.events.redaction import SECRET
 from receiver.settings import PayloadSettings
+from worker.failing_test import redacted
 from worker.masking import MASKED, masked
 
 MOST_ROWS = 3000
@@ -46,23 +47,28 @@ class Masking:
     """What is hidden, by the paths of CONSOLE_MASK or AUDIT_MASK."""
 
     def __init__(self, paths: Sequence[str], settings: PayloadSettings) -> None:
-        self._paths, self._settings = paths, settings
+        self._paths, self.settings = paths, settings
 
     def shown(self, delivery: Delivery) -> Shown:
         """All that may be seen of a delivery's headers and body."""
         headers = {name: MASKED if SECRET.search(name) else value for name, value in delivery.headers.items()}
         try:
-            payload, text = content.read(delivery.headers, delivery.body, self._settings.max_body_bytes)
+            payload, text = content.read(delivery.headers, delivery.body, self.settings.max_body_bytes)
         except content.Unreadable as error:
             if self._paths:
                 return Shown(headers, "", problem=f"{error}; not shown, because nothing in it can be masked")
             return Shown(headers, delivery.body.decode("utf-8", "backslashreplace")[:LONGEST], problem=str(error))
         whole = text.decode("utf-8", "backslashreplace")
         if self._paths:
-            payload = masked(payload, self._paths, self._settings.where)
+            payload = masked(payload, self._paths, self.settings.where)
             whole = json.dumps(payload, ensure_ascii=False, indent=2)
         rows = _first(MOST_ROWS, _rows("", payload))
         return Shown(headers, whole[:LONGEST], rows, "", bool(self._paths), len(whole) > LONGEST)
+
+    def sample(self, delivery: Delivery, keep: Sequence[str]) -> dict[str, Any]:
+        """The payload with pseudonyms but for the paths `keep`; nothing masked is kept. Raises `content.Unreadable`."""
+        payload, _ = content.read(delivery.headers, delivery.body, self.settings.max_body_bytes)
+        return redacted(masked(payload, self._paths, self.settings.where), keep, self.settings)
 
     def pretty(self, delivery: Delivery) -> list[str]:
         """The payload's lines, indented and in order of names, for a comparison."""
