@@ -21,8 +21,9 @@ from receiver.visible import to_json, visible
 from worker import anomalies, process, reports, routes, trying
 from worker import app as worker_app
 from worker import healthy as health
+from worker.changes import Change, user
 from worker.console.settings import ConsoleSettings
-from worker.dead_command import AsJson, Handler, Type, dead, with_operator, with_redis
+from worker.dead_command import AsJson, Handler, Type, Why, dead, with_operator, with_redis
 from worker.dead_letters import Operator, find
 from worker.settings import WorkerSettings
 from worker.status import status as status_of
@@ -109,11 +110,14 @@ def replay(
     delivery: Annotated[str, typer.Argument(help="A delivery's id, or its event id.")],
     handler: Handler = None,
     force: Annotated[bool, typer.Option("--force", help="Run even what is done or skipped.")] = False,
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """Run a delivery's handlers again: those that are dead or waiting, and with --force the others, too."""
+    keys = Keys(load(Settings).key_prefix)
 
-    async def act(operator: Operator) -> dict[str, str]:
+    async def act(redis: ArqRedis) -> dict[str, str]:
+        operator = Operator(redis, keys)
         story = await _found(operator, delivery)
         handlers = story["handlers"]
         if handler is not None and handler not in handlers:
@@ -122,9 +126,13 @@ def replay(
         for name, told in handlers.items():
             if handler in {None, name}:
                 done[name] = await _replay_one(operator, story["delivery"], name, told, force=force)
+        if replayed := [f"{story['delivery']}:{name}" for name, result in done.items() if result == "replayed"]:
+            await Change("replay", user(), why[:300], ", ".join(replayed), "command").tell(
+                redis, keys, done=len(replayed)
+            )
         return done
 
-    results = with_operator(act)
+    results = with_redis(act)
     if as_json:
         typer.echo(to_json(results))
     else:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -20,6 +21,7 @@ from receiver.queue.keys import Keys
 from receiver.settings import Settings
 from receiver.visible import to_json, visible
 from worker import bulk, failing_test, ids, reports, trying
+from worker.changes import Change, user
 from worker.console.payload import Masking
 from worker.console.settings import ConsoleSettings
 from worker.dead_letters import Operator, PayloadElsewhere
@@ -50,6 +52,7 @@ Where = Annotated[
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="All that match, instead of ids.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Why = Annotated[str, typer.Option(help="The reason, for the audit log.")]
 
 
 @dead.command("list")
@@ -126,6 +129,7 @@ def dead_replay(
     preview: Annotated[bool, typer.Option("--preview", help="Only tell what would run.")] = False,
     per_minute: Annotated[float, typer.Option(min=0, help="At most so many in a minute, evenly; 0 for no limit.")] = 0,
     yes: Yes = False,
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """Run dead letters again, each with its whole budget, in the order in which their events were accepted."""
@@ -133,7 +137,7 @@ def dead_replay(
     if preview:
         _preview(choice, as_json=as_json)
         return
-    _in_bulk("replay", "replayed", choice, yes=yes, as_json=as_json, per_minute=per_minute)
+    _in_bulk("replay", "replayed", choice, why, yes=yes, as_json=as_json, per_minute=per_minute)
 
 
 @dead.command("drop")
@@ -147,11 +151,12 @@ def dead_drop(
     older_than: OlderThan = None,
     where: Where = None,
     yes: Yes = False,
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """Forget dead letters for ever, payloads and all."""
     choice = _Choice(ids or [], _filter(handler, type_, kind, reason, older_than, where), every)
-    _in_bulk("drop", "dropped", choice, yes=yes, as_json=as_json)
+    _in_bulk("drop", "dropped", choice, why, yes=yes, as_json=as_json)
 
 
 @dead.command("save-test")
@@ -210,6 +215,19 @@ class _Choice(NamedTuple):
     which: Filter
     every: bool
 
+    @property
+    def about(self) -> str:
+        """One line, for the audit log."""
+        if self.ids:
+            return ", ".join(self.ids)[:300]
+        given = {one.name: getattr(self.which, one.name) for one in fields(self.which)}
+        return ", ".join(f"{name} {value}" for name, value in given.items() if value is not None) or "all"
+
+
+def _tell(change: Change, **more: Any) -> None:
+    keys = Keys(load(Settings).key_prefix)
+    with_redis(lambda redis: change.tell(redis, keys, **more))
+
 
 def _preview(choice: _Choice, *, as_json: bool) -> None:
     keys = Keys(load(Settings).key_prefix)
@@ -225,12 +243,18 @@ def _preview(choice: _Choice, *, as_json: bool) -> None:
     reports.print_preview(rows)
 
 
-def _in_bulk(verb: str, done: str, choice: _Choice, *, yes: bool, as_json: bool, per_minute: float = 0) -> None:
+def _in_bulk(
+    verb: str, done: str, choice: _Choice, why: str, *, yes: bool, as_json: bool, per_minute: float = 0
+) -> None:
     """Do what the verb says to all that were chosen. After Ctrl-C those that are left are as they were."""
     letters = with_operator(lambda operator: _chosen(operator, choice))
     if len(letters) > 1 and not yes and not typer.confirm(f"{verb} {len(letters)} dead letters?", err=True):
         raise typer.Exit(1)
+    if len(letters) > 1 and not yes and not why and sys.stdin.isatty():
+        why = typer.prompt("why?", default="", show_default=False, err=True)
 
+    change = Change(verb, user(), why[:300], choice.about, "command")
+    _tell(change, state="begun", chosen=len(letters))
     progress = bulk.Progress(len(letters))
 
     async def all_of_them(operator: Operator) -> None:
@@ -246,6 +270,7 @@ def _in_bulk(verb: str, done: str, choice: _Choice, *, yes: bool, as_json: bool,
         with_operator(all_of_them)
     except KeyboardInterrupt:
         stopped = True
+    _tell(change, state="stopped" if stopped else "done", done=progress.done, chosen=len(letters))
     told = {done: progress.done, "chosen": len(letters)}
     typer.echo(to_json(told) if as_json else f"{done} {progress.done} of {len(letters)}")
     if progress.elsewhere:

@@ -206,6 +206,10 @@ class Operator:
         kept = await self._redis.get(self._keys.payload(delivery_id))
         return kept is not None and await self._replay(Delivery.from_job(unpack(kept)["a"][0]), handler, attempt, state)
 
+    async def run_alone(self, delivery: Delivery, handler: str) -> bool:
+        """Run one handler on what no receiver has accepted, and no other handler. False when it has run already."""
+        return await self._replay(delivery, handler, 0, "")
+
     async def story(self, delivery_id: str) -> dict[str, Any] | None:
         """Everything that is known of a delivery, or None when it is not (or no longer) remembered."""
         async with self._redis.pipeline(transaction=False) as pipe:

@@ -177,13 +177,13 @@ async def run(request: Request, form: Form) -> Response:
         return await problem(request, 400, str(error))
     if not 0 <= per_minute < 1_000_000:  # noqa: PLR2004 - a number, and no NaN
         return await problem(request, 400, "per_minute: expected a number of replays in a minute, 0 for no limit")
-    select = partial(_selected, _operator(request), chosen.ids, which, until)
+    select = partial(_selected, chosen.ids, which, until)
     begun = Run("", verb, visitor_of(request).name, reason, chosen.about, per_minute)
-    request.state.runs.start(_operator(request), begun, select)
+    request.state.runs.start(request.state.redis, request.state.keys, begun, select)
     return RedirectResponse(f"/runs/{begun.id}", 303)
 
 
-async def _selected(operator: Operator, ids: Sequence[str], which: Filter, until: datetime) -> list[DeadLetter]:
+async def _selected(ids: Sequence[str], which: Filter, until: datetime, operator: Operator) -> list[DeadLetter]:
     if ids:
         return await _by_ids(operator, ids)
     return [letter async for letter in operator.letters(which) if letter.at <= until]

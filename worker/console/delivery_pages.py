@@ -2,19 +2,17 @@
 
 from typing import Any
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from receiver import events
 from receiver.environment import SettingsError
+from worker.changes import AUDIT, Change
 from worker.console.deliveries import STATES, Query, WrongQuery, look
 from worker.console.page import Form, change, one, page, problem, visitor_of
 from worker.console.payload import Shown
 from worker.dead_letters import Operator, PayloadElsewhere, find
 from worker.waiting import in_words
-
-log = structlog.get_logger()
 
 
 async def deliveries(request: Request) -> Response:
@@ -56,7 +54,14 @@ async def delivery(request: Request) -> Response:
     waits = {name: in_words(told["waits"]) for name, told in story["handlers"].items() if told["waits"]}
     said = request.query_params.get("said", "")
     return await page(
-        request, "delivery.html", story=story, shown=shown, why_not=why_not, waits=waits, said=SAID.get(said, "")
+        request,
+        "delivery.html",
+        story=story,
+        shown=shown,
+        why_not=why_not,
+        waits=waits,
+        said=SAID.get(said, ""),
+        audit=AUDIT,
     )
 
 
@@ -93,8 +98,6 @@ async def replay(request: Request, form: Form) -> Response:
         replayed = not told["waits"] and await operator.replay_handler(name, handler, told["state"], told["attempts"])
     except PayloadElsewhere as error:
         return await problem(request, 503, str(error))
-    who = visitor_of(request).name
-    log.info(
-        "console: replayed", who=who, delivery=name, handler=handler, was=told["state"], done=replayed, reason=reason
-    )
+    change = Change("replay", visitor_of(request).name, reason, f"{name}:{handler}", "console")
+    await change.tell(request.state.redis, request.state.keys, state=told["state"], done=int(replayed))
     return RedirectResponse(f"/deliveries/{name}?said={'replayed' if replayed else 'gone'}", 303)

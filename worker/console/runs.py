@@ -7,19 +7,22 @@ came; each replay or drop is a step of its own, and is whole or not done.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-import structlog
+from arq.connections import ArqRedis
 
 from receiver.queue.connection import REDIS_ERRORS
+from receiver.queue.keys import Keys
 from worker import bulk
+from worker.changes import Change
 from worker.dead_letters import Operator
 from worker.letter import DeadLetter
 
 REMEMBERED = 50
-log = structlog.get_logger()
+Select = Callable[[Operator], Awaitable[Sequence[DeadLetter]]]
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Runs:
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._count = 0
 
-    def start(self, operator: Operator, run: Run, select: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> Run:
+    def start(self, redis: ArqRedis, keys: Keys, run: Run, select: Select) -> Run:
         """Begin it; `select` finds which dead letters are meant."""
         self._count += 1
         run.id = str(self._count)
@@ -54,7 +57,7 @@ class Runs:
         ended = [one for one in self._runs.values() if one.state != "running"]
         for old in ended[: max(0, len(self._runs) - REMEMBERED)]:
             del self._runs[old.id]
-        run.task = asyncio.create_task(_go(operator, run, select))
+        run.task = asyncio.create_task(_go(redis, keys, run, select))
         return run
 
     def get(self, run_id: str) -> Run | None:
@@ -71,11 +74,12 @@ class Runs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _go(operator: Operator, run: Run, select: Callable[[], Awaitable[Sequence[DeadLetter]]]) -> None:
-    bound = log.bind(run=run.id, verb=run.verb, who=run.who, reason=run.reason, which=run.about)
-    bound.info("console: begun", per_minute=run.per_minute)
+async def _go(redis: ArqRedis, keys: Keys, run: Run, select: Select) -> None:
+    operator = Operator(redis, keys)
+    change = Change(run.verb, run.who, run.reason, run.about, "console")
     try:
-        async for progress in bulk.run(operator, run.verb, await select(), run.per_minute):
+        await change.tell(redis, keys, run=run.id, state="begun", per_minute=run.per_minute)
+        async for progress in bulk.run(operator, run.verb, await select(operator), run.per_minute):
             run.progress = progress
             await asyncio.sleep(0)  # the pages of others come first
         run.state = "done"
@@ -83,9 +87,10 @@ async def _go(operator: Operator, run: Run, select: Callable[[], Awaitable[Seque
         run.state = "stopped"
         raise
     except REDIS_ERRORS as error:
-        run.state, run.trouble = (
-            "failed",
-            f"Redis does not answer ({type(error).__name__}); what is left can be begun anew",
-        )
+        why = f"Redis does not answer ({type(error).__name__}); what is left can be begun anew"
+        run.state, run.trouble = "failed", why
     finally:
-        bound.info("console: ended", state=run.state, done=run.progress.done, chosen=run.progress.total)
+        with suppress(*REDIS_ERRORS):  # then the log alone has it
+            await change.tell(
+                redis, keys, run=run.id, state=run.state, done=run.progress.done, chosen=run.progress.total
+            )

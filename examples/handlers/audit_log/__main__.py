@@ -22,6 +22,7 @@ from examples.handlers.audit_log.verify import verify
 from receiver import events
 from receiver.environment import SettingsError, load
 from receiver.visible import to_json, visible
+from worker.handler import name_of
 
 app = typer.Typer(help="The audit log: verify it, export it, or note its head.", no_args_is_help=True)
 _errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -101,6 +102,7 @@ def export_command(
     until: Time = None,
     event_type: Annotated[str | None, typer.Option("--type", help="Only this event type, by name or title.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only this Work Order or Action, by its id.")] = None,
+    delivery: Annotated[str | None, typer.Option(help="Only the row of this delivery, by its whole id.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary for a program; rows are JSON always.")] = False,
 ) -> None:
     """Write rows as JSON Lines, oldest first; `verify --file` can verify an export of all rows."""
@@ -113,6 +115,8 @@ def export_command(
         conditions.append(TABLE.c.event_type == events.canonical(event_type))
     if subject is not None:
         conditions.append(TABLE.c.subject_id.in_({subject, events.identifier(subject)}))
+    if delivery is not None:
+        conditions.append(TABLE.c.event_key == f"{name_of(audit_log.append)}:{delivery}")
     written = 0
     with _opened() as engine, _writable(to) as out, _progress("exporting", database.count(engine, *conditions)) as done:
         for row in database.rows(engine, *conditions):

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Runs a handler again, from its dead letter or, forced, from what is kept of a finished delivery: one atomic step, so
 -- that two replays at once make one job. Where the dead letter's payload is in a file, that is no longer needed.
+-- The state '' is that of a handler that has not run for a delivery: so it is given one that no receiver has accepted.
 --
 -- KEYS: queue, wake, counts, dead, record
 -- ARGV: handler, attempt, state it must be in, job id, job key, job, dead letter id, dead letter key, prefix of
@@ -16,10 +17,10 @@ if state == 'dead' then
   if redis.call('ZREM', dead, dead_id) == 0 then return 0 end
   release_file(dead_key, unneeded)
   redis.call('DEL', dead_key)
-elseif string.match(redis.call('HGET', record, handler) or '', '^%a+') ~= state then
+elseif string.match(redis.call('HGET', record, handler) or '', '^%a*') ~= state then
   return 0
 end
-redis.call('HINCRBY', counts, handler .. ' ' .. state, -1)
+if state ~= '' then redis.call('HINCRBY', counts, handler .. ' ' .. state, -1) end
 if redis.call('EXISTS', record) == 0 then redis.call('HSET', record, '*', 1) end -- it had been closed
 for i = 10, #ARGV, 2 do
   if not redis.call('HGET', record, ARGV[i]) then redis.call('HSET', record, ARGV[i], ARGV[i + 1]) end

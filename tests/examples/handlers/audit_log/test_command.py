@@ -117,6 +117,7 @@ def test_another_history_of_the_same_length_shows_against_a_noted_head() -> None
         (["--since", "2026-11-03T09:03+00:00", "--until", "2026-11-03T09:05+00:00"], [3, 4]),
         (["--since", "2026-11-03T10:09+01:00", "--type", "action.created"], [9]),
         (["--until", "2026-11-03"], []),
+        (["--delivery", "no-such"], []),
     ],
 )
 def test_export_writes_the_rows_asked_for(filters: list[str], expected: list[int]) -> None:
