@@ -1,6 +1,7 @@
 """`python -m worker dead …`: dead letters and conflicts, in groups and one by one, and what is done to them."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields
@@ -20,7 +21,7 @@ from receiver.figures import read as read_figures
 from receiver.queue.keys import Keys
 from receiver.settings import Settings
 from receiver.visible import to_json, visible
-from worker import bulk, failing_test, ids, reports, trying
+from worker import bulk, failing_test, ids, notes, reports, trying
 from worker.changes import Change, user
 from worker.console.payload import Masking
 from worker.console.settings import ConsoleSettings
@@ -78,11 +79,38 @@ def dead_list(
 def dead_groups(where: Where = None, as_json: AsJson = False) -> None:
     """List what has failed: by handler and error, the largest first. `--where group=ID` means all of one group."""
     which = _filter(where=where)
-    groups = [group.summary() for group in grouped(with_operator(lambda operator: _matching(operator, which)))]
+    groups = with_redis(lambda redis: _groups(redis, which))
     if as_json:
         typer.echo(to_json(groups))
         return
     reports.print_groups(groups)
+
+
+async def _groups(redis: ArqRedis, which: Filter) -> list[dict[str, Any]]:
+    keys = Keys(load(Settings).key_prefix)
+    groups = [group.summary() for group in grouped(await _matching(Operator(redis, keys), which))]
+    noted = await notes.read(redis, keys, [group["group"] for group in groups])
+    return [group | (noted[group["group"]]._asdict() if group["group"] in noted else {}) for group in groups]
+
+
+@dead.command("note")
+def dead_note(
+    group: Annotated[str, typer.Argument(help="The group's id, as `dead groups` shows it.")],
+    text: Annotated[str, typer.Option(help="What it is, what is done about it.")] = "",
+    owner: Annotated[str, typer.Option(help="Who looks after it.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Note something of a group, for everybody who looks at it; without --text and --owner its note is taken away."""
+    keys = Keys(load(Settings).key_prefix)
+    if re.fullmatch("[0-9a-f]{8}", group) is None:
+        raise SettingsError(f"{group}: expected a group's id of eight digits, as `dead groups` shows it")
+
+    async def write(redis: ArqRedis) -> None:
+        await notes.write(redis, keys, group, text, owner, user())
+        await Change("note", user(), text[:300], f"group {group}", "command").tell(redis, keys, owner=owner)
+
+    with_redis(write)
+    typer.echo(to_json({"group": group, "text": text, "owner": owner}) if as_json else f"{group}: noted")
 
 
 @dead.command("show")

@@ -234,6 +234,7 @@ class Operator:
             "type": fields.get("t", b"").decode(),
             "sha256": fields.get("d", b"").hex(),
             "first_seen": iso(int(fields.get("a", 0)) / 1000),
+            "spooled_until": iso(int(fields["q"])) if "q" in fields else None,
             "duplicates": int(fields.get("n", 0)),
             "conflicts": int(fields.get("c", 0)),
             "open": remembered_ms == -1,

@@ -24,6 +24,10 @@ def print_story(story: Mapping[str, Any], *, trace: bool) -> None:
     console = Console(emoji=False)
     for name in ("delivery", "key", "source", "type", "sha256", "first_seen", "duplicates", "conflicts"):
         console.print(f"{name:<12} {visible(str(story[name]))}", markup=False, highlight=False)
+    if story["spooled_until"]:
+        console.print(
+            f"{'spooled':<12} on a receiver's disk until {story['spooled_until']}", markup=False, highlight=False
+        )
     kept = "kept for replay" if story["payload_kept"] else "waits with its work" if story["open"] else "no longer kept"
     console.print(f"{'payload':<12} {kept}", markup=False)
     table = _table("handler", "state", "attempts", "at", "last failure")
@@ -112,7 +116,10 @@ def print_groups(groups: Sequence[Mapping[str, Any]]) -> None:
     for one in groups:
         handler = one["handler"] or one["kind"]
         times = (_time(datetime.fromisoformat(one[name])) for name in ("first", "last"))
-        table.add_row(*_cells(one["group"], one["count"], handler, one["error"], *times))
+        noted = [f"{one['owner'] or one['by']}: {one['text']}"] if "text" in one else []
+        error = Text("\n".join(map(visible, [one["error"], *noted])))
+        group, count, handler, first, last = _cells(one["group"], one["count"], handler, *times)
+        table.add_row(group, count, handler, error, first, last)
     Console(emoji=False).print(table if groups else "no dead letters")
 
 

@@ -16,6 +16,7 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>kept-bytes` | string | the sum of the list's bytes, expired ones included | as the list |
 | `<p>dead` | zset | ids of dead letters and conflicts, by time | for ever: only `dead drop` and `replay` remove |
 | `<p>dead:<id>` | hash | one dead letter: payload (`letters.py`), reason, tries, times | as its entry in `<p>dead` |
+| `<p>notes` | hash | what people noted of a group of dead letters, by its id | for ever, the last 1000 |
 | `<p>folders` | hash | the folders that dead letters' payloads were moved to: host and path by name | for ever |
 | `<p>wanted:<folder>` | set | files of a folder that a command has asked for | until its receiver has answered |
 | `<p>recalled:<folder>/<file>` | string | the answer: the content of the file | a minute |
@@ -53,10 +54,11 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `arq:queue` | zset | jobs that version 0.1 queued, moved to `<p>queue` | until a worker finds them |
 
 Fields of a delivery's record are single letters because there are millions of them: `k` idempotency key, `s` its
-source (`event-id` if absent), `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event
-type, `n` duplicates dropped, `c` conflicts kept, `u` subject (until the event is routed). A handler's outcome is in a
-field with the handler's name (which always has a dot): `<state> <attempt> <ms after a>`, where the state is done,
-skipped, retry or dead; an unknown state of a later version counts as an end, like done.
+source (`event-id` if absent), `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event type, `q`
+when it was written (Unix ms), where that was over 5 s after `a`: it waited in a spool, `n` duplicates dropped, `c`
+conflicts kept, `u` subject (until the event is routed). A handler's outcome is in a field with the handler's name
+(which always has a dot): `<state> <attempt> <ms after a>`, where the state is done, skipped, retry or dead; an
+unknown state of a later version counts as an end, like done.
 
 Fields of `<p>metrics` are words. `accept` counts `accepted <type>`, `duplicates <type> <source>` and `conflicts <type>
 <source>`; `record` counts `ended <handler> <state> <type>` (a retry is `failed` or `asked`) and, with `bury`, `dead
@@ -125,6 +127,10 @@ class Keys:
 
     def recalled(self, place: str) -> str:
         return f"{self.prefix}recalled:{place}"
+
+    @property
+    def notes(self) -> str:
+        return f"{self.prefix}notes"
 
     @property
     def folders(self) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from receiver.environment import SettingsError
 from receiver.intake import Acceptance, accept_directly
 from receiver.queue.jobs import pack_job
 from tests.conftest import ROOT, Start, hash_of, until
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
+from tests.worker.conftest import KEYS, SOURCES, Bench, body_of, delivery_of, make_handler
 from worker import GiveUp, Skip
 from worker.__main__ import app
 from worker.handler import Handler
@@ -95,6 +96,17 @@ async def run_all(bench: Bench, flaky: Flaky, *deliveries: Delivery, **settings:
     async with bench.working({"*": [flaky.handler(), make_handler("fine")]}, **settings):
         await bench.idle()
         await bench.closed(*deliveries)
+
+
+async def test_what_waited_in_a_spool_says_until_when(bench: Bench, worker: Command) -> None:
+    """By the two times: accepted by a receiver, and stored in Redis."""
+    late = await bench.accept(SOURCES.delivery({}, body_of("e1"), time.time_ns() // 1000 - 60_000_000))
+    at_once = await bench.send("e2")
+    told = await worker.json("show", late.id)
+    until = datetime.fromisoformat(told["spooled_until"])
+    assert 60 <= (until - datetime.fromisoformat(told["first_seen"])).total_seconds() < 70
+    assert "on a receiver's disk until" in await worker("show", late.id)
+    assert (await worker.json("show", at_once.id))["spooled_until"] is None
 
 
 # ── show ────────────────────────────────────────────────────────────────────────────────────────────────────────

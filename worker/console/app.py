@@ -59,6 +59,7 @@ ROUTES = (
     Route("/dead/letters", dead_pages.letters),
     Route("/dead/letters/{letter:path}", dead_pages.letter),
     Route("/dead/tests/{letter:path}", saved_test),
+    Route("/dead/note", dead_pages.note, methods=["POST"]),
     Route("/dead/preview", dead_pages.preview),
     Route("/dead/run", dead_pages.run, methods=["POST"]),
     Route("/runs", dead_pages.runs),

@@ -1,6 +1,7 @@
 """The pages of dead letters: in groups, one by one, what a replay would do, and what is under way."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ from starlette.responses import RedirectResponse, Response
 
 from receiver.environment import SettingsError
 from receiver.figures import read as read_figures
-from worker import bulk
+from worker import bulk, notes
+from worker.changes import Change
 from worker.console.page import Form, change, one, page, problem, visitor_of
 from worker.console.runs import Run
 from worker.dead_letters import Operator, PayloadElsewhere
@@ -64,9 +66,28 @@ async def groups(request: Request) -> Response:
     except SettingsError as error:
         return await problem(request, 400, str(error))
     found = [group.summary() for group in grouped(letters)]
+    noted = await notes.read(request.state.redis, request.state.keys, [group["group"] for group in found])
     return await page(
-        request, "groups.html", groups=found, looked=looked, words=chosen.words, total=await operator.count()
+        request,
+        "groups.html",
+        groups=found,
+        noted=noted,
+        looked=looked,
+        words=chosen.words,
+        total=await operator.count(),
     )
+
+
+@change
+async def note(request: Request, form: Form) -> Response:
+    """Note something of a group, or who looks after it."""
+    state, group, text, owner = request.state, one(form, "group"), one(form, "text"), one(form, "owner")
+    if re.fullmatch("[0-9a-f]{8}", group) is None:
+        return await problem(request, 400, "group: expected eight digits")
+    who = visitor_of(request).name
+    await notes.write(state.redis, state.keys, group, text, owner, who)
+    await Change("note", who, text[:300], f"group {group}", "console").tell(state.redis, state.keys, owner=owner)
+    return RedirectResponse(f"/dead/letters?group={group}", 303)
 
 
 async def letters(request: Request) -> Response:
@@ -88,6 +109,7 @@ async def letters(request: Request) -> Response:
         start=start,
         more=more,
         total=await operator.count(),
+        noted=await notes.read(request.state.redis, request.state.keys, filter(None, [chosen.words.get("group")])),
     )
 
 

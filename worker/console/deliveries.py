@@ -176,7 +176,7 @@ async def _has_inside(operator: Operator, masking: Masking, row: Row, query: Que
         return False
     if delivery is None:
         return False
-    if query.subject and query.subject not in {delivery.subject, delivery.subject.partition(":")[2]}:
+    if query.subject and query.subject not in {subject := masking.subject(delivery), subject.partition(":")[2]}:
         return False
     return not query.text or query.text.casefold() in masking.shown(delivery).text.casefold()
 

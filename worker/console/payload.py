@@ -65,6 +65,17 @@ class Masking:
         rows = _first(MOST_ROWS, _rows("", payload))
         return Shown(headers, whole[:LONGEST], rows, "", bool(self._paths), len(whole) > LONGEST)
 
+    def subject(self, delivery: Delivery) -> str:
+        """What a delivery is about, as `Delivery.subject` says it; with a masked id nobody finds it by that."""
+        if not self._paths:
+            return delivery.subject
+        try:
+            payload, _ = content.read(delivery.headers, delivery.body, self.settings.max_body_bytes)
+        except content.Unreadable:
+            return ""
+        where, payload = self.settings.where, masked(payload, self._paths, self.settings.where)
+        return ":".join(where.subject(payload, where.type_of(payload)) or ())
+
     def sample(self, delivery: Delivery, keep: Sequence[str]) -> dict[str, Any]:
         """The payload with pseudonyms but for the paths `keep`; nothing masked is kept. Raises `content.Unreadable`."""
         payload, _ = content.read(delivery.headers, delivery.body, self.settings.max_body_bytes)

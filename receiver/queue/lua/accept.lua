@@ -44,10 +44,12 @@ local function store(delivery)
   return 1
 end
 
+local LATE = 5000 -- ms behind its acceptance: it waited in a spool
 local function write_record(delivery)
-  local record, source = delivery[1], delivery[7]
+  local record, source, at = delivery[1], delivery[7], delivery[5]
   redis.call('HSET', record, 'k', delivery[6], 't', delivery[8], 'd', delivery[4], 'a', delivery[5], 'u', delivery[9])
   if source ~= 'event-id' then redis.call('HSET', record, 's', source) end -- what nearly all have need not be said
+  if source ~= 'conflict' and now - at / 1000 > LATE then redis.call('HSET', record, 'q', now) end
 end
 
 local function keep_conflict(delivery, first_digest)

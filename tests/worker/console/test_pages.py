@@ -166,6 +166,20 @@ async def test_a_group_is_previewed_and_replayed(bench: Bench, console: StartCon
     assert (await bench.states(sent[0]))["h.update"] == "done"
 
 
+async def test_a_group_has_a_note_and_an_owner(bench: Bench, console: StartConsole, browser: Page) -> None:
+    """Whoever looks at the groups sees who looks after which."""
+    await a_morning(bench)
+    base = console()
+    await browser.goto(f"{base}/dead")
+    await browser.locator("tbody a").first.click()
+    await browser.fill("input[name=owner]", "Ana")
+    await browser.fill("input[name=text]", "The ERP restarts at 14:00")
+    await browser.get_by_role("button", name="Note").click()
+    await expect(browser.locator(".noted")).to_contain_text("Ana looks after it. The ERP restarts at 14:00 by local")
+    await browser.goto(f"{base}/dead")
+    await expect(browser.locator("tbody tr").first.locator(".note")).to_have_text("Ana The ERP restarts at 14:00")
+
+
 async def test_chosen_ones_are_dropped_and_the_others_stay(bench: Bench, console: StartConsole, browser: Page) -> None:
     """Only those that were chosen; dropping says that it is for ever."""
     await a_morning(bench)
@@ -264,6 +278,10 @@ async def test_masked_values_are_nowhere(bench: Bench, console: StartConsole, br
     await expect(browser.locator("tbody tr")).to_have_count(1)
     await browser.goto(f"{base}/deliveries?text=Quint")
     await expect(browser.locator("tbody tr")).to_have_count(0)
+    about = sent.subject.partition(":")[2]
+    for mask, rows in (("actor.name", 1), ("work_order.id", 0)):
+        await browser.goto(f"{console(CONSOLE_MASK=mask)}/deliveries?subject={about}")
+        await expect(browser.locator("tbody tr")).to_have_count(rows)
     base = console(AUDIT_MASK="actor.name")
     await browser.goto(f"{base}/deliveries/{sent.id}")
     assert "Quint" not in await browser.content()
