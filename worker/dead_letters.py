@@ -236,6 +236,7 @@ class Operator:
             "first_seen": iso(int(fields.get("a", 0)) / 1000),
             "spooled_until": iso(int(fields["q"])) if "q" in fields else None,
             "duplicates": int(fields.get("n", 0)),
+            "duplicates_at": [iso(int(at)) for at in fields.get("l", b"").split()],
             "conflicts": int(fields.get("c", 0)),
             "open": remembered_ms == -1,
             "forgotten_in_s": None if remembered_ms < 0 else remembered_ms // 1000,

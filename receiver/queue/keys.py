@@ -55,10 +55,10 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 
 Fields of a delivery's record are single letters because there are millions of them: `k` idempotency key, `s` its
 source (`event-id` if absent), `d` first 16 bytes of the body's SHA-256, `a` accepted at (µs), `t` event type, `q`
-when it was written (Unix ms), where that was over 5 s after `a`: it waited in a spool, `n` duplicates dropped, `c`
-conflicts kept, `u` subject (until the event is routed). A handler's outcome is in a field with the handler's name
-(which always has a dot): `<state> <attempt> <ms after a>`, where the state is done, skipped, retry or dead; an
-unknown state of a later version counts as an end, like done.
+when it was written (Unix ms), where that was over 5 s after `a`: it waited in a spool, `n` duplicates dropped, `l`
+when the last ten of them came (Unix ms), `c` conflicts kept, `u` subject (until the event is routed). A handler's
+outcome is in a field with the handler's name (which always has a dot): `<state> <attempt> <ms after a>`, where the
+state is done, skipped, retry or dead; an unknown state of a later version counts as an end, like done.
 
 Fields of `<p>metrics` are words. `accept` counts `accepted <type>`, `duplicates <type> <source>` and `conflicts <type>
 <source>`; `record` counts `ended <handler> <state> <type>` (a retry is `failed` or `asked`) and, with `bury`, `dead

@@ -98,6 +98,17 @@ async def run_all(bench: Bench, flaky: Flaky, *deliveries: Delivery, **settings:
         await bench.closed(*deliveries)
 
 
+async def test_duplicates_are_told_with_their_times(bench: Bench, worker: Command) -> None:
+    """All are counted; the last ten say when."""
+    delivery = await bench.send("e1")
+    for _ in range(12):
+        await accept_directly(bench.redis, KEYS, delivery_of(delivery.body))
+    told = await worker.json("show", "e1")
+    times = [datetime.fromisoformat(at) for at in told["duplicates_at"]]
+    assert (told["duplicates"], len(times), times) == (12, 10, sorted(times))
+    assert times[0] >= datetime.fromisoformat(told["first_seen"])
+
+
 async def test_what_waited_in_a_spool_says_until_when(bench: Bench, worker: Command) -> None:
     """By the two times: accepted by a receiver, and stored in Redis."""
     late = await bench.accept(SOURCES.delivery({}, body_of("e1"), time.time_ns() // 1000 - 60_000_000))

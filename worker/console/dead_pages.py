@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -134,16 +135,31 @@ async def letter(request: Request) -> Response:
     return await page(request, "letter.html", letter=found, shown=shown, why_not=why_not, difference=difference)
 
 
-def side_by_side(left: Sequence[str], right: Sequence[str]) -> list[tuple[str, str, bool]]:
-    """The lines of two payloads beside each other, and whether they differ."""
+class Line(NamedTuple):
+    """A line of a comparison; `same` is how many are left out, because they are alike."""
+
+    left: str = ""
+    right: str = ""
+    differs: bool = False
+    same: int = 0
+
+
+def side_by_side(left: Sequence[str], right: Sequence[str]) -> list[Line]:
+    """What differs in two payloads, beside each other, with three lines before and after it."""
     left, right = left[:MOST_LINES], right[:MOST_LINES]
-    rows: list[tuple[str, str, bool]] = []
-    for tag, at, until, at_right, until_right in difflib.SequenceMatcher(None, left, right).get_opcodes():
-        for number in range(max(until - at, until_right - at_right)):
-            here = left[at + number] if at + number < until else ""
-            there = right[at_right + number] if at_right + number < until_right else ""
-            rows.append((here, there, tag != "equal"))
-    return rows
+    rows: list[Line] = []
+    shown = 0
+    for group in difflib.SequenceMatcher(None, left, right).get_grouped_opcodes(3):
+        rows += _left_out(group[0][1] - shown)
+        for tag, at, until, at_right, until_right in group:
+            here, there = left[at:until], right[at_right:until_right]
+            rows += [Line(*pair, tag != "equal") for pair in zip_longest(here, there, fillvalue="")]
+        shown = group[-1][2]
+    return rows + _left_out(len(left) - shown)
+
+
+def _left_out(count: int) -> list[Line]:
+    return [Line(same=count)] if count else []
 
 
 async def preview(request: Request) -> Response:

@@ -94,14 +94,17 @@ local function write_notes()
   redis.call('PEXPIRE', sum, 604800000)
 end
 
+local TIMES = 139 -- characters: those of the last ten duplicates
+local function note_duplicate(record, count, times)
+  times = (times and times .. ' ' or '') .. string.format('%d', now)
+  redis.call('HSET', record, 'n', string.format('%d', (count or 0) + 1), 'l', string.sub(times, -TIMES))
+end
+
 for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   local record, digest, at = delivery[1], delivery[4], delivery[5]
-  local first, first_digest, first_at = mine[record], nil, nil
-  if first then
-    first_digest, first_at = first[4], first[5]
-  else
-    first_digest, first_at = unpack(redis.call('HMGET', record, 'd', 'a'))
-  end
+  local first = mine[record] -- its record is still to be written, but for what was counted since
+  local first_digest, first_at, count_before, times = unpack(redis.call('HMGET', record, 'd', 'a', 'n', 'l'))
+  if first then first_digest, first_at = first[4], first[5] end
   if not first_digest then
     fates[i] = store(delivery)
   elseif first_digest ~= digest then
@@ -109,7 +112,7 @@ for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   elseif first_at == at then
     fates[i] = 1 -- the very same acceptance, sent again because its reply was lost
   else
-    redis.call('HINCRBY', record, 'n', 1)
+    note_duplicate(record, count_before, times)
     duplicates = duplicates + 1
     count('duplicates', delivery)
     note_if_doubtful(delivery, first_at)

@@ -137,10 +137,12 @@ async def test_a_delivery_shows_its_whole_way(bench: Bench, console: StartConsol
     await expect(browser.locator(".tree")).to_contain_text("work_order")
     await shoot(browser, "delivery")
     await browser.goto(f"{base}/deliveries/{sent[4].id}")
+    await expect(browser.locator("dd:has(time)", has_text="1, at")).to_have_count(1)
     await browser.click("text=show")
     await browser.click("tbody a")
     await expect(browser.locator(".differs")).to_have_count(1)
     await expect(browser.locator(".differs")).to_contain_text("changed")
+    await expect(browser.locator(".difference .same")).to_contain_text("lines alike")
     await shoot(browser, "conflict")
 
 
@@ -158,7 +160,7 @@ async def test_a_group_is_previewed_and_replayed(bench: Bench, console: StartCon
     await shoot(browser, "preview")
     await browser.fill("input[name=why]", "the ERP is up again")
     await browser.click("button.go")
-    await expect(browser.locator("[role=status]")).to_contain_text("3 of 3")
+    await expect(browser.locator("main [role=status]")).to_contain_text("3 of 3")
     await expect(browser.locator("main")).to_contain_text("the ERP is up again")
     assert await bench.operator.count() == 2
     async with bench.working({"*": [make_handler("update")]}):
@@ -191,7 +193,7 @@ async def test_chosen_ones_are_dropped_and_the_others_stay(bench: Bench, console
     await expect(browser.locator("main")).to_contain_text("gone for ever")
     await browser.fill("input[name=why]", "tests of last week")
     await browser.click("button.go")
-    await expect(browser.locator("[role=status]")).to_contain_text("2 of 2")
+    await expect(browser.locator("main [role=status]")).to_contain_text("2 of 2")
     assert await bench.operator.count() == 3
 
 
@@ -202,9 +204,9 @@ async def test_a_paced_run_is_stopped(bench: Bench, console: StartConsole, brows
     await browser.fill("input[name=why]", "slowly")
     await browser.fill("input[name=per_minute]", "1")
     await browser.click("button.go")
-    await expect(browser.locator("[role=status]")).to_contain_text("1 of 4")
+    await expect(browser.locator("main [role=status]")).to_contain_text("1 of 4")
     await browser.click("text=Stop")
-    await expect(browser.locator("[role=status]")).to_contain_text("stopped")
+    await expect(browser.locator("main [role=status]")).to_contain_text("stopped")
     assert await bench.operator.count() == 4
 
 
@@ -287,7 +289,7 @@ async def test_masked_values_are_nowhere(bench: Bench, console: StartConsole, br
     assert "Quint" not in await browser.content()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 360), ("dark", 375)])
 async def test_everybody_can_use_it(
     bench: Bench, console: StartConsole, chromium: Browser, scheme: Any, width: int
 ) -> None:

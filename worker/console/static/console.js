@@ -52,6 +52,15 @@ document.querySelector("[data-all]")?.addEventListener("change", (event) => {
 
 // Whoever reads a row, has chosen one or writes a reason keeps what is under their eyes.
 const isBusy = (part) => part.querySelector("tr[data-here], input:checked, details[open]:not(.tree details)") || part.contains(document.activeElement);
+// Screen readers hear what matters of it: how many dead letters there are now, and how a run ended.
+function tell(page) {
+  const dead = page.querySelector("[data-dead]")?.dataset.dead ?? "";
+  const ended = page.querySelector("[data-live=run]:not([data-again]) [role=status]")?.textContent ?? "";
+  const said = ended || (dead !== document.body.dataset.dead ? `${dead} dead letters` : "");
+  document.body.dataset.dead = dead;
+  if (said) document.getElementById("said").textContent = said.replace(/\s+/g, " ").trim();
+}
+
 // A page that takes long to make is asked for less often: at most a tenth of the time is spent on it.
 let loading = false;
 let next = 0;
@@ -73,6 +82,7 @@ async function load() {
       const fresh = page.querySelector(`[data-live="${part.dataset.live}"]`);
       if (fresh && !isBusy(part)) part.replaceWith(fresh);
     }
+    tell(page);
   } catch {
     // the console is being started anew: the next time
   } finally {
