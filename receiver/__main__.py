@@ -67,7 +67,9 @@ def serve(
         sockets = [listener]
         if config.health_port is not None:
             sockets.append(listeners.enter_context(listen(config.health_host, config.health_port, "HEALTH_")))
-        structlog.get_logger().info("receiver listening", address=address(config.host, listener.getsockname()[1]))
+        log = structlog.get_logger()
+        log.info("receiver listening", address=address(config.host, listener.getsockname()[1]))
+        listeners.callback(log.info, "receiver stopped")
         uvicorn.Server(
             uvicorn.Config(
                 application,

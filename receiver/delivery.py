@@ -36,6 +36,11 @@ class Delivery(NamedTuple):
         """Of the delivery's first job; never used again, because arq deletes a job by its id."""
         return f"{self.id}:{self.received_us:x}"
 
+    def for_log(self) -> dict[str, str]:
+        """What every log line about this delivery has, at the door and in the worker: a grep for any finds them all."""
+        event_id = self.key if self.source == "event-id" else ""  # another source's key may be a header's value
+        return {"delivery": self.id, "event_id": event_id, "type": self.event_type, "subject": self.subject}
+
     def job(self) -> bytes:
         """The arq job that carries this delivery, as `arq.jobs.serialize_job` would write it."""
         return pack_job(FUNCTION, [self.as_value()], self.received_us // 1000)

@@ -8,6 +8,7 @@ looks at the headers again, a timer for each body) costs more than the delivery 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NotRequired, TypedDict
@@ -31,6 +32,8 @@ ACCEPTED: tuple[Message, ...] = (
     {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]},
     {"type": "http.response.body"},
 )
+_WORDS = {acceptance: acceptance.name.lower() for acceptance in Acceptance}
+"""As the log has them; an enum's `name` takes as long as the rest of the line's fields."""
 
 log = structlog.get_logger()
 
@@ -54,6 +57,7 @@ class Endpoint:
         self._max_body_bytes = settings.max_body_bytes
         self._bodies = bodies
         self._log = log.bind()  # made ready once: the module's is looked up anew at each call
+        self._tells = self._log.is_enabled_for(logging.INFO)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._store(scope, receive)
@@ -86,12 +90,18 @@ class Endpoint:
             raise RefusedAfterReading(503, headers={"retry-after": "1"}) from None
         if self._has_shadow:
             scope["state"]["shadow"].see(headers, deliveries)
-        self._tell(deliveries, acceptances)
+        if self._tells:
+            self._tell(deliveries, acceptances)
 
     def _tell(self, deliveries: Sequence[Delivery], acceptances: Sequence[Acceptance]) -> None:
         for delivery, acceptance in zip(deliveries, acceptances, strict=True):
-            told = {"delivery": delivery.id, "acceptance": acceptance.name.lower(), "key_from": delivery.source}
-            self._log.debug("accepted", **told)
+            self._log.info(
+                "accepted",
+                **delivery.for_log(),
+                acceptance=_WORDS[acceptance],
+                key_from=delivery.source,
+                bytes=len(delivery.body),
+            )
 
     async def _read(self, receive: Receive, body: Body) -> bytes:
         """The whole body. Raises 413 as soon as there is too much of it."""

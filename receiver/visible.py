@@ -7,7 +7,7 @@ output for programs is JSON with the same characters escaped. Uses only the stan
 
 import json
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,6 @@ LONGEST = 500
 """Most characters of one value in a log line or a table."""
 _LONGEST_TEXT = 20_000  # most characters of a text with several lines: a traceback, a payload
 _MOST_ITEMS = 20  # of a list or an object in a log line; a longer one is shown as one text
-_NUMBERS = {int, float, bool}
 # C0, DEL and C1 controls, bidirectional embeddings, overrides and isolates, line separators, lone surrogates
 _UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # json escapes C0 itself
@@ -49,27 +48,12 @@ def iso(ms: float) -> str:
     return datetime.fromtimestamp(ms / 1000, tz=UTC).isoformat(timespec="milliseconds")
 
 
-def in_log(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor that makes names and values visible and short; it has to follow `format_exc_info`."""
-    for name, value in line.items():
-        if not (_is_clean(name) and (_is_clean(value) if type(value) is str else type(value) in _NUMBERS)):
-            return {visible(name): _logged(name, value) for name, value in line.items()}
-    return line  # the usual case, without a copy
-
-
-_STRUCTLOGS_OWN = {"_record", "_from_structlog"}  # its formatter needs them and removes them
-
-
-def _is_clean(text: str) -> bool:
-    return len(text) <= LONGEST and text.isprintable()
-
-
-def _logged(name: str, value: Any) -> Any:
-    if name == "exception":
-        return visible_lines(str(value))
-    if name in _STRUCTLOGS_OWN:
-        return value
-    return _shown(value)
+def in_log(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a log line, names and values visible and short; `exception` may have several lines."""
+    return {
+        visible(name): visible_lines(str(value)) if name == "exception" else _shown(value)
+        for name, value in line.items()
+    }
 
 
 def _shown(value: Any, *, nested: bool = False) -> Any:

@@ -1,25 +1,26 @@
 """structlog for every process, to stderr: readable on a terminal, JSON elsewhere. stdout is for the commands' output.
 
-All output of a process goes through a `LogBuffer`: log lines of structlog and of the standard library, warnings, and
-what a handler prints. So writing never waits and never raises.
+All output of a process goes through a `LogBuffer`: log lines of structlog and of the standard library, warnings, errors
+that end a process or a thread, and what a handler prints. So writing never waits and never raises.
 
 No payload, token or signed URL is ever passed to a logger; libraries that log whole URLs get a higher level here.
+Of an error that nobody expected only types and places are written (`tracebacks.py`), of a library's message the first
+line: asyncio's others hold the `repr` of a task and of its error.
 """
 
 import atexit
 import io
-import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import threading
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict
 
-from receiver import visible
 from receiver.logs.buffer import LogBuffer
+from receiver.logs.lines import Lines, not_shown
 
 FLUSH = 1.0
 """Most seconds that a process waits at its end for its last lines to be written."""
@@ -27,47 +28,31 @@ _LIBRARY_LEVELS = {
     "httpx2": logging.WARNING,  # logs every URL, and a Teams URL is a credential
     "httpcore2": logging.WARNING,
     "arq": logging.WARNING,  # logs every argument, and one is a payload
-    "uvicorn.error": logging.WARNING,  # repeats "receiver listening" in three lines
     "uvicorn.access": logging.CRITICAL,  # logs every path, and the path holds the token
 }
+_LEVELS = [(getattr(logging, name.upper()), name) for name in ("critical", "error", "warning", "info")]
 _buffers: list[LogBuffer] = []
 
 
 def configure(log_format: str, log_level: str, process: str) -> None:
     """Set up structlog, and the standard library's logging with it, for one process (`receiver`, `worker`, …)."""
-    pretty = log_format == "console" or (log_format == "auto" and sys.stderr is not None and sys.stderr.isatty())
+    is_pretty = log_format == "console" or (log_format == "auto" and sys.stderr is not None and sys.stderr.isatty())
     level = getattr(logging, log_level.upper())
-    shared: list[Processor] = [
-        lambda _logger, _method, line: {"process": process, **line},
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        visible.in_log,
-    ]
-    # A plain traceback: structlog's default on a terminal shows local variables, which may hold payloads.
-    console = structlog.dev.ConsoleRenderer(pad_event_to=28, exception_formatter=structlog.dev.plain_traceback)
-    last: Processor = console if pretty else structlog.processors.JSONRenderer()
-    render = _Renderer([*shared, last])
-    buffer = _take_over(render)
+    lines = Lines(process, is_pretty=is_pretty)
+    buffer = _take_over(lines)
     structlog.configure(
-        processors=[render],
+        processors=[lines],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _Logger(buffer),
         cache_logger_on_first_use=True,
     )
-
-    handler = _Handler(buffer)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
+    logging.basicConfig(handlers=[_Handler(lines, buffer)], level=max(level, logging.INFO), force=True)
     logging.captureWarnings(capture=True)
-    for name, least in _LIBRARY_LEVELS.items():
+    # uvicorn says in seven lines that it starts and stops; "receiver listening" and "receiver stopped" do in two.
+    quiet = {"uvicorn.error": logging.INFO if level == logging.DEBUG else logging.WARNING}
+    for name, least in (_LIBRARY_LEVELS | quiet).items():
         logging.getLogger(name).setLevel(least)
+    _log_what_python_prints()
 
 
 def dropped() -> int:
@@ -81,37 +66,36 @@ def flush() -> None:
         buffer.flush(FLUSH / len(_buffers))
 
 
-def _take_over(render: "_Renderer") -> LogBuffer:
+def _take_over(lines: Lines) -> LogBuffer:
     """Put a buffer behind both stdout and stderr; returns that of stderr."""
+
+    def missing(count: int) -> bytes:
+        return lines(None, "warning", {"event": f"{count} log lines were dropped", "dropped": count})
+
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)  # None if the process was started without it
-        buffer = LogBuffer(os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno(), render.missing)
+        buffer = LogBuffer(os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno(), missing)
         _buffers.append(buffer)
         setattr(sys, name, io.TextIOWrapper(_Raw(buffer), "utf-8", "backslashreplace", line_buffering=True))
     atexit.register(flush)
     return buffer
 
 
-class _Renderer:
-    """The only structlog processor: runs all others and encodes their result. It never raises."""
+def _log_what_python_prints() -> None:
+    """Log the errors that Python would print to stderr with their texts: of the process, a thread, a finalizer."""
+    log = structlog.get_logger()
 
-    def __init__(self, processors: Sequence[Processor]) -> None:
-        self._processors = processors
+    def of_process(_: object, error: BaseException, __: object) -> None:
+        log.critical("the process ended by an error", exc_info=error)
 
-    def __call__(self, logger: Any, method: str, line: EventDict) -> bytes:
-        text: Any = line
-        try:
-            for process in self._processors:
-                text = process(logger, method, text)
-        except structlog.DropEvent:
-            raise
-        except Exception as error:  # noqa: BLE001 - a value's repr may raise anything
-            text = _not_shown(line.get("event"), error)
-        return _encoded(text)
+    def of_thread(given: threading.ExceptHookArgs) -> None:
+        if not isinstance(given.exc_value, SystemExit):
+            log.error("a thread ended by an error", thread=getattr(given.thread, "name", ""), exc_info=given.exc_value)
 
-    def missing(self, count: int) -> bytes:
-        """The line that says how many lines were dropped."""
-        return self(None, "warning", {"event": f"{count} log lines were dropped", "dropped": count})
+    def of_finalizer(given: "sys.UnraisableHookArgs") -> None:
+        log.error("an error was ignored", of=type(given.object).__name__, exc_info=given.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, of_finalizer
 
 
 class _Logger:
@@ -122,18 +106,23 @@ class _Logger:
 
 
 class _Handler(logging.Handler):
-    """Writes records of the standard library's logging to the same buffer."""
+    """Writes records of the standard library's logging in the same form, `logger` for their source."""
 
-    def __init__(self, buffer: LogBuffer) -> None:
+    def __init__(self, lines: Lines, buffer: LogBuffer) -> None:
         super().__init__()
-        self._buffer = buffer
+        self._lines, self._buffer = lines, buffer
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = self.format(record)
+            said = record.getMessage().partition("\n")[0]
         except Exception as error:  # noqa: BLE001 - wrong arguments for the message, or a repr that raises
-            text = _not_shown(record.name, error)
-        self._buffer.write(_encoded(text))
+            self._buffer.write(not_shown(record.name, error))
+            return
+        level = next((name for least, name in _LEVELS if record.levelno >= least), "debug")
+        line: EventDict = {"event": said, "logger": record.name}
+        if record.exc_info:
+            line["exc_info"] = record.exc_info
+        self._buffer.write(self._lines(None, level, line))
 
 
 class _Raw(io.RawIOBase):
@@ -155,12 +144,3 @@ class _Raw(io.RawIOBase):
     def write(self, text: Any) -> int:
         self._buffer.write(bytes(text))
         return len(text)
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _not_shown(what: object, error: Exception) -> str:
-    about = what[:200] if isinstance(what, str) else ""
-    return json.dumps({"event": "a log line could not be shown", "line": about, "error": type(error).__name__})

@@ -99,7 +99,7 @@ def test_a_spool_that_cannot_be_is_a_line(start: Start, tmp_path: Path) -> None:
 
 
 def test_the_log_is_json_and_has_no_token(start_receiver: StartReceiver) -> None:
-    """Each line is a JSON object, and no line holds the token, right or wrong, or a payload."""
+    """Each line is a JSON object, uvicorn's too, and no line holds the token, right or wrong, or a payload."""
     receiver = start_receiver(LOG_LEVEL="debug")
     receiver.post(event("e1", note="payload-words"))
     receiver.post(event("e1"), path=f"/webhooks/glartek/{TOKEN}-wrong")
@@ -107,9 +107,32 @@ def test_the_log_is_json_and_has_no_token(start_receiver: StartReceiver) -> None
     receiver.process.stop()
     said = [json.loads(line) for line in receiver.process.output.splitlines()]
     assert {line["process"] for line in said} == {"receiver"}
-    assert "accepted" in {line["event"] for line in said}
+    assert {"accepted", "Application startup complete.", "Shutting down"} <= {line["event"] for line in said}
+    assert said[-1]["event"] == "receiver stopped"
     assert TOKEN not in receiver.process.output
     assert "payload-words" not in receiver.process.output
+
+
+def test_each_delivery_is_a_line(start_receiver: StartReceiver) -> None:
+    """A grep for the event's id, the delivery's or the subject's finds it, and what became of it at the door."""
+    receiver = start_receiver()
+    body = event("told", action={"id": "a7"})
+    for sent in (body, body, event("told", other=1), b"no JSON"):
+        assert receiver.post(sent).status == 200
+    receiver.process.stop()
+    said = [json.loads(line) for line in receiver.process.output.splitlines()]
+    accepted = [line for line in said if line["event"] == "accepted"]
+    told = [(one["event_id"], one["type"], one["subject"], one["acceptance"], one["bytes"]) for one in accepted]
+    about = ("told", "action.created", "action:a7")
+    assert told == [
+        (*about, "stored", len(body)),
+        (*about, "duplicate", len(body)),
+        ("told", "action.created", "", "conflict", len(event("told", other=1))),
+        ("", "", "", "stored", 7),
+    ]
+    assert len({one["delivery"] for one in accepted}) == 2
+    assert [one["key_from"] for one in accepted] == ["event-id", "event-id", "event-id", "body"]
+    assert {one["level"] for one in accepted} == {"info"}
 
 
 def test_the_url_to_paste_is_printed(start: Start) -> None:

@@ -3,12 +3,14 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from tests.forks import Forks
 from tests.receiver.conftest import Receiver, event, request
 
 SAYING = """
-import asyncio, logging, sys, threading, warnings
+import asyncio, json, logging, sys, threading, warnings
 import structlog
 from receiver import logs
 
@@ -44,8 +46,25 @@ async def forgotten():
 
 asyncio.run(forgotten())
 threading.Thread(target=lambda: log.info("from a thread")).start()
+
+class Ends:
+    def __del__(self):
+        raise ValueError("secret-words")
+
+Ends()
+thread = threading.Thread(target=lambda: int("secret-words"), name="reader")
+thread.start()
+thread.join()
+try:
+    int("secret-words")
+except ValueError as error:
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application\\n", exc_info=error)
+log.info("usual", text="a", number=1, share=0.5, level="mine", **{"a name": 2})
+log.info("unusual", ok=True, none=None, parts=["a"], share=float("inf"))
 """
 """What a process may say, in every way that there is."""
+FAILING = SAYING + 'json.loads("secret-words")\n'
+"""The same by a process that an error ends."""
 
 
 @pytest.fixture
@@ -121,16 +140,19 @@ def test_a_log_that_cannot_be_written_costs_no_delivery(start_logging: StartLogg
     assert receiver.process.wait() == 0
 
 
-def say(*, stderr: int, wait: float = 20) -> "subprocess.CompletedProcess[bytes]":
+def say(code: str = SAYING, *, stderr: int, wait: float = 20) -> "subprocess.CompletedProcess[bytes]":
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", SAYING]
+    command = [sys.executable, "-c", code]
     return subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=stderr, timeout=wait, check=False)
 
 
 def test_whatever_is_said_is_a_line_of_json() -> None:
-    """Of the kit, of libraries, warnings, forgotten tasks, threads; what cannot be shown says so and raises nothing."""
-    done = say(stderr=subprocess.PIPE)
-    assert done.returncode == 0, done.stderr
+    """Of the kit, of libraries, warnings, forgotten tasks, threads; what cannot be shown says so and raises nothing.
+
+    An error nobody expected is told by its type and its place: its text may hold a payload.
+    """
+    done = say(FAILING, stderr=subprocess.PIPE)
+    assert done.returncode == 1, done.stderr
     assert done.stdout == b"printed\n"
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     told = [line["event"] for line in lines]
@@ -140,9 +162,28 @@ def test_whatever_is_said_is_a_line_of_json() -> None:
     assert not_shown == ["unprintable", "somebody"]
     assert {"theirs fits", "from a thread"} <= set(told)
     assert any("a warning" in event for event in told)
-    assert any("nobody asked" in line.get("exception", "") for line in lines)
+    errors = {line["event"]: line["exception"].splitlines() for line in lines if "exception" in line}
+    assert errors["Task exception was never retrieved"] == ["  <string>:22 in fails", "ValueError"]
+    assert errors["an error was ignored"] == ["  <string>:31 in __del__", "ValueError"]
+    assert errors["Exception in ASGI application"] == ["  <string>:38 in <module>", "ValueError"]
+    assert errors["a thread ended by an error"][-1] == "ValueError"
+    assert errors["the process ended by an error"][-1] == "JSONDecodeError"
     assert all(line["process"] == "test" for line in lines if line["event"] != "a log line could not be shown")
     assert b"secret-words" not in done.stderr
+    assert b"nobody asked" not in done.stderr
+
+
+def test_a_line_is_the_same_whether_its_values_are_usual_or_not() -> None:
+    """The fields that every line has come first, then the line's own in their order, each of its JSON type."""
+    lines = [json.loads(line) for line in say(stderr=subprocess.PIPE).stderr.splitlines()]
+    usual = next(line for line in lines if line["event"] == "usual")
+    assert [*usual] == ["timestamp", "level", "process", "event", "text", "number", "share", "a name"]
+    assert [*usual.values()][1:] == ["info", "test", "usual", "a", 1, 0.5, 2]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", usual["timestamp"])
+    assert abs(datetime.fromisoformat(usual["timestamp"]).timestamp() - time.time()) < 60
+    unusual = next(line for line in lines if line["event"] == "unusual")
+    assert [*unusual] == ["timestamp", "level", "process", "event", "ok", "none", "parts", "share"]
+    assert [*unusual.values()][4:] == [True, None, ["a"], float("inf")]
 
 
 def test_a_process_without_a_stderr_says_nothing_and_does_its_work() -> None:
