@@ -40,13 +40,13 @@ async def deliver(ctx: dict[str, Any], value: Mapping[str, Any]) -> FirstWrite |
         try:
             run = DeliveryRun(ctx, delivery)
         except Unreadable as error:
-            log.warning("unreadable delivery", delivery=delivery.id, reason=str(error))
+            log.warning("unreadable delivery", **delivery.for_log(), reason=str(error))
             await services.outcomes.record(delivery, ctx["job_id"], [unread(delivery, str(error))])
             return None
         event = run.event
         services.sightings.see(event, delivery.received_us)
         if not event.known:
-            log.info("unknown event type", delivery=delivery.id, type=event.type)
+            log.info("unknown event type", **delivery.for_log() | {"type": event.type})
         return await run.all([one for one in services.routes.handlers(event.type) if name_of(one) not in recorded])
 
 
@@ -64,6 +64,7 @@ async def retry(
     if handler is None:
         reason = f"no handler {handler_name!r} in HANDLERS any more; add it and replay, or drop this dead letter"
         gone = dead(delivery, handler_name, attempt, reason, "no_handler")
+        log.error("dead letter", **delivery.for_log(), handler=handler_name, why="no_handler", reason=reason)
         await services.outcomes.record(delivery, ctx["job_id"], [gone], routed=False)
         return
     turn = await services.outcomes.lines.turn(delivery, handler_name)

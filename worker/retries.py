@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+import httpx2
+
 from worker.handler import GiveUp, RetryLater, Skip
 
 
@@ -65,8 +67,19 @@ def _asked_for(error: BaseException) -> float | None:
         return None
 
 
+def told_in_log(error: BaseException) -> str:
+    """What the log says of an error: a handler's own words, of any other the type, because its text may hold a payload.
+
+    `show` and the dead letter have the text.
+    """
+    if isinstance(error, GiveUp | RetryLater | Skip):
+        return describe(error)
+    status = f": {error.response.status_code}" if isinstance(error, httpx2.HTTPStatusError) else ""
+    return f"{type(error).__name__[:300]}{status}"
+
+
 def describe(error: BaseException) -> str:
-    """One line for logs and dead letters, which UTF-8 can hold, without the parts of a URL that may be a credential.
+    """One line for dead letters and reports, which UTF-8 can hold, without the parts of a URL that may be a credential.
 
     What a handler says itself keeps a URL's path; a library's error does not, for the path may be a secret, too.
     """

@@ -20,7 +20,7 @@ from worker.handler import Context, Handler, RetryLater, Skip, name_of
 from worker.lease.calls import StillRunning
 from worker.lease.claims import FirstWrite
 from worker.outcomes import Retrying, Transition, dead, retry_job
-from worker.retries import Again, decide, describe
+from worker.retries import Again, decide, describe, told_in_log
 from worker.services import Services
 
 log = structlog.get_logger()
@@ -42,12 +42,14 @@ class HandlerRun(NamedTuple):
 class DeliveryRun:
     """One delivery's event in the hands of one job. Raises `Unreadable` if there is none in it."""
 
-    __slots__ = ("_job_id", "_outcomes", "_services", "_stops", "delivery", "event", "is_first")
+    __slots__ = ("_about", "_job_id", "_outcomes", "_services", "_stops", "delivery", "event", "is_first")
 
     def __init__(self, ctx: dict[str, Any], delivery: Delivery) -> None:
         services: Services = ctx["services"]
         self.delivery = delivery
         self.event = event.read(delivery, services.settings)
+        # The payload has an event id even where another source decided which delivery this is.
+        self._about = delivery.for_log() | {"event_id": self.event.id or "", "type": self.event.type}
         self.is_first: bool = ctx.get("fresh", False)  # nobody has started this job before
         self._job_id: str = ctx["job_id"]
         self._stops = ctx["is_stopping"]
@@ -55,8 +57,10 @@ class DeliveryRun:
 
     async def all(self, handlers: Sequence[Handler]) -> FirstWrite | None:
         """Run the event's handlers. What is returned is still to be recorded, with the end of the job."""
-        started, now = time.monotonic(), timestamp_ms()
+        now = timestamp_ms()
         runs = [self._in_turn(HandlerRun(handler, 1, 0, now)) for handler in handlers]
+        if not runs:
+            log.info("no handler to run", **self._about)
         if len(runs) > 1:
             earlier, last = await self._side_by_side(runs)
         else:  # alone, a handler runs in the job's own task: one of its own would cost more than all else about it
@@ -64,28 +68,14 @@ class DeliveryRun:
         first = self._first_write(last) if self.is_first and not earlier else None
         if not first:
             await self._record(last, routed=True)
-        self._tell([*earlier, *last], last, started)
+        self._observe(last)
         return first
 
     async def again(self, run: HandlerRun) -> None:
         """Run one handler, while others of the event may still be running elsewhere."""
-        started = time.monotonic()
         ended = [await self._run(run)]
         await self._record(ended, routed=False)
-        self._tell(ended, ended, started)
-
-    def _tell(self, ended: Sequence[Transition], last: Sequence[Transition], started: float) -> None:
-        """The one log line of a run; `last` are those that are not observed yet."""
-        self._observe(last)
-        outcomes = {one.handler: one.state if one.attempt else "waits" for one in ended} or {"no handler": "done"}
-        log.info(
-            "delivery handled",
-            delivery=self.delivery.id,
-            type=self.event.type,
-            **outcomes,
-            ms=round((time.monotonic() - started) * 1000, 1),
-            since_received_ms=round(time.time() * 1000 - self.delivery.received_us / 1000),
-        )
+        self._observe(ended)
 
     def _observe(self, transitions: Sequence[Transition]) -> None:
         """Note how long handlers that came to their end took, from the acceptance on."""
@@ -139,6 +129,7 @@ class DeliveryRun:
             return await self._run(run._replace(start=turn.start) if turn.start else run)
         # Its age counts from here: else a line before a target that is gone would have MAX_AGE for one after the other.
         parked = retry_job(self.delivery, name, 1, 0, run.since_ms)
+        log.info("waits its turn", **self._about, handler=name, in_s=round(turn.wait, 1))
         return Transition(name, 0, "retry", "", parked, turn.wait)
 
     async def _run(self, run: HandlerRun) -> Transition:
@@ -147,34 +138,57 @@ class DeliveryRun:
         KeyboardInterrupt and SystemExit, too: asyncio would let them out of the loop, and the worker would end.
         """
         name = name_of(run.handler)
+        bound = log.bind(**self._about, handler=name, attempt=run.attempt)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this runs in one
         began = handling.begin(task, name, self.delivery.id)
         try:
-            await self._services.time_limit.run(task, run.handler(self.event, self._context(name, run.attempt)))
+            await self._services.time_limit.run(task, run.handler(self.event, self._context(run, name, bound)))
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and task.cancelling() and self._stops(self._job_id):
                 raise  # the worker cancelled it; if the handler itself did, or another one, it has failed
             while task.cancelling():  # it may be the job's own task, which goes on
                 task.uncancel()
-            return self._after(run, error)
+            ended, reason = self._after(run, error), told_in_log(error)
+        else:
+            ended, reason = Transition(name, run.attempt, "done", start=run.start), ""
         finally:
             handling.end(task)
-            tally.run.observe(time.monotonic() - began, name)
-        return Transition(name, run.attempt, "done", start=run.start)
+            tally.run.observe(seconds := time.monotonic() - began, name)
+        self._tell(ended, reason, seconds, bound)
+        return ended
 
-    def _context(self, handler: str, attempt: int) -> Context:
+    def _context(self, run: HandlerRun, name: str, bound: FilteringBoundLogger) -> Context:
         services, delivery = self._services, self.delivery
         return Context(
             delivery_id=delivery.id,
-            attempt=attempt,
-            idempotency_key=f"{handler}:{delivery.id}",
+            attempt=run.attempt,
+            idempotency_key=f"{name}:{delivery.id}",
             received_at=datetime.fromtimestamp(delivery.received_us / 1_000_000, tz=UTC),
-            log=log.bind(delivery=delivery.id, handler=handler, attempt=attempt),
+            log=bound,
             http=services.http,
             redis=services.redis,
             prefix=services.settings.key_prefix,
         )
+
+    def _tell(self, ended: Transition, reason: str, seconds: float, bound: FilteringBoundLogger) -> None:
+        """The log line of a handler's run, at once: a sibling may take minutes more, or the worker may be killed."""
+        since = time.time() - self.delivery.received_us / 1_000_000
+        times = {"ms": round(seconds * 1000, 1), "since_received_ms": round(since * 1000)}
+        if ended.state == "done":
+            bound.info("handled", outcome="done", **times)
+            return
+        at, _, lines = ended.trace.partition("\n")
+        told = {"outcome": ended.state, "reason": reason, **({"at": at} if at else {}), **times}
+        if ended.state == "retry":
+            tell = bound.info if ended.counted_as == "asked" else bound.warning
+            tell("handler will be run again", in_s=round(ended.wait, 1), **told)
+        elif ended.state == "dead":
+            bound.error("dead letter", why=ended.counted_as, **told)
+        else:
+            bound.info("skipped", **told)
+        if lines:
+            bound.debug("traceback", trace=lines)
 
     # ── what follows ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -182,28 +196,18 @@ class DeliveryRun:
         """What becomes of a handler that raised."""
         services, delivery, name = self._services, self.delivery, name_of(run.handler)
         if isinstance(error, Skip):
-            reason = describe(error)
-            log.info("skipped", delivery=delivery.id, handler=name, attempt=run.attempt, reason=reason)
-            return Transition(name, run.attempt, "skipped", reason, start=run.start)
+            return Transition(name, run.attempt, "skipped", describe(error), start=run.start)
         age = time.time() - run.since_ms / 1000
         decision = decide(error, run.tries, age, services.policy, services.rng)
-        bound = log.bind(delivery=delivery.id, handler=name, attempt=run.attempt, reason=decision.reason)
-        trace = _trace(error, bound)
-        if trace and (at := trace.partition("\n")[0]):
-            bound = bound.bind(at=at)
+        is_asked = isinstance(error, RetryLater)
+        trace = "" if is_asked else f"{tracing.place(error)}\n{tracing.trace(error)}"
         if isinstance(decision, Again):
             again = retry_job(delivery, name, run.attempt + 1, decision.tries, run.since_ms)
             leaves = self._outcomes.lines.lets_pass(name, decision.tries)
-            counted_as: Retrying = "failed"
-            if isinstance(error, RetryLater):
-                bound.info("handler will be run again", in_s=round(decision.wait, 1))  # it asked for that
-                counted_as = "asked"
-            else:
-                bound.warning("handler will be run again", in_s=round(decision.wait, 1))
+            counted_as: Retrying = "asked" if is_asked else "failed"
             return Transition(
                 name, run.attempt, "retry", decision.reason, again, decision.wait, counted_as, run.start, leaves, trace
             )
-        bound.error("dead letter")
         end = dead(delivery, name, run.attempt, decision.reason, decision.budget or "gave_up")
         return end._replace(start=run.start, trace=trace)
 
@@ -233,12 +237,3 @@ class DeliveryRun:
                     self._job_id
                 ):  # cancelled by a handler that cancels all: again
                     raise
-
-
-def _trace(error: BaseException, bound: FilteringBoundLogger) -> str:
-    """Where a handler failed, told at debug; "" for one that only asks to wait."""
-    if isinstance(error, RetryLater):
-        return ""
-    lines = tracing.trace(error)
-    bound.debug("traceback", trace=lines)
-    return f"{tracing.place(error)}\n{lines}"

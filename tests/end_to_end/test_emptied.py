@@ -22,7 +22,7 @@ async def test_flushall_is_said_by_everybody_once(server: Server, start: Start, 
     receiver = await asyncio.to_thread(lambda: listening(start("-m", "receiver", **env)))
     redis = connect(server.url)
     assert receiver.post(event("e1")).status == 200
-    await asyncio.to_thread(worker.wait_for, "delivery handled")
+    await asyncio.to_thread(worker.wait_for, '"handled"')
     await until(lambda: redis.exists(KEYS.life))
     await asyncio.sleep(6)  # nothing shows that a worker has looked, which it does every 5 s
     await redis.flushall()
@@ -31,7 +31,7 @@ async def test_flushall_is_said_by_everybody_once(server: Server, start: Start, 
         await asyncio.to_thread(process.wait_for, SAID)
     await asyncio.sleep(2)
     assert receiver.process.output.count(SAID) == worker.output.count(SAID) == 1
-    assert worker.output.count("delivery handled") == 2
+    assert worker.output.count('"handled"') == 2
     told = await _doctor(start, env)
     assert "it was emptied, or another one took its place" in told["seen"]
     assert f"DEL {KEYS.lost}" in told["mend"]

@@ -120,7 +120,7 @@ async def test_it_ends_when_asked_while_it_starts(run: Run) -> None:
     silent.close()
 
 
-async def test_the_log_has_a_line_for_each_delivery_and_nothing_secret(run: Run, bench: Bench) -> None:
+async def test_the_log_has_a_line_for_each_run_and_nothing_secret(run: Run, bench: Bench) -> None:
     """JSON, even of what went wrong; no payload, no password, no signature in a URL."""
     await bench.redis.set("arq:job:foreign", b"\xc1secret-words")
     await bench.redis.zadd(KEYS.queue, {"foreign": 1})
@@ -134,11 +134,17 @@ async def test_the_log_has_a_line_for_each_delivery_and_nothing_secret(run: Run,
     await bench.idle()
     assert process.stop() == 0
     said = [json.loads(line) for line in process.output.splitlines()]
-    handled = [line for line in said if line["event"] == "delivery handled"]
-    assert sorted((line["delivery"], line["acts.act"]) for line in handled) == sorted(
-        (delivery.id, state)
-        for delivery, state in zip([*deliveries, deliveries[1]], ["done", "retry", "dead", "dead"], strict=True)
-    )
+    runs = [line for line in said if "outcome" in line]
+    assert sorted((one["event_id"], one["attempt"], one["outcome"], one["event"]) for one in runs) == [
+        ("e1", 1, "done", "handled"),
+        ("e2", 1, "retry", "handler will be run again"),
+        ("e2", 2, "dead", "dead letter"),
+        ("e3", 1, "dead", "dead letter"),
+    ]
+    of_event = {f"e{number}": delivery.id for number, delivery in enumerate(deliveries, 1)}
+    for line in [*runs, *(line for line in said if line["event"] == "acting")]:  # the handler's own has it all, too
+        assert (line["delivery"], line["handler"]) == (of_event[line["event_id"]], "acts.act")
+        assert (line["type"], line["subject"]) == ("action.created", "")
     assert {line["process"] for line in said} == {"worker"}
     assert {"acting", "dead letter", "job buried"} <= {line["event"] for line in said}
     for secret in ("payload-words", "secret-words", "sig="):
