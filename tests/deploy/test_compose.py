@@ -11,10 +11,11 @@ import yaml
 
 from receiver.alerts.settings import AlertSettings
 from receiver.environment import EnvSettings
-from receiver.settings import ReceiverSettings, Settings
+from receiver.settings import ReceiverSettings
 from tests import parts
 from tests.conftest import ROOT, Start
 from tests.deploy.valkey import secrets
+from worker.console.settings import ConsoleSettings
 from worker.settings import WorkerSettings
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -29,7 +30,6 @@ def secret_settings(*classes: type[EnvSettings]) -> set[str]:
     }
 
 
-SHARED = secret_settings(Settings)
 DELETED = tuple(f"{Path(part).name.partition('_')[0].upper()}_" for part in parts.HANDLERS if not parts.is_here(part))
 SECRETS = {
     "receiver": secret_settings(ReceiverSettings, AlertSettings),
@@ -39,7 +39,7 @@ SECRETS = {
         for variable in SERVICES["worker"]["environment"]
         if variable.startswith(DELETED) and variable.endswith("_FILE")
     },
-    "console": SHARED,
+    "console": secret_settings(ConsoleSettings),
 }
 
 

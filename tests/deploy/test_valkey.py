@@ -83,7 +83,7 @@ def test_secrets_are_made_once_and_for_their_owner(tmp_path: Path) -> None:
     assert first["webhook_token"] == TOKEN
     assert {path.name: path.read_text() for path in secrets(folder).iterdir()} == first
     passwords = [text for name, text in first.items() if name.endswith("_password") and text]
-    assert len(passwords) == len(set(passwords)) == 5
+    assert len(passwords) == len(set(passwords)) == 6
     assert all(len(password) == 43 for password in passwords)
     assert not [password for password in passwords if password in first["users.acl"]]
 
