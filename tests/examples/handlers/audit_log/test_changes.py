@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conftest import Start
-from tests.worker.conftest import KEYS, Bench, bench, until
+from tests.conftest import Start, until
+from tests.worker.conftest import KEYS, Bench, bench
 from tests.worker.console.conftest import StartConsole, console
 from tests.worker.console.test_access import PASSWORD, form_of
 
