@@ -138,7 +138,7 @@ def _drain(bench: Bench, one: Running, count: int) -> None:
 
 def _check_outcomes(one: Running, count: int) -> None:
     """Whoever counts outcomes must have one for each handler of each event: no figure for work that was not done."""
-    if one.contender.worker[-1] != contenders.KIT.worker[-1]:
+    if one.contender.waiting != contenders.KIT.waiting:
         return
     routed = ("first",) if one.contender.env.get("HANDLERS") else ("first", "second", "third")
     for handler in routed:
