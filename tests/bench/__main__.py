@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import chart, contenders, door, load, report, worker
+from tests.bench import chart, console, contenders, door, load, report, worker
 from tests.bench.book import Book
 from tests.bench.door import Bench
 from tests.bench.processes import BenchError
@@ -33,6 +33,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
         worker.carrying,
         door.crowded,
         door.large,
+        console.watched,
         worker.lasting,
     )
 }
@@ -50,23 +51,23 @@ def main(
     write: Annotated[bool, typer.Option("--write", help="Put the figures on the page, and draw the chart.")] = False,
 ) -> None:
     """Measure the kit beside a bare endpoint, the textbook, and Fastify with BullMQ."""
-    console = Console(stderr=True, highlight=False)
+    terminal = Console(stderr=True, highlight=False)
     unknown = sorted({*(only or ())} - {*MEASURES})
     if unknown or (write and only):
         wrong = f"--only {unknown[0]}: expected {', '.join(MEASURES)}" if unknown else "--write takes every measure"
-        console.print(wrong, markup=False)
+        terminal.print(wrong, markup=False)
         sys.exit(2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process of ours is stopped
     if not shutil.which("wrk"):
-        console.print(load.GET_WRK, markup=False)
+        terminal.print(load.GET_WRK, markup=False)
     begun, busy = time.monotonic(), os.getloadavg()[0]
     if busy > BUSY:
-        console.print(f"load average {busy:.2f}: this machine is busy, trust no figure of this run", markup=False)
+        terminal.print(f"load average {busy:.2f}: this machine is busy, trust no figure of this run", markup=False)
     book = Book()
     try:
         other = contenders.python_version(python) if python else ""
         with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-            tell = _progress(console)
+            tell = _progress(terminal)
             if why_not := contenders.why_not_bullmq():
                 tell(f"without Fastify + BullMQ: {why_not}")
             bench = Bench(Path(directory), book, seconds, rounds, full, not why_not, python, tell)
@@ -76,7 +77,7 @@ def main(
                 os.sync()  # the next measure's appends must not wait for what the last one wrote
                 MEASURES[name](bench)
     except BenchError as error:
-        console.print(str(error), markup=False)
+        terminal.print(str(error), markup=False)
         sys.exit(1)
     setting = {
         "load average before": f"{busy:.2f}",
@@ -99,11 +100,11 @@ def _publish(found: report.Report, json_file: Path | None, *, write: bool) -> No
         CHART.write_text(chart.draw(found.book), encoding="utf-8")
 
 
-def _progress(console: Console) -> Callable[[str], None]:
+def _progress(terminal: Console) -> Callable[[str], None]:
     begun = time.monotonic()
 
     def tell(what: str) -> None:
-        console.print(f"{time.monotonic() - begun:5.0f} s · {what}", markup=False, soft_wrap=True)
+        terminal.print(f"{time.monotonic() - begun:5.0f} s · {what}", markup=False, soft_wrap=True)
 
     return tell
 

@@ -96,6 +96,11 @@ ROWS = (
         unit="bytes", most=300),
     Row("accept rate with many keys remembered against empty", "accepts/s · many keys", "accepts/s · empty", least=0.9),
     Row("accept rate with many jobs queued against empty", "accepts/s · many jobs", "accepts/s · empty", least=0.9),
+    Row("accept rate with three pages of the console open and live against none",
+        "accepts/s · kit, console open", "accepts/s · kit, everysec", least=0.9),
+    Row("events through three handlers with three pages open and live against none",
+        "handled/s · kit, console open", "handled/s · kit, everysec", least=0.9),
+    Row("the slowest page that opens by itself, 100 000 dead letters", "page · groups", unit="ms", most=1500),
     Row("1 MiB bodies, against the bare endpoint", "1 MiB bodies · kit, everysec", "1 MiB bodies · bare endpoint"),
     Row("memory of the receiver at its highest, 16 senders of 1 MiB bodies", "memory · receiver, 1 MiB bodies",
         unit="MB", most=200),
@@ -117,6 +122,7 @@ UNITS: dict[str, Unit] = {
     "started p99": "ms",
     "idle CPU": "%",
     "memory": "MB",
+    "page": "ms",
     "1 MiB bodies": "MB/s",
 }
 """The unit of a series, by the first part of its name; CPU is for each event."""

@@ -55,7 +55,7 @@ def draining(bench: Bench) -> None:
         counts[contenders.BULLMQ.name] = 12000
     with bench.all_of(*some) as all_running:
         for one in bench.turns(all_running):
-            _drain(bench, one, counts[one.contender.name])
+            drain(bench, one, counts[one.contender.name])
 
 
 def same_work(bench: Bench) -> None:
@@ -68,7 +68,7 @@ def same_work(bench: Bench) -> None:
     some += [contenders.with_python(kit, bench.python)] if bench.python else []
     with bench.all_of(*some) as all_running:
         for one in bench.turns(all_running):
-            _drain(bench, one, 12_000)
+            drain(bench, one, 12_000)
     silent, loud = (bench.book.values(f"worker CPU · {one.name}", None) for one in (kit, talking))
     for quiet, line in zip(silent, loud, strict=True):
         bench.book.note("log line CPU · kit", line - quiet)
@@ -116,7 +116,7 @@ def lasting(bench: Bench) -> None:
                 bench.book.note(f"memory · {who}{', ' if name else ''}{name}", size / 1e6)
 
 
-def _drain(bench: Bench, one: Running, count: int) -> None:
+def drain(bench: Bench, one: Running, count: int) -> None:
     """Fill the queue, start the workers, and time what happens between a tenth and nineteen twentieths of it."""
     load.exactly(one.url, count)
     total = one.waiting()
