@@ -78,6 +78,7 @@ def create_app(settings: ConsoleSettings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         redis, runs = connect(settings.redis_url.get_secret_value()), Runs()
+        remembered = Remembered()
         try:
             yield {
                 "redis": redis,
@@ -86,10 +87,11 @@ def create_app(settings: ConsoleSettings) -> Starlette:
                 "masking": masking,
                 "runs": runs,
                 "live": Live(),
-                "remembered": Remembered(),
+                "remembered": remembered,
             }
         finally:
             await runs.stop()
+            await remembered.stop()
             await redis.aclose()
 
     return Starlette(

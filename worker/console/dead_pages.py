@@ -94,22 +94,24 @@ async def note(request: Request, form: Form) -> Response:
 async def letters(request: Request) -> Response:
     """One by one, newest first."""
     operator, chosen = _operator(request), Chosen.of(_given(request))
+    start = int(number) if (number := request.query_params.get("from", "")).isdecimal() and len(number) < 8 else 0  # noqa: PLR2004
+    total = await operator.count()
+    look = _look(request) if chosen.words else min(start + PAGE + 1, LOOK_FAR)  # without a filter all match
     try:
-        found, looked = await operator.newest_letters(Filter.of(chosen.words), _look(request))
+        found, looked = await operator.newest_letters(Filter.of(chosen.words), look)
     except SettingsError as error:
         return await problem(request, 400, str(error))
-    start = int(number) if (number := request.query_params.get("from", "")).isdecimal() and len(number) < 8 else 0  # noqa: PLR2004
     more = start + PAGE if len(found) > start + PAGE else None
     return await page(
         request,
         "letters.html",
         letters=found[start : start + PAGE],
-        matching=len(found),
-        looked=looked,
+        matching=len(found) if chosen.words else total,
+        looked=looked if chosen.words else total,
         words=chosen.words,
         start=start,
         more=more,
-        total=await operator.count(),
+        total=total,
         noted=await notes.read(request.state.redis, request.state.keys, filter(None, [chosen.words.get("group")])),
     )
 

@@ -1,5 +1,6 @@
 """The first page: what arrives and what becomes of it, what waits, who is alive, and what `doctor` says."""
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,11 @@ from worker.status import TEN_MINUTES, counts
 SHOWN = 36
 """Times of ten minutes in a chart: six hours."""
 _AGAIN = 60.0
-"""Seconds for which what `doctor` found is shown: it looks at disks, too."""
+"""Seconds between two figures that latencies are counted from."""
+_EXAMINED = 300.0
+"""Seconds for which what `doctor` found is shown: it looks at disks, and at every dead letter."""
+_PATIENCE = 0.3
+"""Seconds that a page waits for `doctor`; what it finds later is on the next page."""
 _SERIES = (
     ("Accepted", "link", lambda words: words[0] == "accepted"),
     ("Handlers done", "good", lambda words: words[0] == "ended" and words[2] in {"done", "skipped"}),
@@ -45,7 +50,9 @@ class Remembered:
 
     def __init__(self) -> None:
         self._figures: deque[tuple[float, Mapping[str, int]]] = deque()
-        self._findings: tuple[float, Sequence[Finding] | None] | None = None
+        self._examined = 0.0
+        self._examining: asyncio.Task[Sequence[Finding] | None] | None = None
+        self._findings: Sequence[Finding] | None = None
 
     def latencies(self, figures: Figures) -> tuple[datetime | None, list[Latency]]:
         """From acceptance to a handler's end, since when; None for as long as anything was counted."""
@@ -58,16 +65,33 @@ class Remembered:
         return (datetime.fromtimestamp(since, tz=UTC) if since else None), found
 
     async def findings(self, redis: Any) -> Sequence[Finding] | None:
-        """What `doctor` says where this process has the receiver's settings; None elsewhere."""
-        if self._findings is None or time.monotonic() - self._findings[0] > _AGAIN:
-            try:
-                settings = load(ReceiverSettings)
-            except SettingsError:
-                found = None
-            else:
-                found = await examine(settings, redis)
-            self._findings = time.monotonic(), found
-        return self._findings[1]
+        """What `doctor` said last; None where this process has not the receiver's settings, or `doctor` still looks."""
+        if self._examining is None and (not self._examined or time.monotonic() - self._examined > _EXAMINED):
+            self._examining = asyncio.create_task(_examined(redis))
+        if self._examining:
+            await asyncio.wait([self._examining], timeout=_PATIENCE)
+        if self._examining and self._examining.done():
+            self._findings, self._examined = self._examining.result(), time.monotonic()
+            self._examining = None
+        return self._findings
+
+    @property
+    def is_examining(self) -> bool:
+        """Whether `doctor` still looks."""
+        return self._examining is not None
+
+    async def stop(self) -> None:
+        """End what is under way, when the console ends."""
+        if self._examining:
+            self._examining.cancel()
+            await asyncio.wait([self._examining])
+
+
+async def _examined(redis: Any) -> Sequence[Finding] | None:
+    try:
+        return await examine(load(ReceiverSettings), redis)
+    except SettingsError:
+        return None
 
 
 async def overview(request: Request) -> Response:
@@ -94,6 +118,7 @@ async def overview(request: Request) -> Response:
         trouble=[spool for spool in spools.values() if spool["unusable"] or spool["damaged"] or spool["set_aside"]],
         findings=None if findings is None else [one for one in findings if one.level != "ok"],
         looked=len(findings or ()),
+        is_examining=state.remembered.is_examining,
     )
 
 

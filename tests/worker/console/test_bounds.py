@@ -3,7 +3,6 @@
 import time
 
 import httpx2
-
 from tests.worker.conftest import KEYS, Bench
 from tests.worker.console.conftest import StartConsole
 from worker.console import dead_pages, deliveries
@@ -36,11 +35,40 @@ async def test_every_page_says_how_far_it_looked(bench: Bench, console: StartCon
         assert "Look further" in page
         page = client.get("/deliveries", params={"text": "nowhere"}).text
         assert f"looked at {deliveries.LOOK_INSIDE} of the {MANY} deliveries" in page
-        for path in ("/dead", "/dead/letters"):
-            assert f"ooked at {dead_pages.LOOK} of {MANY}" in client.get(path).text
-            assert f"ooked at {MANY} of {MANY}" in client.get(path, params={"look": "far"}).text
+        for path, words in (("/dead", {}), ("/dead/letters", {"handler": "h.act"})):
+            assert f"ooked at {dead_pages.LOOK} of {MANY}" in client.get(path, params=words).text
+            assert f"ooked at {MANY} of {MANY}" in client.get(path, params={**words, "look": "far"}).text
+        assert f"{MANY}, newest first" in client.get("/dead/letters").text
         page = client.get("/dead/preview", params={"verb": "drop", "handler": "h.act"}).text
         assert f"Drop {dead_pages.LOOK} or more" in page
+
+
+ASKED = {
+    "/": 100,
+    "/deliveries": 250,
+    "/deliveries?key=e7": 2_050,
+    "/deliveries?text=nowhere": 1_850,
+    f"/deliveries/{5:024x}": 20,
+    "/dead": 10_060,
+    "/dead/letters": 70,
+    f"/dead/letters/{5:024x}:h.act": 15,
+    "/dead/preview?verb=replay&handler=h.act": 10_060,
+    "/runs": 10,
+}
+"""Commands that a page may ask of Redis, whatever is there: who accepts and handles has to wait for each."""
+
+
+async def test_what_a_page_asks_of_redis_has_a_bound(bench: Bench, console: StartConsole) -> None:
+    """Not one of them grows with what was accepted or died."""
+    await fill(bench)
+    asked = {}
+    with httpx2.Client(base_url=console(), timeout=30) as client:
+        client.get("/runs").raise_for_status()  # so that it is connected
+        for path in ASKED:
+            before = (await bench.redis.info("stats"))["total_commands_processed"]
+            client.get(path).raise_for_status()
+            asked[path] = (await bench.redis.info("stats"))["total_commands_processed"] - before
+    assert {path: count for path, count in asked.items() if count > ASKED[path]} == {}
 
 
 async def test_the_next_page_begins_where_this_one_ended(bench: Bench, console: StartConsole) -> None:
