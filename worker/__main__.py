@@ -1,6 +1,7 @@
 """`python -m worker [run]`, `console`, `healthy`, `tail`, `show`, `replay`, `dead …`, `doubtful …`, `gaps`, `drift`."""
 
 import asyncio
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -18,7 +19,7 @@ from receiver.queue.keys import Keys
 from receiver.settings import Settings, SpoolSettings
 from receiver.spool.overview import overview
 from receiver.visible import to_json, visible
-from worker import anomalies, process, reports, routes, trying
+from worker import anomalies, bulk_command, process, reports, routes, trying
 from worker import app as worker_app
 from worker import healthy as health
 from worker.changes import Change, user
@@ -32,6 +33,8 @@ from worker.waiting import in_words
 
 log = structlog.get_logger()
 app = typer.Typer(help="Runs the handlers, and shows and replays what they did.", add_completion=False)
+dead.command()(bulk_command.replay)
+dead.command()(bulk_command.drop)
 app.add_typer(dead, name="dead")
 app.add_typer(anomalies.doubtful, name="doubtful")
 app.command()(anomalies.gaps)
@@ -68,6 +71,7 @@ def console() -> None:
 
     config = load(ConsoleSettings)
     logs.configure(config.log_format, config.log_level, "console")
+    os.nice(10)  # who accepts and handles on this machine comes first
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order and then raises what it caught once more
         signal.signal(number, lambda *_: sys.exit(0))
     console_app.serve(config)

@@ -10,18 +10,15 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from arq.connections import ArqRedis
-from rich.console import Console
-from rich.progress import Progress as Bar
 
 from receiver import command, content, logs
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError, load
 from receiver.events import storable
-from receiver.figures import read as read_figures
 from receiver.queue.keys import Keys
 from receiver.settings import Settings
 from receiver.visible import to_json, visible
-from worker import bulk, failing_test, ids, notes, reports, trying
+from worker import failing_test, ids, notes, reports, trying
 from worker.changes import Change, user
 from worker.console.payload import Masking
 from worker.console.settings import ConsoleSettings
@@ -30,10 +27,6 @@ from worker.letter import DeadLetter, Filter, grouped
 from worker.settings import WorkerSettings
 
 T = TypeVar("T")
-SHOWN = 5
-"""Lines about payloads that could not be had."""
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it."""
 ANSWERS = (200, 400, 404, 409, 422, 500)
 """What a handler's requests may have been answered when it failed, where its reason does not say."""
 dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
@@ -52,7 +45,6 @@ Where = Annotated[
 ]
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="All that match, instead of ids.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Why = Annotated[str, typer.Option(help="The reason, for the audit log.")]
 
 
@@ -67,7 +59,7 @@ def dead_list(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters and conflicts, oldest first."""
-    which = _filter(handler, type_, kind, reason, older_than, where)
+    which = filter_of(handler, type_, kind, reason, older_than, where)
     letters, dead_ids = with_operator(lambda operator: _listed(operator, which))
     if as_json:
         typer.echo(to_json([letter.summary() for letter in letters]))
@@ -78,7 +70,7 @@ def dead_list(
 @dead.command("groups")
 def dead_groups(where: Where = None, as_json: AsJson = False) -> None:
     """List what has failed: by handler and error, the largest first. `--where group=ID` means all of one group."""
-    which = _filter(where=where)
+    which = filter_of(where=where)
     groups = with_redis(lambda redis: _groups(redis, which))
     if as_json:
         typer.echo(to_json(groups))
@@ -144,49 +136,6 @@ def _text(delivery: Delivery) -> str:
     return text.decode("utf-8", "backslashreplace")
 
 
-@dead.command("replay")
-def dead_replay(
-    ids: Ids = None,
-    every: All = False,
-    handler: Handler = None,
-    type_: Type = None,
-    kind: Kind = None,
-    reason: Reason = None,
-    older_than: OlderThan = None,
-    where: Where = None,
-    preview: Annotated[bool, typer.Option("--preview", help="Only tell what would run.")] = False,
-    per_minute: Annotated[float, typer.Option(min=0, help="At most so many in a minute, evenly; 0 for no limit.")] = 0,
-    yes: Yes = False,
-    why: Why = "",
-    as_json: AsJson = False,
-) -> None:
-    """Run dead letters again, each with its whole budget, in the order in which their events were accepted."""
-    choice = _Choice(ids or [], _filter(handler, type_, kind, reason, older_than, where), every)
-    if preview:
-        _preview(choice, as_json=as_json)
-        return
-    _in_bulk("replay", "replayed", choice, why, yes=yes, as_json=as_json, per_minute=per_minute)
-
-
-@dead.command("drop")
-def dead_drop(
-    ids: Ids = None,
-    every: All = False,
-    handler: Handler = None,
-    type_: Type = None,
-    kind: Kind = None,
-    reason: Reason = None,
-    older_than: OlderThan = None,
-    where: Where = None,
-    yes: Yes = False,
-    why: Why = "",
-    as_json: AsJson = False,
-) -> None:
-    """Forget dead letters for ever, payloads and all."""
-    choice = _Choice(ids or [], _filter(handler, type_, kind, reason, older_than, where), every)
-    _in_bulk("drop", "dropped", choice, why, yes=yes, as_json=as_json)
-
-
 @dead.command("save-test")
 def dead_save_test(
     dead_letter: Annotated[str, typer.Argument(help="Its id.")],
@@ -234,11 +183,11 @@ def dead_save_test(
 
 
 async def _with_payload(operator: Operator, name: str) -> DeadLetter:
-    [chosen] = await _chosen(operator, _Choice([name], Filter(), every=False))
+    [chosen] = await chosen_letters(operator, Choice([name], Filter(), every=False))
     return await operator.with_payload(chosen)
 
 
-class _Choice(NamedTuple):
+class Choice(NamedTuple):
     ids: Sequence[str]
     which: Filter
     every: bool
@@ -252,63 +201,7 @@ class _Choice(NamedTuple):
         return ", ".join(f"{name} {value}" for name, value in given.items() if value is not None) or "all"
 
 
-def _tell(change: Change, **more: Any) -> None:
-    keys = Keys(load(Settings).key_prefix)
-    with_redis(lambda redis: change.tell(redis, keys, **more))
-
-
-def _preview(choice: _Choice, *, as_json: bool) -> None:
-    keys = Keys(load(Settings).key_prefix)
-
-    async def look(redis: ArqRedis) -> list[dict[str, Any]]:
-        letters = await _chosen(Operator(redis, keys), choice)
-        return bulk.preview(letters, (await read_figures(redis, keys)).handlers())
-
-    rows = with_redis(look)
-    if as_json:
-        typer.echo(to_json(rows))
-        return
-    reports.print_preview(rows)
-
-
-def _in_bulk(
-    verb: str, done: str, choice: _Choice, why: str, *, yes: bool, as_json: bool, per_minute: float = 0
-) -> None:
-    """Do what the verb says to all that were chosen. After Ctrl-C those that are left are as they were."""
-    letters = with_operator(lambda operator: _chosen(operator, choice))
-    if len(letters) > 1 and not yes and not typer.confirm(f"{verb} {len(letters)} dead letters?", err=True):
-        raise typer.Exit(1)
-    if len(letters) > 1 and not yes and not why and sys.stdin.isatty():
-        why = typer.prompt("why?", default="", show_default=False, err=True)
-
-    change = Change(verb, user(), why[:300], choice.about, "command")
-    _tell(change, state="begun", chosen=len(letters))
-    progress = bulk.Progress(len(letters))
-
-    async def all_of_them(operator: Operator) -> None:
-        nonlocal progress
-        terminal = Console(stderr=True)
-        with Bar(console=terminal, disable=not terminal.is_terminal or len(letters) < 2) as bar:  # noqa: PLR2004
-            task = bar.add_task(verb, total=len(letters))
-            async for progress in bulk.run(operator, verb, letters, per_minute):
-                bar.update(task, completed=progress.tried)
-
-    stopped = False
-    try:
-        with_operator(all_of_them)
-    except KeyboardInterrupt:
-        stopped = True
-    _tell(change, state="stopped" if stopped else "done", done=progress.done, chosen=len(letters))
-    told = {done: progress.done, "chosen": len(letters)}
-    typer.echo(to_json(told) if as_json else f"{done} {progress.done} of {len(letters)}")
-    if progress.elsewhere:
-        more = [f"and {len(progress.elsewhere) - SHOWN} more"] if len(progress.elsewhere) > SHOWN else []
-        raise SettingsError(*progress.elsewhere[:SHOWN], *more)
-    if stopped:
-        raise typer.Exit(INTERRUPTED)
-
-
-async def _chosen(operator: Operator, choice: _Choice) -> list[DeadLetter]:
+async def chosen_letters(operator: Operator, choice: Choice) -> list[DeadLetter]:
     if not choice.ids:
         if not choice.every and choice.which == Filter():
             raise SettingsError("expected ids of dead letters, a filter such as --handler, or --all")
@@ -331,7 +224,7 @@ async def _matching(operator: Operator, which: Filter) -> list[DeadLetter]:
     return [letter async for letter in operator.letters(which)]
 
 
-def _filter(
+def filter_of(
     handler: str | None = None,
     type_: str | None = None,
     kind: str | None = None,

@@ -122,19 +122,22 @@ async def run_all(
 async def as_it_failed(
     handler: Handler, delivery: Delivery, settings: WorkerSettings, redis_url: str, answers: Sequence[int], reason: str
 ) -> dict[str, Any] | None:
-    """How the handler fails for a delivery as it did for this `reason`, or else at all; None where it does not.
+    """How the handler fails for a delivery as it did for this `reason`; None where it does not.
 
     Its requests are answered by one status after the other, `answer` of what is returned being the one that did it.
+    With the first one any failure counts: the others are guesses, and a handler may well fail for a 500.
     """
-    failed: list[dict[str, Any]] = []
+    otherwise = None
     for status in answers:
         [told] = await run_all(handler, [delivery], settings, redis_url, status)
-        if told["state"] not in {"done", "skipped"}:
-            is_alike = same_error(reason).startswith(
-                same_error(told["reason"])
-            )  # behind it may be which budget is used up
-            failed.append({**told, "answer": status, "as_it_was": is_alike})
-    return next((told for told in failed if told["as_it_was"]), failed[0] if failed else None)
+        if told["state"] in {"done", "skipped"}:
+            continue
+        is_alike = same_error(reason).startswith(same_error(told["reason"]))  # which budget is used up stands behind it
+        failed = {**told, "answer": status, "as_it_was": is_alike}
+        if is_alike:
+            return failed
+        otherwise = failed if status == answers[0] else otherwise
+    return otherwise
 
 
 async def _run_one(

@@ -60,7 +60,7 @@ def watched(bench: Bench) -> None:
             load.closed_loop(one.url, 1)
             one.forget()
         fill(all_running[1].redis, PAST)
-        base = stack.enter_context(_console(all_running[1]))
+        process, base = stack.enter_context(_console(all_running[1]))
         with httpx2.Client(base_url=base, timeout=60) as client:
             for name, path in PAGES.items():
                 bench.book.note(f"page · {name}", _milliseconds(client, path))
@@ -68,20 +68,26 @@ def watched(bench: Bench) -> None:
         for one in bench.turns(all_running):
             with _open(base) if one.contender is seen else ExitStack():
                 fill(one.redis, PAST // 10)
-                bench.book.note(f"accepts/s · {one.contender.name}", load.closed_loop(one.url, bench.seconds).rate)
+                used, redis, began = process.cpu(), one.redis_cpu(), time.monotonic()
+                done = load.closed_loop(one.url, bench.seconds)
+                bench.book.note(f"accepts/s · {one.contender.name}", done.rate)
+                bench.book.note(f"Redis CPU · {one.contender.name}", (one.redis_cpu() - redis) / done.requests * 1e6)
+                if one.contender is seen:
+                    share = (process.cpu() - used) / (time.monotonic() - began)
+                    bench.book.note("console CPU · three pages open", share * 100)
                 time.sleep(0.5)  # what was under way when the load ended is no part of what is drained
                 one.forget()
                 worker.drain(bench, one, 8000)
 
 
 @contextmanager
-def _console(one: Running) -> Iterator[str]:
+def _console(one: Running) -> Iterator[tuple[Process, str]]:
     port = free_port()
     command = (*contenders.KIT.worker, "console")
     process = Process(command, {**one.env, "CONSOLE_PORT": str(port)}, one.home / "console.log")
     try:
         process.until_listening(port)
-        yield f"http://127.0.0.1:{port}"
+        yield process, f"http://127.0.0.1:{port}"
     finally:
         process.stop()
 
@@ -114,4 +120,5 @@ def _live(base: str, path: str, closing: threading.Event) -> None:
             if closing.is_set():
                 return
             if line == "event: changed" and time.monotonic() >= due:
-                due = time.monotonic() + 10 * _milliseconds(client, path) / 1000
+                took = _milliseconds(client, path) / 1000
+                due = time.monotonic() + 29 * took

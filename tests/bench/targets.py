@@ -100,6 +100,10 @@ ROWS = (
         "accepts/s · kit, console open", "accepts/s · kit, everysec", least=0.9),
     Row("events through three handlers with three pages open and live against none",
         "handled/s · kit, console open", "handled/s · kit, everysec", least=0.9),
+    Row("CPU of Valkey for an acceptance with three pages open and live against none",
+        "Redis CPU · kit, console open", "Redis CPU · kit, everysec", most=1.2),
+    Row("CPU of a console with three pages open and live under full load, of a core", "console CPU · three pages open",
+        unit="%", most=25),
     Row("the slowest page that opens by itself, 100 000 dead letters", "page · groups", unit="ms", most=1500),
     Row("1 MiB bodies, against the bare endpoint", "1 MiB bodies · kit, everysec", "1 MiB bodies · bare endpoint"),
     Row("memory of the receiver at its highest, 16 senders of 1 MiB bodies", "memory · receiver, 1 MiB bodies",
@@ -122,6 +126,7 @@ UNITS: dict[str, Unit] = {
     "started p99": "ms",
     "idle CPU": "%",
     "memory": "MB",
+    "console CPU": "%",
     "page": "ms",
     "1 MiB bodies": "MB/s",
 }

@@ -3,6 +3,7 @@
 import time
 
 import httpx2
+
 from tests.worker.conftest import KEYS, Bench
 from tests.worker.console.conftest import StartConsole
 from worker.console import dead_pages, deliveries

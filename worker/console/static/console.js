@@ -61,7 +61,7 @@ function tell(page) {
   if (said) document.getElementById("said").textContent = said.replace(/\s+/g, " ").trim();
 }
 
-// A page that takes long to make is asked for less often: at most a tenth of the time is spent on it.
+// A page that takes long to make is asked for less often: at most a thirtieth of the time is spent on it.
 let loading = false;
 let next = 0;
 let later = null;
@@ -87,7 +87,7 @@ async function load() {
     // the console is being started anew: the next time
   } finally {
     loading = false;
-    next = performance.now() + 9 * (performance.now() - began);
+    next = performance.now() + 29 * (performance.now() - began);
     again();
   }
 }
