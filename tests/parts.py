@@ -12,6 +12,7 @@ HANDLERS = (TEAMS, AUDIT_LOG, EXTERNAL_SYSTEM)
 NEEDS: dict[str, tuple[str, ...]] = {
     "tests/bench/test_bench.py": (SENDER,),
     "tests/deploy/test_backup.py": (AUDIT_LOG,),
+    "tests/end_to_end/test_canaries.py": HANDLERS,
     "tests/end_to_end/test_fuzz.py": HANDLERS,
     "tests/end_to_end/test_hostile_text.py": (AUDIT_LOG, EXTERNAL_SYSTEM),
     "tests/end_to_end/test_their_payload.py": (TEAMS, EXTERNAL_SYSTEM),
