@@ -140,6 +140,7 @@ SHOWING: dict[str, Sequence[str]] = {
     "receiver explain": ("event.json", "--json"),
     "worker dead list": ("--json",),
     "worker dead replay": ("--all", "--preview"),
+    "worker dead save-test": ("DEAD", "--json"),
     "worker dead show": ("DEAD", "--json"),
     "worker replay": ("DELIVERY", "--json"),
     "worker show": ("DELIVERY", "--trace"),
@@ -151,7 +152,8 @@ SHOWING: dict[str, Sequence[str]] = {
 NOT_RUN = {
     "receiver serve", "worker run", "worker console",  # run as processes
     "receiver url",  # its purpose is to print the token
-    "receiver spool drop", "receiver spool recover", "worker dead drop", "worker doubtful replay",  # print numbers
+    "receiver spool drop", "receiver spool recover", "worker dead drop", "worker dead note",
+    "worker doubtful replay",  # print numbers, or what they were given
 }  # fmt: skip
 
 
