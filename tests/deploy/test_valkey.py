@@ -1,6 +1,7 @@
 """Valkey with the configuration, the users and the passwords that `deploy/` ships."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from receiver.queue import permissions
+from tests.commands import called
 from tests.conftest import ROOT, TOKEN, Start, wait_until
 from tests.deploy.valkey import Valkey, running, secrets
 from tests.receiver.conftest import event, listening
@@ -61,6 +64,27 @@ def test_the_kit_works_as_the_user_that_it_is_given(valkey: Valkey, start: Start
     for output in (worker.output, receiver.process.output):
         assert "NOPERM" not in output
         assert '"warning"' not in output
+
+
+def test_the_kits_user_may_do_what_readme_names_and_nothing_else() -> None:
+    """The rules that tests/end_to_end/test_least_privilege.py tries, and all that README says to add, but SELECT."""
+    acl = (ROOT / "deploy" / "valkey" / "users.acl").read_text(encoding="utf-8")
+    [given] = re.findall(r"^user glartek on #\{glartek\} (.+)$", acl, re.MULTILINE)
+    least = permissions.rules("glartek:")
+    assert given.split()[: len(least)] == least
+    optional = {*permissions.WITH_REPLICAS, *permissions.NICE_TO_KNOW, *called("examples/handlers")} - {"SCRIPT"}
+    added = {f"+{command.lower()}" for command in optional - set(permissions.NEEDED)}
+    of_deleted_handlers = {"+expire", "+incr"} - added
+    assert set(given.split()[len(least) :]) == added | of_deleted_handlers
+
+
+def test_users_are_made_anew_for_a_newer_kit(tmp_path: Path) -> None:
+    """With the passwords that exist: an update may need another command, and `deploy/secrets` is what gives it."""
+    folder = secrets(tmp_path / "secrets")
+    current = (folder / "users.acl").read_text()
+    (folder / "users.acl").chmod(0o600)
+    (folder / "users.acl").write_text(current.replace(" +info", ""))
+    assert (secrets(folder) / "users.acl").read_text() == current
 
 
 @pytest.mark.parametrize("command", ["INFO", "KEYS *", "CONFIG SET save x", "FLUSHALL", "ACL LIST"])
