@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 from receiver.queue import permissions
 from tests.commands import called
 from tests.conftest import ROOT, TOKEN, Start, wait_until
+from tests.deploy.proxies import program, required
 from tests.deploy.valkey import Valkey, running, secrets
 from tests.receiver.conftest import event, listening
 
@@ -76,6 +78,24 @@ def test_the_kits_user_may_do_what_readme_names_and_nothing_else() -> None:
     added = {f"+{command.lower()}" for command in optional - set(permissions.NEEDED)}
     of_deleted_handlers = {"+expire", "+incr"} - added
     assert set(given.split()[len(least) :]) == added | of_deleted_handlers
+
+
+@pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
+def test_what_a_script_wrote_is_there_after_a_restart(name: str, tmp_path: Path) -> None:
+    """Redis reads its append-only file as the default user, and many versions drop what that user may not do.
+
+    A script's writes are in the file as MULTI and EXEC, and all that the kit stores is written by scripts
+    (redis/redis#14541, valkey-io/valkey#3983).
+    """
+    if name == "redis-server":
+        required(name)
+    with running(tmp_path, program(name)) as valkey:
+        with Redis.from_url(valkey.url) as kit:
+            kit.eval("for n = 1, 3 do redis.call('SET', KEYS[n], n) end", 3, "glartek:1", "glartek:2", "glartek:3")
+        valkey.send(signal.SIGKILL)
+        valkey.start()
+        with Redis.from_url(valkey.url) as kit:
+            assert kit.mget("glartek:1", "glartek:2", "glartek:3") == [b"1", b"2", b"3"]
 
 
 def test_users_are_made_anew_for_a_newer_kit(tmp_path: Path) -> None:

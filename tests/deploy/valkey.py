@@ -24,8 +24,9 @@ def secrets(folder: Path, *options: str) -> Path:
 class Valkey:
     """One server on a port of its own, its data in `folder`/redis."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str | None = None) -> None:
         self.port = free_port()
+        self._program = program or server_binary()
         self.data = folder / "redis"
         self.secrets = secrets(folder / "secrets")
         self.log = folder / "valkey.log"
@@ -44,7 +45,7 @@ class Valkey:
     def start(self) -> None:
         """The shipped file, with this machine's port and folders beside it, as docker-compose.yml does."""
         self.data.mkdir(exist_ok=True)
-        command = [server_binary(), str(ROOT / "deploy" / "valkey" / "valkey.conf"), "--port", str(self.port)]
+        command = [self._program, str(ROOT / "deploy" / "valkey" / "valkey.conf"), "--port", str(self.port)]
         command += ["--dir", str(self.data), "--bind", "*", "--aclfile", str(self.secrets / "users.acl")]
         command += ["--include", str(self.secrets / "replication.conf")]
         with self.log.open("ab") as log:
@@ -70,9 +71,9 @@ class Valkey:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Valkey]:
-    """A Valkey that is running, for as long as the block does."""
-    valkey = Valkey(folder)
+def running(folder: Path, program: str | None = None) -> Iterator[Valkey]:
+    """A Valkey, or the server that `program` is, that is running for as long as the block does."""
+    valkey = Valkey(folder, program)
     valkey.start()
     try:
         yield valkey
