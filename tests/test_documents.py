@@ -68,7 +68,7 @@ def commands() -> list[str]:
     """Every `python -m …` of the kit that a page names, up to its first argument that is no word of its own."""
     found: set[str] = set()
     for text in PAGES.values():
-        for command in re.findall(rf"python -m ({FOLDERS}[.\w]*(?: [a-z|]+)*)", text):
+        for command in re.findall(rf"python -m ({FOLDERS}[.\w]*(?: [a-z](?:[a-z|-]*[a-z])?)*)", text):
             module, *rest = command.split()
             found |= {" ".join([module, *rest[:-1], last]) for last in (rest[-1].split("|") if rest else [""])}
     return sorted(command.strip() for command in found)
