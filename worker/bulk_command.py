@@ -109,7 +109,7 @@ def _in_bulk(
     if len(letters) > 1 and not yes and not typer.confirm(f"{verb} {len(letters)} dead letters?", err=True):
         raise typer.Exit(1)
     if len(letters) > 1 and not yes and not why and sys.stdin.isatty():
-        why = typer.prompt("why?", default="", show_default=False, err=True)
+        why = typer.prompt("why", default="", show_default=False, err=True)
 
     change = Change(verb, user(), why[:300], choice.about, "command")
     _tell(change, state="begun", chosen=len(letters))

@@ -169,12 +169,13 @@ async def test_commands_are_pretty_on_a_terminal_and_plain_in_a_pipe(run: Run, b
 
 
 async def test_a_bulk_replay_asks_and_shows_how_far_it_is_on_a_terminal(bench: Bench) -> None:
-    """A question before, a bar while it goes on, one line at the end."""
+    """Two questions before, a bar while it goes on, one line at the end."""
     deliveries = [await bench.send(f"e{number}") for number in range(3)]
     async with bench.working({"*": [make_handler("act", _give_up)]}):
         await bench.closed(*deliveries)
     terminal = Terminal("worker", "dead", "replay", "--all", REDIS_URL=bench.url)
     await asyncio.to_thread(terminal.type_at, "replay 3 dead letters? [y/N]: ", "y\n")
+    await asyncio.to_thread(terminal.type_at, "why: ", "it is up again\n")
     said = await asyncio.to_thread(terminal.end)
     assert "100%" in said
     assert said.rstrip().endswith("replayed 3 of 3")

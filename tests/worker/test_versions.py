@@ -60,7 +60,9 @@ async def test_what_is_written_is_what_version_0_1_writes(bench: Bench, delivery
     await bench.accept(delivery)
     assert await bench.redis.get(key_names.JOB + JOB_ID) == JOB
     assert await bench.redis.zrange(KEYS.queue, 0, -1) == [JOB_ID.encode()]
-    assert await hash_of(bench.redis, KEYS.delivery(ID)) == RECORD
+    record = await hash_of(bench.redis, KEYS.delivery(ID))
+    del record["q"]  # of what was accepted long ago; 0.1 reads past it, as past all without a dot that it does not know
+    assert record == RECORD
     assert pack_delivery(KEYS, delivery) == SPOOLED
     written = unpack(retry_job(delivery, "h.act", 2, 1, 1_764_000_000_500))
     assert msgpack.packb(written | {"et": 1_764_000_001_000}) == RETRY
@@ -77,7 +79,7 @@ async def test_an_outcome_is_written_as_version_0_1_writes_it(bench: Bench, deli
     async with bench.working({"*": [make_handler("act", fails_once), make_handler("other", lambda _: give_up())]}):
         await bench.closed(delivery)
     record = await hash_of(bench.redis, KEYS.delivery(ID))
-    assert set(record) == {"k", "t", "d", "a", "h.act", "h.other"}
+    assert set(record) == {"k", "t", "d", "a", "q", "h.act", "h.other"}
     state, attempt, after = record["h.act"].split()
     assert (state, attempt, after.isdigit()) == (b"done", b"2", True)
     dead = await hash_of(bench.redis, KEYS.dead_letter(f"{ID}:h.other"))
