@@ -37,7 +37,7 @@ def test_make_run_takes_in_new_code_and_new_settings(start: Start, tmp_path: Pat
     kit.wait_for("h.py:1 in <module>: no module 'no_such_thing'")
     assert httpx2.post(url, content=event % 1).status_code == 200
     (tmp_path / "h.py").write_text(HANDLER.format(name="other"))
-    kit.wait_for('"h.other": "done"')
+    kit.wait_for('"handler": "h.other", "attempt": 1, "outcome": "done"')
     assert len(set(before) & set(children(kit.pid))) == 3  # Valkey, receiver and console
     (tmp_path / "worker/of_the_kit.py").touch()
     kit.wait_for("worker/of_the_kit.py changed: worker and console start again")

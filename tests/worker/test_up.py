@@ -119,7 +119,7 @@ def test_whatever_dies_is_started_again_until_ctrl_c_ends_everything(start: Star
         kit.wait_for(f"{name} had died")
     event = b'{"id": "evt_2", "type": "action.solved", "action": {"id": "a"}}'
     wait_until(lambda: _status(url, event) == 200)
-    kit.wait_for('"h.note": "done"')
+    kit.wait_for('"handler": "h.note", "attempt": 1, "outcome": "done"')
     ends(kit, signal.SIGINT)
 
 
@@ -139,7 +139,7 @@ def test_a_worker_that_lacks_something_at_a_restart_is_started_again(
     kit.wait_for("worker had died (2) and was started again")
     assert _status(url, b'{"id": "evt_3", "type": "action.solved", "action": {"id": "a"}}') == 200
     (tmp_path / "away").unlink()
-    kit.wait_for('"needs.note": "done"')
+    kit.wait_for('"handler": "needs.note", "attempt": 1, "outcome": "done"')
     ends(kit, signal.SIGTERM)
 
 
