@@ -1,6 +1,7 @@
 """docker-compose.yml: by the Compose specification's schema, and what it promises of each service."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,38 @@ def test_it_follows_the_compose_specification() -> None:
     command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
     answer = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_compose_itself_hands_no_service_the_secret_of_another(tmp_path: Path) -> None:
+    """By `docker compose config` with all profiles, and with every secret in `.env`, where `make run` has them."""
+    shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+    secrets(tmp_path / "secrets")
+    in_env = {name: f"in-env-{name.lower()}" for name in set().union(*SECRETS.values())}
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in in_env.items()))
+    (tmp_path / ".env.worker").write_text("ACME_SECRET=in-env-acme\n")
+    resolved: dict[str, dict[str, Any]] = yaml.safe_load(docker_compose(tmp_path, "config"))["services"]
+    assert set(resolved) == set(SERVICES)
+    own_by_env = {"worker": {"ACME_SECRET"}}
+    for name, service in resolved.items():
+        seen = {one for one, value in service.get("environment", {}).items() if str(value).startswith("in-env-")}
+        assert seen <= SECRETS.get(name, set()) - {"REDIS_URL"} | own_by_env.get(name, set()), name
+    assert resolved["worker"]["environment"]["ACME_SECRET"] == "in-env-acme"
+
+
+def docker_compose(folder: Path, *arguments: str) -> str:
+    """What Compose prints; it needs no engine for that. Skips the test where it is not installed."""
+    own = shutil.which("docker-compose") or shutil.which(ROOT / ".senders" / "compose" / "compose" / "docker-compose")
+    command = [own] if own else ["docker", "compose"]
+    if (
+        shutil.which(command[0]) is None
+        or subprocess.run([*command, "version"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("Docker Compose is not installed: .ci/packages")
+    answer = subprocess.run(
+        [*command, "--profile", "*", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
 
 
 @pytest.mark.parametrize("name", SERVICES)
