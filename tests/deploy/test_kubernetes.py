@@ -1,6 +1,7 @@
 """The Kubernetes manifests, by Kubernetes' own schemas, and what they promise of each pod."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.deploy.proxies import required
 from tests.deploy.test_compose import SECRETS, SERVICES
 from tests.deploy.test_prometheus import exposed
 
@@ -37,6 +39,92 @@ def test_all_of_them_are_applied() -> None:
     """kustomization.yaml names every file."""
     [kustomization] = [thing for thing in OBJECTS if thing["kind"] == "Kustomization"]
     assert {*kustomization["resources"], "kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
+
+
+@pytest.mark.parametrize("image", ["registry.example.com/glartek-webhook-kit:1", "valkey/valkey:9"])
+def test_kubectl_makes_one_whole_of_them(image: str) -> None:
+    """`kubectl kustomize`: every object in the namespace, images replaced, and nothing that the schemas do not know."""
+    required("kubectl")
+    command = ["kubectl", "kustomize", str(FOLDER)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    made = list(yaml.safe_load_all(answer.stdout))
+    assert len(made) == len(OBJECTS) - 1
+    assert {thing["metadata"].get("namespace") for thing in made if thing["kind"] != "Namespace"} == {"glartek"}
+    assert f"image: {image}\n" in answer.stdout
+    for thing in made:
+        kubernetes_validate.validate(thing, "1.34", strict=True)
+
+
+# ── the network ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+POLICIES = [thing["spec"] for thing in OBJECTS if thing["kind"] == "NetworkPolicy"]
+SOLVER = {"acme.cert-manager.io/http01-solver": "true"}
+NEEDED = [  # from, to, port; a pod by its `app`, a namespace by @name, and the world outside by *
+    ("@ingress-nginx", "receiver", 8000),
+    ("@ingress-nginx", SOLVER, 8089),
+    ("@monitoring", "console", 8001),
+    *((name, "valkey", 6379) for name in ("receiver", "worker", "console")),
+    *((name, "*", 53) for name in ("receiver", "worker", "console", "valkey")),
+    *((name, "*", 443) for name in ("receiver", "worker")),  # Teams: either may have to alert
+    ("worker", "*", 5432),
+]
+REFUSED = [
+    ("@ingress-nginx", "console", 8001),
+    ("@ingress-nginx", "valkey", 6379),
+    ("@monitoring", "valkey", 6379),
+    ("@elsewhere", "receiver", 8000),
+    ("receiver", "console", 8001),
+    ("receiver", "*", 5432),
+    ("console", "*", 443),
+    ("valkey", "*", 443),
+    (SOLVER, "valkey", 6379),
+]
+Side = str | dict[str, str]
+
+
+@pytest.mark.parametrize(("source", "target", "port"), NEEDED)
+def test_the_network_lets_through_what_is_needed(source: Side, target: Side, port: int) -> None:
+    """By the policies of either side."""
+    assert passes(source, target, port)
+
+
+@pytest.mark.parametrize(("source", "target", "port"), REFUSED)
+def test_the_network_lets_nothing_else_through(source: Side, target: Side, port: int) -> None:
+    """What nobody needs is refused by one side."""
+    assert not passes(source, target, port)
+
+
+def passes(source: Side, target: Side, port: int) -> bool:
+    """Whether a connection is allowed on both sides: by one of the policies that select the pod."""
+    out = "@" in source or any(opens(rule, "to", target, port) for rule in rules(source, "egress"))
+    return out and (target == "*" or any(opens(rule, "from", source, port) for rule in rules(target, "ingress")))
+
+
+def rules(pod: Side, direction: str) -> list[dict[str, Any]]:
+    chosen = [policy for policy in POLICIES if selects(policy["podSelector"], pod)]
+    assert any(direction.capitalize() in policy["policyTypes"] for policy in chosen)
+    return [rule for policy in chosen for rule in policy.get(direction, [])]
+
+
+def opens(rule: dict[str, Any], side: str, peer: Side, port: int) -> bool:
+    named = {"http": {8000, 8001}, "redis": {6379}}
+    ports = set().union(*(named.get(one["port"], {one["port"]}) for one in rule["ports"]))
+    return port in ports and (side not in rule or any(is_peer(one, peer) for one in rule[side]))
+
+
+def is_peer(one: dict[str, Any], peer: Side) -> bool:
+    if isinstance(peer, str) and peer.startswith("@"):
+        labels: dict[str, str] = one.get("namespaceSelector", {}).get("matchLabels", {})
+        return labels == {"kubernetes.io/metadata.name": peer.removeprefix("@")}
+    return "namespaceSelector" not in one and peer != "*" and selects(one["podSelector"], peer)
+
+
+def selects(selector: dict[str, Any], pod: Side) -> bool:
+    labels = {"app": pod} if isinstance(pod, str) else pod
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(one["key"]) in one["values"] for one in selector.get("matchExpressions", [])
+    )
 
 
 @pytest.mark.parametrize("name", PODS)
