@@ -22,9 +22,12 @@ from tests.conftest import ROOT, TOKEN, Process, wait_until
 from tests.deploy.proxies import PROXIES, Certificate, Proxy, nobody, proxy, required
 from tests.forks import Forks
 from tests.receiver.conftest import PATH, Receiver, event, request
+from worker.console.settings import ConsoleSettings
 
 PORTS = [("nginx", "https"), ("caddy", "https"), ("caddy", "http"), ("haproxy", "https")]
 BRIEFLY = ("--burst=20", "--rate=20", "--rate-seconds=0.5", "--max-rate=30", "--huge=2000000", "--slow-body=0.3")
+WEBSOCKET = {"connection": "Upgrade", "upgrade": "websocket", "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ=="}
+WEBSOCKET |= {"sec_websocket_version": "13"}
 UPGRADE = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AAMAAABkAAQAoAAAAAIAAAAA"}
 IMPATIENT = {
     "nginx": {"proxy_read_timeout    9s": "proxy_read_timeout 300ms"},
@@ -81,13 +84,14 @@ def test_all_checks_of_the_sender_pass(name: str, scheme: str, checks: dict[tupl
 
 
 @pytest.mark.parametrize(("name", "scheme"), PORTS)
+@pytest.mark.parametrize("upgrade", [UPGRADE, WEBSOCKET], ids=["h2c", "websocket"])
 async def test_a_body_that_comes_with_an_upgrade_is_stored(
-    name: str, scheme: str, proxies: dict[str, Proxy], redis: ArqRedis
+    name: str, scheme: str, upgrade: dict[str, str], proxies: dict[str, Proxy], redis: ArqRedis
 ) -> None:
     """`Upgrade: h2c`, as libraries send it over clear text and some over TLS: answered 200, and stored whole."""
     required(name)
     body = event(f"upgrade-{name}-{scheme}")
-    assert proxies[name].post(body, scheme, **UPGRADE).status == 200
+    assert proxies[name].post(body, scheme, **upgrade).status == 200
     assert body in await stored(redis)
 
 
@@ -141,6 +145,29 @@ async def test_what_javas_client_sends_is_stored(
     assert output_of(command).split() == ["200"] * len(urls)
     kept = await stored(redis)
     assert all(event(f"java-{number}") in kept for number in range(len(urls)))
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_only_events_are_passed_on(name: str, certificate: Certificate, tmp_path: Path) -> None:
+    """Whatever stands behind the proxy, a console above all: it sees no other path, however that is written."""
+    required(name)
+    pages = ["/", "/deliveries", "/dead", "/metrics", "/healthz", "/webhooks", "/webhooks/glartekx", "//metrics"]
+    pages += ["/webhooks/../metrics", "/%6detrics", "http://console:8001/metrics"]
+    with Upstream() as upstream, proxy(name, tmp_path / name, certificate, upstream.port) as in_front:
+        for page in pages:
+            with in_front.connect() as sender:
+                sender.send(request(b"", method="GET", path=page, host=in_front.host()))
+                assert sender.answer().status in {400, 404, 421}, page
+        assert upstream.asked == []
+        assert in_front.post(event("one")).status == 200
+    assert upstream.asked == [PATH]
+
+
+def test_no_proxy_is_told_of_the_console() -> None:
+    """Its port is in none of the configurations, not even as the example of a second receiver, which it was."""
+    port = str(ConsoleSettings.model_fields["console_port"].default)
+    shipped = [path for name in PROXIES for path in (ROOT / "deploy" / name).iterdir()]
+    assert [path.name for path in shipped if port in path.read_text(encoding="utf-8")] == []
 
 
 def output_of(command: list[str]) -> str:
@@ -214,6 +241,7 @@ class Upstream(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", port), UpstreamConnection)
         self.serves = serves
         self.cut_off = 0
+        self.asked: list[str] = []
         self.closed_after: list[float] = []
         self.open: set[socket.socket] = set()
         self.port: int = self.server_address[1]
@@ -241,6 +269,8 @@ class UpstreamConnection(socketserver.BaseRequestHandler):
             if received.startswith(b"GET /healthz"):  # a health check
                 self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                 return
+            if b" HTTP/1.1\r\n" in received:
+                self.server.asked.append(received.split(b" ")[1].decode())
             if received.startswith(b"POST"):
                 if served == self.server.serves:
                     self.server.cut_off += 1
@@ -319,6 +349,7 @@ def abuse(in_front: Proxy) -> None:
         {"content_length": "5"},
         {"transfer_encoding": "gzip"},
         UPGRADE,
+        WEBSOCKET,
     ]
     requests = [request(b"x", **{"host": in_front.host()} | head) for head in heads]
     requests += [request(b"x").replace(b"HTTP/1.1", b"HTTP/9.9"), TOKEN.encode() * 100 + b"\r\n\r\n"]
