@@ -66,7 +66,7 @@ class RouteTable:
         return {
             name: handler.__module__
             for name, handler in self.by_name.items()
-            if hasattr(sys.modules[handler.__module__], handler.__name__)
+            if hasattr(sys.modules.get(handler.__module__), handler.__name__)
         }
 
     def modules(self) -> list[ModuleType]:
