@@ -53,13 +53,30 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
     )
     endpoint = Endpoint(settings, bodies)
 
-    @asynccontextmanager
-    async def lifespan(_: Router) -> AsyncIterator[State]:
-        redis = connect(settings.redis_url.get_secret_value(), timeout=0.5, retries=1)
-        draining = connect(settings.redis_url.get_secret_value(), timeout=ROW_TIMEOUT, retries=0)
-        intake = Intake(redis, draining, Keys(settings.key_prefix), spool, settings.wait_replicas)
-        patient = connect(settings.redis_url.get_secret_value(), timeout=5, retries=1)
-        upkeep = Upkeep(patient, Keys(settings.key_prefix), settings.spool_path, replicas=settings.wait_replicas > 0)
+    health = healthy if settings.health_port is None else OnlyAt(healthy, settings.health_port)
+    return Router(
+        [Route(PATH, OnlyFor(endpoint, "POST")), Route("/healthz", OnlyFor(health, "GET", "HEAD"))],
+        redirect_slashes=False,  # Glartek takes a 307 for a failure, and its Location would repeat the token
+        default=not_found,
+        lifespan=lambda _: _running(settings, alerts, spool, bodies, connections),
+        middleware=middleware,
+    )
+
+
+@asynccontextmanager
+async def _running(
+    settings: ReceiverSettings, alerts: AlertSettings, spool: Spool, bodies: Bodies, connections: Connections
+) -> AsyncIterator[State]:
+    """The intake, what runs beside it, and their connections to Redis, until the receiver ends."""
+    keys, url = Keys(settings.key_prefix), settings.redis_url.get_secret_value()
+    async with (
+        connect(url, timeout=0.5, retries=1) as redis,
+        connect(url, timeout=ROW_TIMEOUT, retries=0) as draining,
+        connect(url, timeout=5, retries=1) as patient,
+        connect(url, timeout=5, retries=0) as once,
+    ):
+        intake = Intake(redis, draining, keys, spool, settings.wait_replicas)
+        upkeep = Upkeep(patient, keys, settings.spool_path, replicas=settings.wait_replicas > 0)
         unsafe = Unsafe(settings, alerts.alerts_doctor)
 
         def about() -> dict[str, Any]:
@@ -69,17 +86,14 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
                 "unsafe": unsafe.found,
             }
 
-        reports = Reports(patient, Keys(settings.key_prefix), "receiver", about)
-        host = HostBook(settings.spool_path)
-        alerting = Alerting(alerts, patient, Keys(settings.key_prefix), host, lambda: spool.depth)
+        reports = Reports(patient, keys, "receiver", about)
+        alerting = Alerting(alerts, patient, keys, HostBook(settings.spool_path), lambda: spool.depth)
         beside = {"watch": intake.watch.run, "upkeep": upkeep.run, "reports": reports.run, "alerts": alerting.run}
         beside |= {"doctor": unsafe.run, "bodies": bodies.run, "connections": connections.run}
         state: State = {"intake": intake, "connections": connections}
-        once = connect(settings.redis_url.get_secret_value(), timeout=5, retries=0)
         if settings.shadow_sources:
-            shadow = Shadow(settings.shadow_rule(), settings.idempotency_sources, once, Keys(settings.key_prefix))
-            state["shadow"] = shadow
-            beside["shadow"] = partial(shadow.run, intake.watch)
+            state["shadow"] = Shadow(settings.shadow_rule(), settings.idempotency_sources, once, keys)
+            beside["shadow"] = partial(state["shadow"].run, intake.watch)
         try:
             async with background(**beside):
                 yield state
@@ -87,16 +101,3 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
             await intake.settle()
             await reports.end()
             await spool.close()
-            await redis.aclose()
-            await draining.aclose()
-            await patient.aclose()
-            await once.aclose()
-
-    health = healthy if settings.health_port is None else OnlyAt(healthy, settings.health_port)
-    return Router(
-        [Route(PATH, OnlyFor(endpoint, "POST")), Route("/healthz", OnlyFor(health, "GET", "HEAD"))],
-        redirect_slashes=False,  # Glartek takes a 307 for a failure, and its Location would repeat the token
-        default=not_found,
-        lifespan=lifespan,
-        middleware=middleware,
-    )

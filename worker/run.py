@@ -233,7 +233,5 @@ class DeliveryRun:
             while True:
                 writing = asyncio.create_task(write())  # on its way or not, once more: written twice is written once
                 await asyncio.wait([writing])
-                if not writing.cancelled() or self._stops(
-                    self._job_id
-                ):  # cancelled by a handler that cancels all: again
+                if not writing.cancelled() or self._stops(self._job_id):  # else a handler cancelled all: again
                     raise
