@@ -33,11 +33,12 @@ coverage: $(INSTALLED) ## the same, and which lines they ran
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov
 SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-check: $(INSTALLED)   ## format, lint, strict types, who imports whom
+check: $(INSTALLED)   ## format, lint, strict types, who imports whom, known weaknesses of the packages
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy .
 	@said=$$($(BIN)/lint-imports --no-cache --no-logo $(CONTRACTS)) || { echo "$$said"; exit 1; }
+	@.ci/audit $(TOOLS)
 CONTRACTS = pyproject.toml $(wildcard examples/contracts.toml examples/sender/contracts.toml)
 
 bench: $(INSTALLED)   ## how fast it is, beside what else there is: the table, tests/bench/README.md and its chart
