@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+import structlog
 from arq.connections import ArqRedis
 
 from receiver.queue.connection import REDIS_ERRORS
@@ -22,6 +23,7 @@ from worker.dead_letters import Operator
 from worker.letter import DeadLetter
 
 REMEMBERED = 50
+log = structlog.get_logger()
 Select = Callable[[Operator], Awaitable[Sequence[DeadLetter]]]
 
 
@@ -89,6 +91,9 @@ async def _go(redis: ArqRedis, keys: Keys, run: Run, select: Select) -> None:
     except REDIS_ERRORS as error:
         why = f"Redis does not answer ({type(error).__name__}); what is left can be begun anew"
         run.state, run.trouble = "failed", why
+    except Exception as error:  # of nobody's making; its text may hold a payload
+        log.exception("console: a run failed", run=run.id)
+        run.state, run.trouble = "failed", f"{type(error).__name__}; the console's log says where"
     finally:
         with suppress(*REDIS_ERRORS):  # then the log alone has it
             await change.tell(
