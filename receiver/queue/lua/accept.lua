@@ -14,7 +14,7 @@ local queue, order, wake, dead, recent, counts, metrics, doubtful = unpack(KEYS)
 local types = ARGV[2]
 local MOST_RECENT = 10000 -- at least; twice that at most, about 40 bytes each
 local MOST_CONFLICTS = 10 -- of one key kept whole; further ones are counted
-local fates, duplicates, conflicts = {}, 0, 0
+local acceptances, duplicates, conflicts = {}, 0, 0
 
 local now = now_ms()
 -- Scores rise strictly even within a millisecond or when the clock goes back; a double holds 1/4096 ms exactly.
@@ -106,17 +106,17 @@ for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   local first_digest, first_at, count_before, times = unpack(redis.call('HMGET', record, 'd', 'a', 'n', 'l'))
   if first then first_digest, first_at = first[4], first[5] end
   if not first_digest then
-    fates[i] = store(delivery)
+    acceptances[i] = store(delivery)
   elseif first_digest ~= digest then
-    fates[i] = keep_conflict(delivery, first_digest)
+    acceptances[i] = keep_conflict(delivery, first_digest)
   elseif first_at == at then
-    fates[i] = 1 -- the very same acceptance, sent again because its reply was lost
+    acceptances[i] = 1 -- the very same acceptance, sent again because its reply was lost
   else
     note_duplicate(record, count_before, times)
     duplicates = duplicates + 1
     count('duplicates', delivery)
     note_if_doubtful(delivery, first_at)
-    fates[i] = 2
+    acceptances[i] = 2
   end
 end
 
@@ -135,4 +135,4 @@ if #notes > 0 then write_notes() end
 if duplicates > 0 then redis.call('HINCRBY', counts, 'duplicates', duplicates) end
 if conflicts > 0 then redis.call('HINCRBY', counts, 'conflicts', conflicts) end
 count_all(metrics, now, counted)
-return fates
+return acceptances
