@@ -32,7 +32,7 @@ def skip(_: int) -> None:
 
 
 async def filled(bench: Bench) -> None:
-    """One delivery of each fate: two handlers done, skipped, dead, and one that waits; a duplicate and a conflict."""
+    """One delivery with each outcome: two handlers done, skipped, dead, one that waits; a duplicate and a conflict."""
     routes: dict[str, Any] = {
         "action.created": [make_handler("fine"), make_handler("skips", skip)],
         "action.solved": [make_handler("gives_up", give_up)],

@@ -48,7 +48,7 @@ async def sample(bench: Bench, name: str, event_id: str, **more: Any) -> Deliver
 
 
 async def a_morning(bench: Bench, dead: int = 3) -> list[Delivery]:
-    """Events of all fates: done, dead for two reasons, one that waits, a duplicate and a conflict."""
+    """Events with every outcome: done, dead for two reasons, one that waits, a duplicate and a conflict."""
     update = failing_update()
     routes: dict[str, Any] = {
         "work_order.completed": [update],
