@@ -154,6 +154,7 @@ def _become(request: dict[str, Any]) -> NoReturn:
     """Be the process that was asked for; it ends as any other does."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what runs in its background ignore Ctrl-C
     out = Path(request["out"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(os.open(out, os.O_WRONLY | os.O_APPEND), 1)
