@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from worker.letter import DeadLetter
 
 AHEAD = 10
 """Payloads in files that a replay asks for at once: they are in Redis until their turn comes."""
-ACTS: dict[str, Callable[[Operator, DeadLetter], Awaitable[bool]]] = {
+ACTS: dict[str, Callable[[Operator, DeadLetter], Coroutine[Any, Any, bool]]] = {
     "replay": Operator.replay_letter,
     "drop": Operator.drop,
 }
@@ -44,11 +45,22 @@ async def run(
         if verb == "replay" and number % AHEAD == 0:
             await operator.ask_for(ordered[number : number + AHEAD])
         try:
-            progress.done += await ACTS[verb](operator, letter)
+            await _act(ACTS[verb](operator, letter), progress)
         except PayloadElsewhere as error:
             progress.elsewhere.append(str(error))
         progress.tried += 1
         yield progress
+
+
+async def _act(acting: Coroutine[Any, Any, bool], progress: Progress) -> None:
+    """Count it, too, when this is cancelled while Redis is doing it: what was done is told."""
+    task = asyncio.create_task(acting)
+    try:
+        progress.done += await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(PayloadElsewhere):
+            progress.done += await task
+        raise
 
 
 def preview(letters: Sequence[DeadLetter], running: Collection[str]) -> list[dict[str, Any]]:

@@ -22,10 +22,11 @@ from receiver.intake import Acceptance, accept_directly
 from receiver.queue.jobs import pack_job
 from tests.conftest import ROOT, Start, hash_of, until
 from tests.worker.conftest import KEYS, SOURCES, Bench, body_of, delivery_of, make_handler
-from worker import GiveUp, Skip
+from worker import GiveUp, Skip, bulk
 from worker.__main__ import app
+from worker.dead_letters import Operator
 from worker.handler import Handler
-from worker.letter import Filter
+from worker.letter import DeadLetter, Filter
 
 
 class Command:
@@ -466,6 +467,33 @@ async def test_a_replay_that_is_stopped_says_how_far_it_came(bench: Bench, start
     replay.signal(signal.SIGINT)
     assert replay.wait() == 130, replay.output
     assert "replayed 1 of 3" in replay.output
+    assert await bench.operator.count() == 2
+
+
+async def test_a_stop_while_one_is_replayed_counts_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between what Redis does and its answer: how far it came is told as it is in Redis."""
+    sent = [await bench.send(f"e{number}") for number in range(3)]
+    async with bench.working({"*": [Flaky().handler()]}):
+        await bench.closed(*sent)
+    done, answered = asyncio.Event(), asyncio.Event()
+
+    async def slow(operator: Operator, letter: DeadLetter) -> bool:
+        replayed = await operator.replay_letter(letter)
+        done.set()
+        await answered.wait()
+        return replayed
+
+    monkeypatch.setitem(bulk.ACTS, "replay", slow)
+    letters = [letter async for letter in bench.operator.letters(Filter())]
+    run = bulk.run(bench.operator, "replay", letters)
+    progress = await anext(run)
+    task = asyncio.ensure_future(anext(run))
+    await done.wait()
+    task.cancel()
+    asyncio.get_running_loop().call_soon(answered.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert progress.done == 1
     assert await bench.operator.count() == 2
 
 

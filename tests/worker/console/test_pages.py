@@ -249,6 +249,21 @@ async def test_the_keyboard_is_enough(bench: Bench, console: StartConsole, brows
     await expect(browser.locator("h1")).to_have_text("Dead letters, one by one")
 
 
+async def test_a_key_right_after_the_help_is_closed_is_heard(
+    bench: Bench, console: StartConsole, browser: Page
+) -> None:
+    """Until the browser draws the next frame, the focus is still in the dialog that is closed."""
+    await a_morning(bench)
+    await browser.goto(f"{console()}/dead")
+    await browser.evaluate("""
+        const help = document.getElementById("help");
+        help.showModal();
+        help.close();
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true }));
+    """)
+    await expect(browser.locator("input[name=reason]")).to_be_focused()
+
+
 async def test_hostile_text_stays_text(bench: Bench, console: StartConsole, browser: Page) -> None:
     """In key, type, fields, values, reasons and addresses: nothing runs, is loaded, or turns its neighbours round."""
 
