@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import IntEnum
+from itertools import islice
 
 import msgpack
 import structlog
@@ -88,10 +89,12 @@ class Intake:
         Raises `NotStored` unless all of it is: what was stored is a duplicate when the sender comes again. A caller
         that is cancelled (the sender hung up) does not abort what is being stored.
         """
+        entries, weight = [], 0
         for delivery in deliveries:
             tally.latest[events.counted_as(delivery.event_type)] = delivery.received_us / 1_000_000
-        entries = [Entry(pack_delivery(self._keys, delivery), delivery.subject) for delivery in deliveries]
-        weight = sum(max(len(entry.item), LEAST_WEIGHT) for entry in entries)
+            item = pack_delivery(self._keys, delivery)
+            weight += max(len(item), LEAST_WEIGHT)
+            entries.append(Entry(item, delivery.subject))
         acceptances = await self._batcher.add(entries, weight)
         if Acceptance.NOT_STORED in acceptances:
             self.watch.failed_at = time.monotonic()
@@ -111,7 +114,7 @@ class Intake:
 
     async def _send(self, requests: Sequence[Sequence[Entry]]) -> Sequence[Sequence[Acceptance]]:
         acceptances = iter(await self._to_redis_or_spool([entry for entries in requests for entry in entries]))
-        return [[next(acceptances) for _ in entries] for entries in requests]
+        return [list(islice(acceptances, len(entries))) for entries in requests]
 
     async def _to_redis_or_spool(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
         """To Redis while it is well; what follows something of its own subject in the spool goes there, too."""

@@ -34,14 +34,14 @@ class Batcher(Generic[Item, Answer]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopped = False
 
-    async def add(self, item: Item, weight: int = 0) -> Answer:
-        """Send an item and return its answer. Cancelling the caller does not cancel the sending."""
+    def add(self, item: Item, weight: int = 0) -> asyncio.Future[Answer]:
+        """Send an item; the future is its answer. Cancelling it does not cancel the sending."""
         self._loop = self._loop or asyncio.get_running_loop()
         waiter: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, weight, waiter))
         if len(self._sending) < self._flights:
             self._start()
-        return await waiter
+        return waiter
 
     async def settle(self) -> None:
         """Wait until every item added so far has its answer."""

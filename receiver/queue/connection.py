@@ -155,8 +155,8 @@ class _Patient(AbstractConnection):
         writer = cast(asyncio.StreamWriter, self._writer)
         self._is_large = sum(map(len, command)) > LARGE
         writer.writelines(command)
-        left = sys.maxsize
-        while True:
+        left = writer.transport.get_write_buffer_size()
+        while left or writer.is_closing():
             try:
                 async with asyncio.timeout(self.socket_timeout):
                     await writer.drain()

@@ -26,12 +26,9 @@ local function counted_as(event_type)
 end
 
 local counted = {}
-local function count(what, delivery)
-  local field = what .. ' ' .. counted_as(delivery[8])
-  if what ~= 'accepted' then field = field .. ' ' .. delivery[7] end
-  counted[field] = (counted[field] or 0) + 1
-end
+local function count(field, by) counted[field] = (counted[field] or 0) + by end
 
+local accepted = {} -- by type
 local stored, queued, mine = {}, {}, {} -- collected: each call from a script costs as much as its work
 local function store(delivery)
   redis.call('SET', delivery[2], delivery[10])
@@ -40,7 +37,7 @@ local function store(delivery)
   queued[#queued + 1] = delivery[3]
   stored[#stored + 1] = delivery
   mine[delivery[1]] = delivery
-  count('accepted', delivery)
+  accepted[delivery[8]] = (accepted[delivery[8]] or 0) + 1
   return 1
 end
 
@@ -62,7 +59,7 @@ local function keep_conflict(delivery, first_digest)
   end
   redis.call('HINCRBY', record, 'c', 1)
   conflicts = conflicts + 1
-  count('conflicts', delivery)
+  count('conflicts ' .. counted_as(delivery[8]) .. ' ' .. delivery[7], 1)
   return 3
 end
 
@@ -95,7 +92,8 @@ local function write_notes()
 end
 
 local TIMES = 139 -- characters: those of the last ten duplicates
-local function note_duplicate(record, count, times)
+local function note_duplicate(record)
+  local count, times = unpack(redis.call('HMGET', record, 'n', 'l'))
   times = (times and times .. ' ' or '') .. string.format('%d', now)
   redis.call('HSET', record, 'n', string.format('%d', (count or 0) + 1), 'l', string.sub(times, -TIMES))
 end
@@ -103,7 +101,7 @@ end
 for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   local record, digest, at = delivery[1], delivery[4], delivery[5]
   local first = mine[record] -- its record is still to be written, but for what was counted since
-  local first_digest, first_at, count_before, times = unpack(redis.call('HMGET', record, 'd', 'a', 'n', 'l'))
+  local first_digest, first_at = unpack(redis.call('HMGET', record, 'd', 'a'))
   if first then first_digest, first_at = first[4], first[5] end
   if not first_digest then
     acceptances[i] = store(delivery)
@@ -112,9 +110,9 @@ for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   elseif first_at == at then
     acceptances[i] = 1 -- the very same acceptance, sent again because its reply was lost
   else
-    note_duplicate(record, count_before, times)
+    note_duplicate(record)
     duplicates = duplicates + 1
-    count('duplicates', delivery)
+    count('duplicates ' .. counted_as(delivery[8]) .. ' ' .. delivery[7], 1)
     note_if_doubtful(delivery, first_at)
     acceptances[i] = 2
   end
@@ -134,5 +132,6 @@ redis.call('SET', order, string.format('%.17g', score))
 if #notes > 0 then write_notes() end
 if duplicates > 0 then redis.call('HINCRBY', counts, 'duplicates', duplicates) end
 if conflicts > 0 then redis.call('HINCRBY', counts, 'conflicts', conflicts) end
+for event_type, number in pairs(accepted) do count('accepted ' .. counted_as(event_type), number) end
 count_all(metrics, now, counted)
 return acceptances

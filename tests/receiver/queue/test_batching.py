@@ -41,9 +41,9 @@ async def test_items_that_arrive_during_a_call_go_with_the_next(recorder: Record
     """While a call is under way others gather, and go in one call, in order, each with its own answer."""
     together = Batcher(recorder)
     recorder.open.clear()
-    adding = [asyncio.create_task(together.add(0))]
+    adding = [asyncio.ensure_future(together.add(0))]
     await until(lambda: recorder.batches)
-    adding += [asyncio.create_task(together.add(number)) for number in range(1, 6)]
+    adding += [asyncio.ensure_future(together.add(number)) for number in range(1, 6)]
     await asyncio.sleep(0)
     recorder.open.set()
     assert await asyncio.gather(*adding) == [0, 2, 4, 6, 8, 10]
@@ -79,9 +79,9 @@ async def test_a_cancelled_caller_does_not_take_its_item_back(recorder: Recorder
     """What was added is sent, whether its caller waits or hung up, before or during the call."""
     together = Batcher(recorder)
     recorder.open.clear()
-    first = asyncio.create_task(together.add(1))
+    first = asyncio.ensure_future(together.add(1))
     await until(lambda: recorder.batches)
-    second, third = asyncio.create_task(together.add(2)), asyncio.create_task(together.add(3))
+    second, third = asyncio.ensure_future(together.add(2)), asyncio.ensure_future(together.add(3))
     await asyncio.sleep(0)
     first.cancel()
     second.cancel()
@@ -96,7 +96,7 @@ async def test_settle_waits_for_everything_added(recorder: Recorder) -> None:
     """A process that stops can wait until its last item is stored."""
     together = Batcher(recorder)
     recorder.open.clear()
-    adding = [asyncio.create_task(together.add(number)) for number in range(3)]
+    adding = [asyncio.ensure_future(together.add(number)) for number in range(3)]
     await until(lambda: recorder.batches)
     settling = asyncio.create_task(together.settle())
     await asyncio.sleep(0)
@@ -111,17 +111,17 @@ async def test_what_is_under_way_when_it_stops_is_sent(recorder: Recorder) -> No
     """It has its time; after that nothing is sent any more, and nobody is told otherwise."""
     together = Batcher(recorder)
     recorder.open.clear()
-    first = asyncio.create_task(together.add(1))
+    first = asyncio.ensure_future(together.add(1))
     await until(lambda: recorder.batches)
     stopping = asyncio.create_task(together.stop(5))
-    second = asyncio.create_task(together.add(2))
+    second = asyncio.ensure_future(together.add(2))
     await asyncio.sleep(0)
     recorder.open.set()
     await stopping
     assert (await first, await second) == (2, 4)
 
     recorder.open.clear()
-    third = asyncio.create_task(together.add(3))
+    third = asyncio.ensure_future(together.add(3))
     await until(lambda: len(recorder.batches) == 3)
     await together.stop(0.01)
     recorder.open.set()
@@ -134,7 +134,7 @@ async def test_several_calls_are_under_way_at_once_each_with_its_share(recorder:
     """What waits is parted among the flights, none takes a few while there are more, and each has its own answer."""
     together: Batcher[int, int] = Batcher(recorder, flights=3)
     recorder.open.clear()
-    waiting = [asyncio.create_task(together.add(number)) for number in range(90)]
+    waiting = [asyncio.ensure_future(together.add(number)) for number in range(90)]
     await until(lambda: len(recorder.batches) == 3)
     assert [len(batch) for batch in recorder.batches] == [30, LEAST_SHARE, LEAST_SHARE]
     recorder.open.set()
@@ -154,8 +154,7 @@ async def test_a_call_that_a_stranger_cancels_is_made_again(recorder: Recorder, 
     """A handler may cancel every task of the loop: the items are sent once more, and nobody waits for ever."""
     together = Batcher(recorder)
     recorder.open.clear()
-    adding = asyncio.create_task(together.add(3))
-    await asyncio.sleep(0)  # what adds has begun, and the call has not
+    adding = asyncio.ensure_future(together.add(3))
     if begun:
         await until(lambda: recorder.batches)
     for task in together._sending:
@@ -171,7 +170,7 @@ async def test_a_stop_makes_no_call_again(recorder: Recorder) -> None:
     """What was cancelled by it stays so."""
     together = Batcher(recorder)
     recorder.open.clear()
-    adding = asyncio.create_task(together.add(3))
+    adding = asyncio.ensure_future(together.add(3))
     await until(lambda: recorder.batches)
     await together.stop(0)
     await until(lambda: not together._sending)
