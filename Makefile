@@ -64,7 +64,7 @@ docs: $(INSTALLED)    ## write the parts of README.md, docs and .env.example tha
 lock: $(INSTALLED)    ## pin the dependencies of pyproject.toml anew
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile $(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	@$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra traces --group dev -o requirements-dev.lock
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --upgrade
 
 sbom: $(TOOLS)/.installed ## write sbom.json: every package of the image, for CycloneDX

@@ -27,6 +27,7 @@ from receiver.shadow import Shadow
 from receiver.spool import Spool, SpoolError
 from receiver.spool.drain import ROW_TIMEOUT
 from receiver.tally import Reports
+from receiver.traces import Traces
 from receiver.upkeep import Upkeep
 
 PATH = "/webhooks/glartek/{token}"
@@ -36,9 +37,11 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
     """The ASGI application; `middleware` sees every request, in the order given.
 
     A `Router` instead of `Starlette`, whose own middleware costs more than handling a delivery. Connects to Redis when
-    it starts. Raises `SettingsError` if the spool cannot be used, or a setting of alerts is wrong.
+    it starts. Raises `SettingsError` if the spool cannot be used, a setting of alerts is wrong, or a package is missing
+    that TRACES needs.
     """
     alerts = load(AlertSettings)
+    traces = Traces(Keys(settings.key_prefix).queue) if settings.traces else None
     try:
         spool = Spool(settings.spool_path)
     except SpoolError as error:
@@ -51,8 +54,7 @@ def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()
         head_timeout=settings.head_timeout,
         keep_alive=settings.keep_alive,
     )
-    endpoint = Endpoint(settings, bodies)
-
+    endpoint = Endpoint(settings, bodies, traces)
     health = healthy if settings.health_port is None else OnlyAt(healthy, settings.health_port)
     return Router(
         [Route(PATH, OnlyFor(endpoint, "POST")), Route("/healthz", OnlyFor(health, "GET", "HEAD"))],

@@ -25,6 +25,7 @@ from receiver.port.connections import Connections
 from receiver.refusals import RefusedAfterReading
 from receiver.settings import ReceiverSettings
 from receiver.shadow import Shadow
+from receiver.traces import Traces
 
 USUAL_HEADERS = 4096
 """Bytes of headers kept with a delivery that do not count against MAX_BODY_BYTES."""
@@ -49,25 +50,28 @@ class State(TypedDict):
 class Endpoint:
     """`POST /webhooks/glartek/{token}`: a 200 means that the delivery, or its equal, is safe on a disk."""
 
-    def __init__(self, settings: ReceiverSettings, bodies: Bodies) -> None:
+    def __init__(self, settings: ReceiverSettings, bodies: Bodies, traces: Traces | None = None) -> None:
         self._tokens = [token.get_secret_value() for token in settings.webhook_token]
         self._signing_secrets = [secret.get_secret_value() for secret in settings.signing_secrets]
         self._rule = settings.idempotency_rule()
         self._has_shadow = bool(settings.shadow_sources)
         self._max_body_bytes = settings.max_body_bytes
-        self._bodies = bodies
+        self._bodies, self._traces = bodies, traces
         self._log = log.bind()  # made ready once: the module's is looked up anew at each call
         self._tells = self._log.is_enabled_for(logging.INFO)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._store(scope, receive)
+        if not auth.is_one_of(scope["path_params"]["token"], self._tokens):
+            raise HTTPException(404)
+        if self._traces:
+            await self._traces.of_post(scope, self._store(scope, receive))
+        else:
+            await self._store(scope, receive)
         for message in ACCEPTED:
             await send(message)
 
-    async def _store(self, scope: Scope, receive: Receive) -> None:
-        """Return once the delivery is safe. Raises HTTPException with the status of any other answer."""
-        if not auth.is_one_of(scope["path_params"]["token"], self._tokens):
-            raise HTTPException(404)
+    async def _store(self, scope: Scope, receive: Receive) -> tuple[Sequence[Delivery], Sequence[Acceptance]]:
+        """What came and what became of it, once it is safe. Raises HTTPException with the status of another answer."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         length = announced_length(scope["headers"], headers)
         if length is not None and length > self._max_body_bytes:
@@ -79,7 +83,9 @@ class Endpoint:
                     raise HTTPException(400)  # whatever the server in front made of it, this is not what was sent
                 if self._signing_secrets and not auth.verify(self._signing_secrets, headers, content, time.time()):
                     raise RefusedAfterReading(401)
-                deliveries = self._rule.deliveries(headers, content, time.time_ns() // 1000)
+                deliveries: Sequence[Delivery] = self._rule.deliveries(headers, content, time.time_ns() // 1000)
+                if self._traces:
+                    deliveries = self._traces.carried(scope, deliveries)
                 kept = "".join([*deliveries[0].headers, *deliveries[0].headers.values()])
                 if len(content) + len(kept) > self._max_body_bytes + USUAL_HEADERS:
                     raise RefusedAfterReading(413)
@@ -92,6 +98,7 @@ class Endpoint:
             scope["state"]["shadow"].see(headers, deliveries)
         if self._tells:
             self._tell(deliveries, acceptances)
+        return deliveries, acceptances
 
     def _tell(self, deliveries: Sequence[Delivery], acceptances: Sequence[Acceptance]) -> None:
         for delivery, acceptance in zip(deliveries, acceptances, strict=True):

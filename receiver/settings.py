@@ -214,6 +214,11 @@ class Settings(PayloadSettings):
         "auto", description="auto is console on a terminal, json elsewhere"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line written")
+    traces: bool = Field(
+        False,
+        description="whether each POST and each run of a handler is a span of OpenTelemetry; docs/operations.md says "
+        "what that needs",
+    )
 
 
 class SpoolSettings(EnvSettings):

@@ -27,7 +27,8 @@ def test_every_dependency_is_locked_and_says_why_it_is_there() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     locked = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
     project = tomllib.loads(text)
-    for requirement in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]:
+    extras = [one for extra in project["project"]["optional-dependencies"].values() for one in extra]
+    for requirement in [*project["project"]["dependencies"], *extras, *project["dependency-groups"]["dev"]]:
         name = re.split(r"[^A-Za-z0-9_-]", requirement)[0]
         assert f"\n{name.lower()}==" in f"\n{locked}", f"{name}: run make lock"
         assert re.search(rf'^    "{re.escape(requirement)}",\s+# \S', text, re.MULTILINE), f"{name}: why is it there?"

@@ -25,6 +25,7 @@ from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.jobs import FUNCTION
 from receiver.queue.keys import Keys
 from receiver.tally import Reports
+from receiver.traces import Traces
 from worker import burying, job, routes
 from worker.handling import Threads
 from worker.lease.claims import Claim, Claims
@@ -54,7 +55,7 @@ def functions() -> list[Function]:
 
 
 def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> Services:
-    """What the jobs of one process need."""
+    """What the jobs of one process need. Raises `SettingsError` if TRACES needs a package that is missing."""
     return Services(
         settings=settings,
         routes=table,
@@ -66,6 +67,7 @@ def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: A
         http=Client(),
         rng=random.Random(),  # noqa: S311 - jitter is no secret
         sightings=Sightings(redis, Keys(settings.key_prefix), settings.remember_events),
+        traces=Traces(Keys(settings.key_prefix).queue) if settings.traces else None,
     )
 
 

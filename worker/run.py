@@ -143,7 +143,10 @@ class DeliveryRun:
         assert task is not None  # noqa: S101 - this runs in one
         began = handling.begin(task, name, self.delivery.id)
         try:
-            await self._services.time_limit.run(task, run.handler(self.event, self._context(run, name, bound)))
+            work = self._services.time_limit.run(task, run.handler(self.event, self._context(run, name, bound)))
+            if traces := self._services.traces:
+                work = traces.of_run(work, self.delivery, name, run.attempt, calm=(RetryLater, Skip))
+            await work
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and task.cancelling() and self._stops(self._job_id):
                 raise  # the worker cancelled it; if the handler itself did, or another one, it has failed

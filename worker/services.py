@@ -7,6 +7,7 @@ from arq.connections import ArqRedis
 
 from receiver.client import Client
 from receiver.settings import Settings
+from receiver.traces import Traces
 from worker.memory import Memory
 from worker.outcomes import Outcomes
 from worker.retries import Policy
@@ -29,3 +30,4 @@ class Services:
     http: Client
     rng: random.Random
     sightings: Sightings
+    traces: Traces | None
