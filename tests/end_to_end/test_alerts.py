@@ -14,6 +14,7 @@ from redis import Redis
 
 from receiver.alerts.troubles import KINDS
 from tests.conftest import TOKEN, Process, Server, Start, wait_until
+from tests.end_to_end.channel import Channel
 from tests.receiver.conftest import Receiver, listening, request
 
 HANDLERS = """
@@ -39,7 +40,6 @@ QUICK = {
     "RETRY_CAP": "0.2s",
     "HANDLERS": "acts:ROUTES",
 }
-SIGNATURE = "the-signature-of-a-workflow"
 HOUR = 3600
 
 
@@ -49,8 +49,8 @@ class Kit:
     def __init__(self, start: Start, server: Server, folder: Path, stand_ins: str) -> None:
         self._start, self._folder, self._sink = start, folder, stand_ins
         self.url = server.url
-        hook = f"{stand_ins}/workflows/alerts/triggers/manual/paths/invoke?sig={SIGNATURE}"
-        self._env = {"REDIS_URL": server.url, "ALERTS_TEAMS_URL": hook, **QUICK}
+        self.channel = Channel(stand_ins, server.url)
+        self._env = {"REDIS_URL": server.url, "ALERTS_TEAMS_URL": self.channel.hook, **QUICK}
         self.spool = folder / "spool.db"
         self.processes: list[Process] = []
         self._sent = 0
@@ -84,15 +84,8 @@ class Kit:
         """What the channel's workflow answers next."""
         httpx2.post(f"{self._sink}/control/teams", json=orders, trust_env=False).raise_for_status()
 
-    def told(self) -> list[str]:
-        """The first line of each alert of each card, in order."""
-        recorded = httpx2.get(f"{self._sink}/recorded/teams", trust_env=False).json()["accepted"]
-        cards = [one["message"]["attachments"][0]["content"] for one in recorded]
-        items = [part["items"][0] for card in cards for part in card["body"] if part["type"] == "Container"]
-        return [item["inlines"][0]["text"] for item in items]
-
     def logged(self) -> list[str]:
-        """The same from the log lines of all processes."""
+        """What the channel is told, from the log lines of all processes."""
         lines = [json.loads(line) for one in self.processes for line in one.output.splitlines() if line[:1] == "{"]
         found = [line for line in lines if line["event"] in {"alert", "alert is over"}]
         found.sort(key=lambda line: line["timestamp"])
@@ -100,13 +93,8 @@ class Kit:
         over = [" is over" if line["event"] == "alert is over" else "" for line in found]
         return [line["alert"] + what + end for line, what, end in zip(found, about, over, strict=True)]
 
-    def wait_until_kept(self) -> None:
-        """What Teams took is written down: a kill before that would have it sent again."""
-        with self.redis() as redis:
-            wait_until(lambda: not json.loads(redis.get("glartek:alerts"))["unsent"])
-
     def wait_for(self, *lines: str) -> None:
-        wait_until(lambda: set(lines) <= set(self.told()), 30, lambda: f"{lines}: {self.told()}\n{self.logged()}")
+        self.channel.wait_for(*lines)
 
 
 @pytest.fixture
@@ -150,7 +138,7 @@ def test_each_trouble_is_told_and_is_over(kit: Kit, server: Server, tmp_path: Pa
     kit.send(receiver)
     kit.wait_for("GlartekSilence is over")
 
-    kit.wait_until_kept()
+    kit.channel.wait_until_kept()
 
     # A worker that is killed has told all of it already.
     worker.signal(signal.SIGKILL)
@@ -216,10 +204,10 @@ def _redis_in_trouble(kit: Kit, receiver: Receiver) -> None:
 
 
 def _each_once(kit: Kit) -> None:
-    told, logged = Counter(kit.told()), Counter(kit.logged())
+    told, logged = Counter(kit.channel.told()), Counter(kit.logged())
     assert {line.partition(" ")[0] for line in told} == set(KINDS)
     assert told == logged
     assert set(told.values()) == {1}, told
     for process in kit.processes:
-        assert SIGNATURE not in process.output
+        assert kit.channel.hook.rpartition("=")[2] not in process.output
         assert TOKEN not in process.output

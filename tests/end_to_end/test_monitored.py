@@ -1,4 +1,7 @@
-"""The whole kit with a real Prometheus that scrapes it: a bad day in a minute, and the alerts that tell of it."""
+"""The whole kit with a real Prometheus that scrapes it: a bad day in a minute, and the alerts that tell of it.
+
+Those of Prometheus, and the kit's own, which arrive at the stand-in for Teams.
+"""
 
 import json
 import re
@@ -6,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +21,7 @@ import yaml
 
 from tests.conftest import ROOT, TOKEN, Process, Server, Start, wait_until
 from tests.deploy.proxies import required
+from tests.end_to_end.channel import Channel
 from tests.receiver.conftest import PATH, listening
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
@@ -38,6 +43,15 @@ SECONDS = {"m": 1, "h": 3, "d": 60, "w": 30}
 """How long a minute, an hour, a day and a week are on this day, in seconds."""
 STEADY = 0.2
 """Seconds between two events of the steady sender."""
+OWN = {
+    "ALERTS_EVERY": "0.5s",
+    "ALERTS_AFTER": "1s",
+    "ALERTS_OVER_AFTER": "1s",
+    "ALERTS_OLDEST_READY": "2s",
+    "ALERTS_SILENCE": "5s",
+}
+"""Of the kit's own alerts."""
+AWAY = f"GlartekRedisAway ({socket.gethostname()})"
 
 
 def quickly(rules: str) -> str:
@@ -156,10 +170,12 @@ class Sender:
 
 
 @pytest.mark.timeout(300)
-def test_a_bad_day_in_a_minute(server: Server, start: Start, tmp_path: Path) -> None:
+def test_a_bad_day_in_a_minute(server: Server, start: Start, tmp_path: Path, stand_ins: str) -> None:
     """Every trouble has its alert, which is over when the trouble is; every count is what was sent, to the last one."""
     (tmp_path / "acts.py").write_text(HANDLERS)
+    channel = Channel(stand_ins, server.url)
     env = {"REDIS_URL": server.url, "HANDLERS": "acts:ROUTES", "RETRY_BASE": "0.5s", "RETRY_CAP": "0.5s"}
+    env |= OWN | {"ALERTS_TEAMS_URL": channel.hook}
     spool = str(tmp_path / "spool.db")
     receiver = listening(start("-m", "receiver", WEBHOOK_TOKEN=TOKEN, PORT="0", SPOOL_PATH=spool, **env))
     worker = start("-m", "worker", **env)
@@ -170,11 +186,12 @@ def test_a_bad_day_in_a_minute(server: Server, start: Start, tmp_path: Path) -> 
             # A burst, which nobody needs to know of; duplicates, which are no trouble; conflicts, which are.
             sender.send(300)
             sender.again(50)
-            assert seen.firing() == set()
+            assert (seen.firing(), channel.told()) == (set(), [])
             sender.again(5, other="bytes")
             seen.wait_until_fires("GlartekConflicts")
             seen.wait_for('sum(glartek_events_duplicate_total{source="event-id"})', 50)
             seen.wait_for('sum(glartek_events_conflict_total{source="event-id"})', 5)
+            channel.wait_for("GlartekConflicts (event-id)")
 
             # A handler fails, and recovers; another event is beyond help.
             (tmp_path / "broken").touch()
@@ -183,17 +200,21 @@ def test_a_bad_day_in_a_minute(server: Server, start: Start, tmp_path: Path) -> 
             sender.send(3, wish="dies")
             seen.wait_until_fires("GlartekDeadLetters")
             seen.wait_for('glartek_dead_letters_total{handler="acts.update",reason="gave_up"}', 3)
+            channel.wait_until_kept("GlartekDeadLetters (acts.update gave_up)")
 
             # Redis is away: nobody is refused.
             server.kill()
             seen.wait_until_fires("GlartekRedisAway")
             assert seen.value("glartek_events_accepted_total") is None, "what is not known is not said"
+            channel.wait_for(AWAY)
             server.start()
             seen.wait_until_over("GlartekRedisAway", "GlartekHandlerFailing", "GlartekDeadLetters", "GlartekConflicts")
+            channel.wait_for(f"{AWAY} is over")
         assert (seen.value("glartek_events_spooled_total") or 0) > 0
 
         # Nothing comes, at an hour at which events came a week ago.
         seen.wait_until_fires("GlartekSilence")
+        channel.wait_for("GlartekSilence")
 
         # Nobody handles what comes.
         worker.signal(signal.SIGTERM)
@@ -201,11 +222,26 @@ def test_a_bad_day_in_a_minute(server: Server, start: Start, tmp_path: Path) -> 
         sender.send(20)
         seen.wait_until_over("GlartekSilence")
         seen.wait_until_fires("GlartekNoWorker", "GlartekBacklogOld")
+        channel.wait_for("GlartekSilence is over", "GlartekNoWorker", "GlartekBacklogOld")
         assert seen.value("glartek_jobs_ready") == 20
         start("-m", "worker", **env)
         seen.wait_until_over("GlartekNoWorker", "GlartekBacklogOld")
+        channel.wait_for("GlartekNoWorker is over", "GlartekBacklogOld is over")
         _holds_to_the_last_one(seen, sender.unique)
         assert seen.firing() == set()
+        _told_once(channel)
+
+
+def _told_once(channel: Channel) -> None:
+    """By Teams. An alert about a count lasts for ten minutes, of conflicts for an hour.
+
+    The silence comes back after the last event, and a handler that failed for seconds is told of only if the kit's ten
+    minutes began just before.
+    """
+    counted = Counter(one for one in channel.told() if not one.startswith(("GlartekSilence", "GlartekHandlerFailing")))
+    ended = ("GlartekNoWorker", "GlartekBacklogOld", AWAY)
+    lasting = ("GlartekConflicts (event-id)", "GlartekDeadLetters (acts.update gave_up)")
+    assert counted == dict.fromkeys([*ended, *lasting, *(f"{one} is over" for one in ended)], 1)
 
 
 def _holds_to_the_last_one(seen: Prometheus, unique: int) -> None:
