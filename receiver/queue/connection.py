@@ -8,7 +8,7 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import structlog
 from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
+from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
@@ -57,11 +58,31 @@ def connect(url: str, *, timeout: float = 2.0, retries: int = 2) -> ArqRedis:
     else:
         if url.startswith("unix:"):
             options.pop("socket_keepalive")
-        client = ArqRedis(ConnectionPool.from_url(url, **options))
+        client = _Client(ConnectionPool.from_url(url, **options))
     client.auto_close_connection_pool = True  # the pool is not shared
     pool = client.connection_pool
     pool.connection_class = type("Connection", (_Patient, pool.connection_class), {})
     return client
+
+
+class _Client(ArqRedis):
+    """A client whose errors hold nothing that a command was given: it may be a payload, or the password of REDIS_URL.
+
+    They go into the log. What the server repeats is taken out where its answer is read.
+    """
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002 - as redis-py has it
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class _Pipeline(Pipeline):
+    def annotate_exception(self, exception: Exception, number: int, command: Iterable[object]) -> None:
+        """Add which command failed; redis-py adds its arguments, too."""
+        super().annotate_exception(exception, number, itertools.islice(command, 1))
+
+
+_GIVEN = ", with args beginning with"
+"""Before what a server was given in a command that it does not know; AUTH may be one."""
 
 
 LARGE = 64 << 10
@@ -135,6 +156,7 @@ class _Patient(AbstractConnection):
                 raise RedisConnectionError(f"{type(error).__name__} while reading: {error}") from error
             raise
         if isinstance(response, ResponseError):
+            response.args = (str(response).partition(_GIVEN)[0],)
             raise response
         return response
 
@@ -195,7 +217,7 @@ def _through_sentinel(url: str, options: dict[str, Any]) -> ArqRedis:
         sentinel_kwargs={"socket_timeout": options["socket_timeout"]},
         **dict(parse_qsl(parts.query)),
     )
-    client = sentinel.master_for(master or "mymaster", redis_class=ArqRedis, db=int(db or 0), **options)
+    client = sentinel.master_for(master or "mymaster", redis_class=_Client, db=int(db or 0), **options)
     return cast(ArqRedis, client)
 
 

@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 from structlog.testing import capture_logs
 
 from receiver.queue import connection
 from receiver.queue.connection import REDIS_ERRORS, Outage, connect, until_redis_answers
+from receiver.queue.scripts import Script
 from receiver.queue.valkey import ServerError, embedded, embedded_server
 from tests.faults.proxy import Proxy
 
@@ -301,3 +303,61 @@ async def test_a_permission_that_is_missing_is_said_with_its_rule() -> None:
     with capture_logs() as logs:
         Outage().trouble("one", NoPermissionError("User kit has no permissions to run the 'config|get' command"))
     assert logs[0]["error"] == "the Redis user may not run CONFIG GET: add +config|get"
+
+
+# ── what an error may say ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_no_error_holds_the_password(tmp_path: Path) -> None:
+    """A server that does not know AUTH says what it was given; so do some that only look like Redis."""
+    with embedded(tmp_path, "--rename-command", "AUTH", "") as url:
+        for user in ("", "glartek"):
+            redis = connect(url.replace("unix://", f"unix://{user}:{SECRET}@"), retries=0)
+            with pytest.raises(REDIS_ERRORS) as found:
+                await redis.ping()
+            assert "unknown command 'AUTH'" in str(found.value)
+            assert SECRET not in _all_said(found.value)
+            await redis.aclose()
+
+
+@pytest.mark.parametrize("way", ["alone", "pipeline", "transaction"])
+async def test_no_error_holds_what_a_command_was_given(valkey_url: str, way: str) -> None:
+    """It may be a payload: neither where the server repeats it, nor where redis-py adds the command to an error."""
+    redis = connect(valkey_url)
+    await redis.set("text", "")
+
+    async def run(*command: Any) -> None:
+        if way == "alone":
+            await redis.execute_command(*command)
+        async with redis.pipeline(transaction=way == "transaction") as pipe:
+            pipe.execute_command(*command)
+            await pipe.execute()
+
+    for command in (
+        ("GIVE", SECRET),
+        ("LPUSH", "text", SECRET),
+        ("EVAL", "redis.call('INCRBY', 'text', ARGV[1])", 0, SECRET),
+    ):
+        with pytest.raises(ResponseError) as found:
+            await run(*command)
+        assert SECRET not in _all_said(found.value)
+    await redis.aclose()
+
+
+async def test_an_error_of_a_replicated_script_holds_no_payload(tmp_path: Path) -> None:
+    """The call that stores deliveries where WAIT_REPLICAS is set, in a Redis that lacks a command."""
+    with embedded(tmp_path, "--rename-command", "EVALSHA", "") as url:
+        redis = connect(url)
+        with pytest.raises(ResponseError) as found:
+            await Script("return 1").replicated(redis, ["key"], [SECRET], (1, 1))
+        assert "unknown command 'EVALSHA'" in str(found.value)
+        assert SECRET not in _all_said(found.value)
+        await redis.aclose()
+
+
+SECRET = "Zq7-nobody-may-see-this"
+
+
+def _all_said(error: BaseException | None) -> str:
+    """By an error, and by what is behind it."""
+    return f"{error!r} {_all_said(error.__cause__ or error.__context__)}" if error else ""
