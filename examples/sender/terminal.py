@@ -6,19 +6,22 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from receiver.events.redaction import SECRET
 from receiver.visible import visible
 
 _LONGEST = 10_000  # characters of a cell, or of a line with foreign text
 _STYLES = {"ok": "green", "passed": "green", "delivered": "green", "failed": "bold red", "warning": "yellow"}
 _UNITS = ((3600, "h"), (60, "min"))
 _URL = re.compile(r"\bhttps?:/+[^\s'\"<>]*[^\s'\"<>:;,.)]", re.IGNORECASE)
+_LEAST_SECRET = 8  # characters: a shorter word of a query or a header would be taken out of other words
+_ANSWER = 200  # characters of an answer
 _SECRET_LENGTH = 16  # a path segment this long may be a token: reports are shared, so it is shortened
 
 
@@ -150,5 +153,21 @@ def without_urls_secrets(text: str) -> str:
     return _URL.sub(lambda found: without_secrets(found[0]), text)
 
 
+def answer(body: bytes, url: str, headers: Iterable[tuple[str, str]]) -> str:
+    """The start of an answer to a request for a report: an error page may repeat the request's token and secrets."""
+    text, parts = body.decode("utf-8", "replace"), urlsplit(url)
+    given = [parts.query, parts.password or "", *(value for name, value in headers if SECRET.search(name))]
+    words = [word for text in given for word in re.split(r"[\s=&;,]+", text) if len(word) >= _LEAST_SECRET]
+    sent = words + [step for step in parts.path.split("/") if _is_long(step)]
+    for secret in sorted({*sent, *map(unquote, sent)}, key=len, reverse=True):
+        text = text.replace(secret, f"{secret[:4]}…")
+    return visible(text, _ANSWER)
+
+
 def _shortened(path: str) -> str:
-    return "/".join(f"{step[:4]}…" if len(step) >= _SECRET_LENGTH else step for step in path.split("/"))
+    return "/".join(f"{step[:4]}…" if _is_long(step) else step for step in path.split("/"))
+
+
+def _is_long(step: str) -> bool:
+    """Whether a path segment may be a token; percent-encoding, even done twice, makes none of a short one."""
+    return len(unquote(unquote(step))) >= _SECRET_LENGTH

@@ -5,8 +5,6 @@ tokens and bodies are wrong, Redis goes away. Commands that show a delivery by p
 may show a secret. A new secret setting, or a new command, fails this test until it is planted or run here.
 """
 
-import base64
-import hashlib
 import importlib
 import json
 import pkgutil
@@ -28,6 +26,7 @@ from receiver.auth import sign
 from receiver.environment import EnvSettings
 from receiver.queue.keys import Keys
 from receiver.secret_files import is_secret
+from tests.canaries import PAYLOAD, canary, found, payload
 from tests.conftest import Process, Server, Start, wait_until
 from tests.receiver.conftest import Receiver, listening, request
 
@@ -80,13 +79,7 @@ TARGET = replace(GENERIC, auth=all_of_them)
 """
 
 
-def canary(name: str) -> str:
-    """A word of 32 letters and digits that is nowhere else, and that base64 can read."""
-    return "Zq7" + hashlib.sha256(name.encode()).hexdigest()[:29]
-
-
 TOKEN, WRONG_TOKEN, SIGNING = canary("WEBHOOK_TOKEN"), canary("a wrong token"), f"whsec_{canary('SIGNING_SECRETS')}"
-PAYLOAD = [canary(f"payload {place}") for place in ("title", "note", "deep", "name", "text")]
 HEADERS = {name: canary(f"header {name}") for name in ("authorization", "idempotency_key", "x_secret", "ce_source")}
 PLANTED: dict[str, Callable[[str, str], str]] = {
     "ALERTS_TEAMS_URL": lambda word, base: f"{base}/workflows/alerts/triggers/manual/paths/invoke?sig={word}",
@@ -192,13 +185,6 @@ def test_every_secret_is_planted_and_every_command_is_run() -> None:
     assert set(commands()) == {*QUIET, *SHOWING, *NOT_RUN}
 
 
-def payload(event_id: str, **more: object) -> bytes:
-    title, note, deep, name, text = PAYLOAD
-    action = {"id": "a7", "title": title, "description": deep, "assignee": {"name": name, "email": f"{name}@x.y"}}
-    fields = {"id": event_id, "type": "action.created", "title": title, "note": note, "action": action}
-    return json.dumps({**fields, "more": {"list": [{"text": text}], text: 1}, **more}).encode()
-
-
 class Kit:
     """Everything with its secrets, and all that it has said."""
 
@@ -279,18 +265,6 @@ def ask_console(address: str, kit: Kit, note: str) -> None:
     for path in ("/metrics", "/healthz"):
         answer = httpx2.get(f"{address}{path}", trust_env=False, timeout=20)
         kit.quiet[f"{note}: console {path}"] = f"{answer.headers}{answer.text}"
-
-
-def found(texts: dict[str, str], words: dict[str, str]) -> list[str]:
-    """Which words are where, as they are or in base64 (as basic authentication has them)."""
-    coded = {name: base64.b64encode(word.encode()).decode()[:-4] for name, word in words.items()}
-    return [
-        f"{name} in {where}: …{text[max(0, at - 200) : at + 60]}"
-        for where, text in texts.items()
-        for name, word in words.items()
-        for form in (word, coded[name])
-        if (at := text.find(form)) >= 0
-    ]
 
 
 @pytest.mark.timeout(300)

@@ -72,7 +72,12 @@ def profile(
     asyncio.run(Watch(receiver, script, idle, seconds).run())
     found = concluded(receiver.arrivals, script.given, path, receiver.malformed, time.monotonic())
     proposal = propose(sightings(receiver.arrivals, by_sender=False))
-    used = {"answers": [scene.name for scene in played], "tries": tries, "late": late, "path": path}
+    used = {
+        "answers": [scene.name for scene in played],
+        "tries": tries,
+        "late": late,
+        "path": terminal.without_secrets(path),
+    }
     if json:
         terminal.as_json(reports.as_dict(found, proposal, used))
     elif found.requests or found.malformed:

@@ -14,13 +14,10 @@ from examples.sender.http import delivery, recordings
 from examples.sender.http.message import Message
 from examples.sender.http.recordings import Recorded
 from examples.sender.http.reply import Reply
-from examples.sender.payload_map import PayloadMap
 from examples.sender.play.replay import Again, edited, ok
 from examples.sender.play.replay import replay as sent_again
-from receiver.visible import visible
 
 Answers = Sequence[tuple[Recorded, Reply]]
-_SHOWN = 200  # characters of an answer
 
 
 def replay(
@@ -48,7 +45,7 @@ def replay(
         return 0
     answers: list[tuple[Recorded, Reply]] = []
     stopped = options.until_stopped(_watched(requests, again, speed, answers))
-    _report(again.url, where, answers, len(requests), {"speed": speed, "timeout": timeout}, json=json)
+    _report(again, answers, len(requests), {"speed": speed, "timeout": timeout}, json=json)
     return STOPPED if stopped else int(not all(ok(reply) for _, reply in answers))
 
 
@@ -65,36 +62,43 @@ async def _watched(
         await sent_again(requests, again, speed, tell)
 
 
-def _report(url: str, where: PayloadMap, answers: Answers, planned: int, used: dict[str, Any], *, json: bool) -> None:
-    shown = [(request, Message.raw(request.body, where), reply) for request, reply in answers]
+def _report(again: Again, answers: Answers, planned: int, used: dict[str, Any], *, json: bool) -> None:
+    shown = [(request, Message.raw(request.body, again.where), reply) for request, reply in answers]
+    to = terminal.without_secrets(again.url)
     if json:
         rows = [
             {
                 "name": request.name, "type": message.type, "id": message.id, "ok": ok(reply), "status": reply.status,
-                "seconds": round(reply.seconds, 4), "error": reply.error, "answer": _said(reply),
+                "seconds": round(reply.seconds, 4), "error": reply.error, "answer": _said(reply, request, again),
             }
             for request, message, reply in shown
         ]  # fmt: skip
-        told = {"to": terminal.without_secrets(url), "settings": used, "not_sent": planned - len(rows)}
+        told = {"to": to, "settings": used, "not_sent": planned - len(rows)}
         terminal.as_json(told | {"deliveries": rows})
         return
     rows_shown = [
-        (request.name, message.type, message.id or "", f"{reply.seconds * 1000:.0f} ms", _result(reply))
+        (
+            request.name,
+            message.type,
+            message.id or "",
+            f"{reply.seconds * 1000:.0f} ms",
+            _result(reply, _said(reply, request, again)),
+        )
         for request, message, reply in shown
     ]
     terminal.table(("RECORDED", "EVENT", "ID", "TIME", "RESULT"), rows_shown)
     good = sum(ok(reply) for _, reply in answers)
     unsent = f", {planned - len(answers)} not sent" if len(answers) < planned else ""
-    terminal.say(f"{good} delivered, {len(answers) - good} failed{unsent}, to {terminal.without_secrets(url)}")
+    terminal.say(f"{good} delivered, {len(answers) - good} failed{unsent}, to {to}")
     terminal.settings(used)
 
 
-def _result(reply: Reply) -> str:
+def _result(reply: Reply, said: str) -> str:
     if ok(reply):
         return f"delivered: {reply.status}"
-    said = _said(reply)
     return f"failed: {reply.error or f'{reply.status} is not 200 or 201'}" + (f": {said}" if said else "")
 
 
-def _said(reply: Reply) -> str:
-    return "" if ok(reply) else visible(reply.body.decode("utf-8", "replace"), _SHOWN)
+def _said(reply: Reply, request: Recorded, again: Again) -> str:
+    """The start of the answer, if it was not a success."""
+    return "" if ok(reply) else terminal.answer(reply.body, again.url, again.headers(request))

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx2
 
+from examples.sender import terminal
 from examples.sender.http.message import Message
 from examples.sender.http.wire import reason, trusted
-from receiver.visible import visible
 
 STOPPED = "stopped before an answer came; the receiver may have taken it"
 """The error of a request that was open when the sender was stopped."""
@@ -22,7 +22,6 @@ TIMEOUT = 10.0
 SUCCESS = frozenset({200, 201})
 """The only success: 202, 204 and redirects are failures."""
 _DRAINED = 64 * 1024
-_SHOWN = 200  # characters of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +80,8 @@ async def deliver(client: httpx2.AsyncClient, url: str, message: Message, timeou
     seconds = time.perf_counter() - begun
     if error is not None:
         return Attempt(None, seconds, error)
-    return Attempt(
-        status, seconds, answer="" if status in SUCCESS else visible(body.decode("utf-8", "replace"), _SHOWN)
-    )
+    said = "" if status in SUCCESS else terminal.answer(body, url, message.headers.items())
+    return Attempt(status, seconds, answer=said)
 
 
 def client() -> httpx2.AsyncClient:

@@ -14,7 +14,7 @@ from examples.sender.profile.fields import event_type, out_of_order, type_path
 from examples.sender.profile.reactions import GOOD, Reaction, Watched, gap, reactions, tries
 from examples.sender.profile.script import RETRY_AFTER
 from examples.sender.profile.sightings import MOVED, PLUMBING, Sighting, leaves, sightings
-from examples.sender.terminal import span
+from examples.sender.terminal import span, without_secrets
 from receiver import events
 
 
@@ -214,4 +214,4 @@ def _endpoint(targets: set[str], path: str) -> str:
         return "changed: decoded before sending"
     if targets == {quote(path)}:
         return "changed: percent-encoded a second time"
-    return f"changed: {', '.join(sorted(targets)[:3])}"
+    return f"changed: {', '.join(map(without_secrets, sorted(targets)[:3]))}"
