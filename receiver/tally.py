@@ -41,8 +41,9 @@ class Histogram:
         self._rows: dict[str, list[float]] = {}
 
     def observe(self, seconds: float, label: str = "") -> None:
-        row = self._rows.get(label)
-        if row is None:
+        try:
+            row = self._rows[label]
+        except KeyError:
             row = self._rows[label] = [0] * (len(BUCKETS) + 2)
         row[bisect_left(BUCKETS, seconds)] += 1
         row[-1] += seconds

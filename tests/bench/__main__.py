@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import chart, console, contenders, door, load, report, worker
+from tests.bench import chart, console, contenders, counting, door, load, report, worker
 from tests.bench.book import Book
 from tests.bench.door import Bench
 from tests.bench.processes import BenchError
@@ -26,6 +26,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     for measure in (
         door.accepting,
         door.answering,
+        counting.counting,
         worker.starting,
         worker.idle,
         worker.draining,

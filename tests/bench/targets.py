@@ -6,7 +6,7 @@ from typing import Literal
 
 from tests.bench.book import Book, middle
 
-Unit = Literal["ratio", "per second", "ms", "%", "MB", "bytes", "µs", "MB/s"]
+Unit = Literal["ratio", "per second", "ms", "%", "MB", "bytes", "µs", "ns", "MB/s"]
 _FORMS: dict[Unit, Callable[[float], str]] = {
     "ratio": lambda value: f"{value:.2f}",
     "per second": lambda value: f"{value:,.0f}/s".replace(",", " "),
@@ -15,6 +15,7 @@ _FORMS: dict[Unit, Callable[[float], str]] = {
     "MB": lambda value: f"{value:.0f} MB",
     "bytes": lambda value: f"{value:.0f} B",
     "µs": lambda value: f"{value:.0f} µs",
+    "ns": lambda value: f"{value:.0f} ns",
     "MB/s": lambda value: f"{value:.0f} MB/s",
 }
 
@@ -79,6 +80,8 @@ ROWS = (
     Row("CPU of Valkey for one handler, against BullMQ's",
         "Redis CPU, handling · kit, one handler", "Redis CPU, handling · Fastify + BullMQ, one handler", most=1.0),
     Row("what level info adds to the worker's CPU, for each event", "log line CPU · kit", unit="µs", most=15),
+    Row("CPU of counting an event for /metrics at the door, alone", "counting CPU · the door", unit="ns", most=1000),
+    Row("the same in the worker, one handler", "counting CPU · the worker, one handler", unit="ns", most=1000),
     Row("events from POST to done that one Valkey can carry, two receivers and two workers",
         "carried/s · one Valkey", unit="per second"),
     Row("two worker processes against one", "handled/s · kit, everysec, two workers", "handled/s · kit, everysec",
@@ -118,6 +121,7 @@ UNITS: dict[str, Unit] = {
     "Redis CPU": "µs",
     "worker CPU": "µs",
     "log line CPU": "µs",
+    "counting CPU": "ns",
     "Redis CPU, POST to done": "µs",
     "carried/s": "per second",
     "Redis CPU, handling": "µs",

@@ -1,16 +1,22 @@
 """The harness's own logic: arithmetic and rendering. Nothing is timed here."""
 
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from receiver.idempotency import IdempotencyRule
-from tests.bench import chart, load
+from receiver.intake import Intake
+from tests.bench import chart, counting, load
 from tests.bench.book import Book, percentile
 from tests.bench.report import Report, markdown, show, with_section, write_page
 from tests.bench.targets import ROWS, UNITS, Row, series_row
+from worker import job
+from worker.run import DeliveryRun
 
 FASTER = Row("faster", "a/s · us", "a/s · them", least=1.5)
 
@@ -50,6 +56,31 @@ def test_the_verdict_goes_by_the_median() -> None:
 def test_a_percentile_of_few_values_is_one_of_them() -> None:
     """No interpolation: a percentile is a wait that somebody had."""
     assert [percentile([3.0, 1.0, 2.0], share) for share in (0.5, 0.99, 1.0)] == [2.0, 3.0, 3.0]
+
+
+def test_what_is_timed_is_what_counts() -> None:
+    """The statements whose cost is measured are those of the receiver and of the worker, and there are no others."""
+    kit = (Intake.accept_all, job.deliver, DeliveryRun._run, DeliveryRun._observe)
+    measured = (counting.door, counting.worker)
+    assert counts(*kit) == counts(*measured) != []
+
+
+def counts(*functions: Callable[..., Any]) -> list[str]:
+    """The lines of functions that count."""
+    lines = [line.strip() for function in functions for line in inspect.getsource(function).splitlines()]
+    return [line for line in lines if "tally." in line]
+
+
+def test_counting_is_timed_without_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost is of one event, in nanoseconds, and less that of a call that does nothing."""
+    spent = [0]
+
+    def takes(nanoseconds: int) -> Callable[[object], None]:
+        return lambda _: spent.append(spent[-1] + nanoseconds)
+
+    monkeypatch.setattr("tests.bench.counting.time.thread_time_ns", lambda: spent[-1])
+    monkeypatch.setattr(counting, "_nothing", takes(40))
+    assert counting.cost(takes(500), 1000) == 460
 
 
 def test_every_series_that_a_row_needs_has_a_unit() -> None:
