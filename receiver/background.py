@@ -13,6 +13,14 @@ Run = Callable[[], Awaitable[None]]
 log = structlog.get_logger()
 
 
+async def tick(seconds: float) -> None:
+    """Sleep until the loop's clock is a multiple of `seconds`.
+
+    All tasks of a process that wait so wake up together, which costs an idle process a fraction of the CPU.
+    """
+    await asyncio.sleep(seconds - asyncio.get_running_loop().time() % seconds)
+
+
 @asynccontextmanager
 async def background(**tasks: Run) -> AsyncIterator[None]:
     """Run each task beside the block, and cancel all of them at its end. One that returns has finished.

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 
 import receiver
 from receiver import logs
+from receiver.background import tick
 from receiver.queue.connection import REDIS_ERRORS
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
@@ -105,7 +106,7 @@ class Reports:
         while True:
             with suppress(*REDIS_ERRORS):  # others tell of a Redis that is away; the next report has what was counted
                 await self.send()
-            await asyncio.sleep(SECONDS)
+            await tick(SECONDS)
 
     async def send(self) -> None:
         """Bring what was counted. Raises one of `REDIS_ERRORS`; then the next call brings it, once."""

@@ -1,6 +1,5 @@
 """A receiver's maintenance of Redis, once a second: checks permissions and data loss, and makes room in memory."""
 
-import asyncio
 import time
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from receiver.background import tick
 from receiver.queue import permissions, watermark
 from receiver.queue.connection import REDIS_ERRORS
 from receiver.queue.keys import Keys
@@ -41,7 +41,7 @@ class Upkeep:
                     pass  # the intake logs that Redis is away or full
                 except Exception:  # the other steps must go on
                     log.exception("looking after redis failed")
-            await asyncio.sleep(SECONDS)
+            await tick(SECONDS)
 
     async def _make_room(self) -> None:
         try:

@@ -14,6 +14,7 @@ import structlog
 from arq.connections import ArqRedis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from receiver.background import tick
 from receiver.queue.connection import REDIS_ERRORS
 from receiver.queue.permissions import refusal
 from receiver.spool import Spool, SpoolError, damage, recover
@@ -21,6 +22,8 @@ from receiver.spool.drain import Drain
 
 PAUSE = 0.25
 """Seconds between two checks."""
+QUIET_PAUSE = 1.0
+"""Seconds between two checks of a spool that is empty and in order."""
 MEMORY_SECONDS = 1.0
 """Seconds between two checks of Redis's memory, each of which may take half a second."""
 FULL = 0.75
@@ -70,9 +73,15 @@ class Watch:
     async def run(self) -> None:
         """Run all checks until cancelled."""
         async with asyncio.TaskGroup() as group:
-            steps = (self._look_at_redis, self._spool.look, self._bring_back_left, self._empty_spool, self._retry)
-            for step in steps:
-                group.create_task(_for_ever(step))
+            for step in (self._look_at_redis, self._empty_spool):
+                group.create_task(_for_ever(step, lambda: PAUSE))
+            for step in (self._spool.look, self._bring_back_left, self._retry):
+                group.create_task(_for_ever(step, self._pause))
+
+    def _pause(self) -> float:
+        """Until the spool's next check: longer while nothing is in it, because each reads the file and its folder."""
+        spool = self._spool
+        return PAUSE if spool.depth or spool.aside or spool.trouble else QUIET_PAUSE
 
     async def _look_at_redis(self) -> None:
         try:
@@ -166,7 +175,7 @@ class Watch:
         return is_news
 
 
-async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
+async def _for_ever(step: Callable[[], Awaitable[None]], pause: Callable[[], float]) -> None:
     while True:
         with suppress(Exception):
             try:
@@ -175,4 +184,4 @@ async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
                 pass  # `_tell` logs it once
             except Exception:
                 log.exception("looking after the spool failed")
-        await asyncio.sleep(PAUSE)
+        await tick(pause())

@@ -13,6 +13,8 @@ from typing import Self
 
 from starlette.exceptions import HTTPException
 
+from receiver.background import tick
+
 SMALL = 64 * 1024
 """Largest size of a small body, in bytes."""
 KEPT_FOR_SMALL = 1 / 8
@@ -33,7 +35,7 @@ class Bodies:
         """Refuse late bodies with 408. Checks four times a second, because a timer for each body would cost more."""
         self.loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(0.25)
+            await tick(0.25)
             now = time.monotonic()
             for body in list(itertools.takewhile(lambda body: self.arriving[body] < now, self.arriving)):  # noqa: B023
                 body.refuse(408)

@@ -5,7 +5,6 @@ closed: first those whose client is late (it has to send the rest of a head or t
 then those kept alive between two requests.
 """
 
-import asyncio
 import contextlib
 import ipaddress
 import itertools
@@ -15,6 +14,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
+
+from receiver.background import tick
 
 MOST_HELD = 16 * 1024 * 1024
 """Bytes that all connections may hold for requests not yet served: incomplete heads and pipelined requests."""
@@ -120,7 +121,7 @@ class Connections:
     async def run(self) -> None:
         """Close connections that are idle for too long; checks four times a second."""
         while True:
-            await asyncio.sleep(0.25)
+            await tick(0.25)
             now = time.monotonic()
             for since, timeout in ((self.owing, self._head_timeout), (self.idle, self._keep_alive)):
                 for connection in list(itertools.takewhile(lambda c: now - since[c] > timeout, since)):  # noqa: B023

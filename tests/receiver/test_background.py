@@ -8,7 +8,7 @@ from redis import Redis
 from structlog.testing import capture_logs
 
 from receiver import background as module
-from receiver.background import background
+from receiver.background import background, tick
 from tests.conftest import Server, Start, wait_until
 from tests.receiver.conftest import StartReceiver, event
 
@@ -77,6 +77,21 @@ async def test_what_fails_while_it_is_stopped_does_not_hold_up_the_end() -> None
 
     async with asyncio.timeout(5), background(alerts=run):
         await running.wait()
+
+
+async def test_those_who_wait_for_a_tick_wake_up_together() -> None:
+    """Whenever they began: at a multiple of the time, and so at the same one."""
+    loop = asyncio.get_running_loop()
+
+    async def woken(after: float) -> float:
+        await asyncio.sleep(after)
+        await tick(0.3)
+        return loop.time() / 0.3
+
+    await tick(0.3)
+    times = await asyncio.gather(*(woken(after) for after in (0.0, 0.02, 0.05)))
+    assert len({round(time) for time in times}) == 1
+    assert all(abs(time - round(time)) < 0.2 for time in times)
 
 
 def test_a_receiver_goes_on_and_tells(start_receiver: StartReceiver, tmp_path: Path) -> None:
