@@ -56,6 +56,7 @@ class Endpoint:
         self._rule = settings.idempotency_rule()
         self._has_shadow = bool(settings.shadow_sources)
         self._max_body_bytes = settings.max_body_bytes
+        self._fits_with_any_headers = settings.max_body_bytes + USUAL_HEADERS - settings.max_head_bytes
         self._bodies, self._traces = bodies, traces
         self._log = log.bind()  # made ready once: the module's is looked up anew at each call
         self._tells = self._log.is_enabled_for(logging.INFO)
@@ -86,8 +87,7 @@ class Endpoint:
                 deliveries: Sequence[Delivery] = self._rule.deliveries(headers, content, time.time_ns() // 1000)
                 if self._traces:
                     deliveries = self._traces.carried(scope, deliveries)
-                kept = "".join([*deliveries[0].headers, *deliveries[0].headers.values()])
-                if len(content) + len(kept) > self._max_body_bytes + USUAL_HEADERS:
+                if len(content) > self._fits_with_any_headers and self._is_too_much(content, deliveries[0].headers):
                     raise RefusedAfterReading(413)
                 acceptances = await scope["state"]["intake"].accept_all(deliveries)
         except NotStored:
@@ -99,6 +99,10 @@ class Endpoint:
         if self._tells:
             self._tell(deliveries, acceptances)
         return deliveries, acceptances
+
+    def _is_too_much(self, content: bytes, headers: Mapping[str, str]) -> bool:
+        kept = "".join([*headers, *headers.values()])
+        return len(content) + len(kept) > self._max_body_bytes + USUAL_HEADERS
 
     def _tell(self, deliveries: Sequence[Delivery], acceptances: Sequence[Acceptance]) -> None:
         for delivery, acceptance in zip(deliveries, acceptances, strict=True):
