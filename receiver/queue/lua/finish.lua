@@ -34,8 +34,8 @@ local function write_first(job_key, first)
     add(counted, handler .. ' done')
     add(measured, 'ended ' .. handler .. ' done ' .. event_type)
   end
+  redis.call('HDEL', record, 'u') -- routed; first, or the record would keep memory for it
   redis.call('HSET', record, unpack(changes))
-  redis.call('HDEL', record, 'u') -- routed
   redis.call('PEXPIRE', record, window)
   most_kept = most
   if keep > 0 then keep_payload(kept, prefix, delivery, job_key, keep, bytes, entry) end
