@@ -84,6 +84,8 @@ ROWS = (
     Row("the same in the worker, one handler", "counting CPU · the worker, one handler", unit="ns", most=1000),
     Row("events from POST to done that one Valkey can carry, two receivers and two workers",
         "carried/s · one Valkey", unit="per second"),
+    Row("the same with two Valkeys, a receiver and a worker each, against one", "carried/s · two Valkeys",
+        "carried/s · one Valkey", least=1.8),
     Row("two worker processes against one", "handled/s · kit, everysec, two workers", "handled/s · kit, everysec",
         least=1.7),
     Row("accepted per second with the other Python", "accepts/s · kit, everysec, other Python",

@@ -1,6 +1,9 @@
 """The measures behind the door: from accepted to handled, and what stays in memory."""
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -10,6 +13,9 @@ from tests.bench.book import percentile
 from tests.bench.contenders import Contender, Running
 from tests.bench.door import Bench
 from tests.bench.processes import BenchError
+
+EVENTS = 8000
+"""Through one Valkey, and through two together."""
 
 
 def starting(bench: Bench) -> None:
@@ -76,22 +82,35 @@ def same_work(bench: Bench) -> None:
 
 
 def carrying(bench: Bench) -> None:
-    """What two receivers and two workers cost their one Valkey, from POST to done: with it, what one can carry."""
-    events = 8000
+    """What a Valkey spends on an event from POST to done, and so how many it can carry: one alone, and two apart.
+
+    One has two receivers and two workers; each of the two, which are loaded at the same time, has one of both.
+    """
     kit = replace(contenders.KIT, name="kit, two and two", receivers=2, workers=2)
-    with bench.all_of(kit) as (one,), one.working(kit.workers):
-        for url in one.urls:
-            load.exactly(url, 500)  # connections, scripts
-        one.until_idle()
+    shards = [replace(contenders.KIT, name=f"kit, shard {number}") for number in (1, 2)]
+    with bench.all_of(kit, *shards) as (one, *several), ExitStack() as stack:
+        for running in (one, *several):
+            stack.enter_context(running.working(running.contender.workers))
+        _through([one, *several], 500)  # connections, scripts
         for turn in range(bench.rounds):
-            bench.tell(f"round {turn + 1}: {events} events through two receivers and two workers")
-            before = one.redis_cpu()
-            for url in one.urls:
-                load.exactly(url, events // 2)
-            one.until_idle()
-            used = (one.redis_cpu() - before) / events
-            bench.book.note(f"Redis CPU, POST to done · {kit.name}", used * 1e6)
-            bench.book.note("carried/s · one Valkey", 1 / used)
+            bench.tell(f"round {turn + 1}: {EVENTS} events through one Valkey, and through two")
+            [alone] = _through([one], EVENTS)
+            bench.book.note(f"Redis CPU, POST to done · {kit.name}", alone * 1e6)
+            bench.book.note("carried/s · one Valkey", 1 / alone)
+            each = _through(several, EVENTS)
+            bench.book.note("Redis CPU, POST to done · kit, two shards", sum(each) / len(each) * 1e6)
+            bench.book.note("carried/s · two Valkeys", sum(1 / used for used in each))
+
+
+def _through(several: Sequence[Running], events: int) -> list[float]:
+    """Seconds of CPU that each one's Valkey spends on an event, when so many go through all of them together."""
+    urls = [url for one in several for url in one.urls]
+    before = [one.redis_cpu() for one in several]
+    with ThreadPoolExecutor(len(urls)) as threads:
+        list(threads.map(lambda url: load.exactly(url, events // len(urls)), urls))
+    for one in several:
+        one.until_idle()
+    return [(one.redis_cpu() - cpu) * len(several) / events for one, cpu in zip(several, before, strict=True)]
 
 
 def lasting(bench: Bench) -> None:
