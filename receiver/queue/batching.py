@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 LEAST_SHARE = 24
-"""Smallest batch when items wait for several flights: smaller ones would waste the fixed cost of a call."""
+"""Smallest batch beside another call: smaller ones would waste the fixed cost of a call."""
 
 
 class Batcher(Generic[Item, Answer]):
@@ -17,7 +17,8 @@ class Batcher(Generic[Item, Answer]):
 
     `send` takes the items in order and returns an answer for each, in the same order; an exception goes to every caller
     of that batch. A batch has at most `count` items, and at most `weight` in total unless its first item is heavier.
-    Up to `flights` calls run at once; each takes an equal share of the waiting items, in no fixed order.
+    Up to `flights` calls run at once, in no fixed order: a further one begins once `LEAST_SHARE` items wait, and each
+    takes an equal share of them.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Batcher(Generic[Item, Answer]):
         self._loop = self._loop or asyncio.get_running_loop()
         waiter: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, weight, waiter))
-        if len(self._sending) < self._flights:
+        if not self._sending or (len(self._sending) < self._flights and self._are_enough()):
             self._start()
         return waiter
 
@@ -57,6 +58,10 @@ class Batcher(Generic[Item, Answer]):
         for task in self._sending:
             task.cancel()
 
+    def _are_enough(self) -> bool:
+        """Whether so many wait that a further call at the same time is worth its cost."""
+        return len(self._waiting) >= LEAST_SHARE
+
     def _start(self) -> None:
         task = asyncio.create_task(self._send_all())
         self._sending.add(task)
@@ -70,7 +75,7 @@ class Batcher(Generic[Item, Answer]):
 
     async def _send_all(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting and (len(self._sending) == 1 or self._are_enough()):
                 await self._send_some()
         finally:
             task = asyncio.current_task()

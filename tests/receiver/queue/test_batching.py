@@ -142,6 +142,33 @@ async def test_several_calls_are_under_way_at_once_each_with_its_share(recorder:
     assert sorted(item for batch in recorder.batches for item in batch) == list(range(90))
 
 
+async def test_a_few_wait_for_the_call_before_them(recorder: Recorder) -> None:
+    """A second call at the same time is for many items: a few go together when the first call has ended."""
+    together: Batcher[int, int] = Batcher(recorder, flights=2)
+    recorder.open.clear()
+    first = together.add(0)
+    await until(lambda: recorder.batches == [[0]])
+    few = [together.add(number) for number in range(1, LEAST_SHARE)]
+    await asyncio.sleep(0.01)
+    assert recorder.batches == [[0]]
+    recorder.open.set()
+    await asyncio.gather(first, *few)
+    assert recorder.batches == [[0], list(range(1, LEAST_SHARE))]
+
+
+async def test_many_do_not_wait_for_the_call_before_them(recorder: Recorder) -> None:
+    """With as many waiting as a batch should have, the second call begins beside the first."""
+    together: Batcher[int, int] = Batcher(recorder, flights=2)
+    recorder.open.clear()
+    first = together.add(0)
+    await until(lambda: recorder.batches == [[0]])
+    many = [together.add(number) for number in range(1, LEAST_SHARE + 1)]
+    await until(lambda: len(recorder.batches) == 2)
+    assert recorder.batches == [[0], list(range(1, LEAST_SHARE + 1))]
+    recorder.open.set()
+    await asyncio.gather(first, *many)
+
+
 async def test_a_lone_item_is_one_call_however_many_there_may_be(recorder: Recorder) -> None:
     """Several flights make no more calls than there is something for."""
     together: Batcher[int, int] = Batcher(recorder, flights=3)
