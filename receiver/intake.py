@@ -12,15 +12,14 @@ from contextlib import suppress
 from enum import IntEnum
 from itertools import islice
 
-import msgpack
 import structlog
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from receiver import events
 from receiver.delivery import Delivery
+from receiver.packing import pack_delivery, script_args, script_keys
 from receiver.queue.batching import Batcher
-from receiver.queue.jobs import job_key, pack_batch
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script, Value
 from receiver.spool import Entry, Spool, SpoolError
@@ -29,8 +28,6 @@ from receiver.tally import tally
 from receiver.watch import Watch
 
 ACCEPT = Script.load("accept.lua")
-COUNTED = f" {' '.join(events.BY_NAME)} "
-"""The types that are counted by name."""
 FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
 PATIENCE = 0.5
@@ -178,41 +175,3 @@ async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Ac
     """Store one delivery outside of a receiver (a conflict that is replayed): the same step, without the spool."""
     answers = await ACCEPT(redis, script_keys(keys), script_args([pack_delivery(keys, delivery)]))
     return Acceptance(answers[0])
-
-
-def script_keys(keys: Keys) -> list[str]:
-    return [keys.queue, keys.order, keys.wake, keys.dead, keys.recent, keys.counts, keys.metrics, keys.doubtful]
-
-
-def script_args(items: Sequence[bytes]) -> list[Value]:
-    """For `accept.lua`: the items of `pack_delivery`, and the types that are counted by name."""
-    return [pack_batch(items), _TYPES]
-
-
-_TYPES = f" {' '.join(events.BY_NAME)} "
-
-
-def pack_delivery(keys: Keys, delivery: Delivery) -> bytes:
-    """A delivery as `accept.lua` and the spool take it."""
-    job_id = delivery.job_id
-    conflict_id = f"{delivery.id}:conflict:{delivery.digest.hex()[:16]}"
-    packed: bytes = _packer.pack(
-        [
-            keys.delivery(delivery.id),
-            job_key(job_id),
-            job_id,
-            delivery.digest[:16],
-            str(delivery.received_us),
-            delivery.key,
-            delivery.source,
-            delivery.event_type,
-            delivery.subject,
-            delivery.job(),
-            keys.dead_letter(conflict_id),
-            conflict_id,
-        ]
-    )
-    return packed
-
-
-_packer = msgpack.Packer(use_bin_type=False)  # Lua knows one kind of string

@@ -27,6 +27,7 @@ from receiver.queue.keys import Keys
 from receiver.tally import Reports
 from receiver.traces import Traces
 from worker import burying, job, routes
+from worker.error_text import describe
 from worker.handling import Threads
 from worker.lease.claims import Claim, Claims
 from worker.lease.worker import LeasedWorker
@@ -34,7 +35,6 @@ from worker.loop_watch import Watch
 from worker.memory import PER_BYTE, Memory
 from worker.outcomes import RETRY_FUNCTION, Outcomes
 from worker.process import Within
-from worker.retries import describe
 from worker.services import Services
 from worker.settings import WorkerSettings
 from worker.sightings import Sightings

@@ -16,9 +16,9 @@ from pydantic import SecretStr
 
 from receiver.environment import SettingsError, load
 from worker import routes
+from worker.error_text import describe
 from worker.event import Event, parse
 from worker.handler import Handler, name_of
-from worker.retries import describe
 from worker.settings import WorkerSettings
 
 

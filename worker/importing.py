@@ -4,7 +4,7 @@ import importlib
 from types import ModuleType
 
 from receiver.environment import SettingsError
-from worker.retries import describe
+from worker.error_text import describe
 from worker.tracing import place, shown
 
 

@@ -21,7 +21,7 @@ import uvloop
 
 from receiver import logs
 from worker import handling
-from worker.retries import describe
+from worker.error_text import describe
 
 T = TypeVar("T")
 ABANDONED = 3

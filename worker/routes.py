@@ -13,10 +13,10 @@ from types import ModuleType
 
 from receiver.environment import SettingsError
 from worker import route_problems
+from worker.error_text import describe
 from worker.handler import Handler, Routes, name_of
 from worker.importing import at, imported
 from worker.order import Order, order_of
-from worker.retries import describe
 from worker.route_problems import EVERY_EVENT
 
 

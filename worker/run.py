@@ -16,11 +16,12 @@ from structlog.typing import FilteringBoundLogger
 from receiver.delivery import Delivery
 from receiver.tally import tally
 from worker import event, handling, tracing
+from worker.error_text import describe, told_in_log
 from worker.handler import Context, Handler, RetryLater, Skip, name_of
 from worker.lease.calls import StillRunning
 from worker.lease.claims import FirstWrite
 from worker.outcomes import Retrying, Transition, dead, retry_job
-from worker.retries import Again, decide, describe, told_in_log
+from worker.retries import Again, decide
 from worker.services import Services
 
 log = structlog.get_logger()

@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple
 import httpx2
 
 from receiver.client import Client
+from worker.error_text import describe
 from worker.event import Event
 from worker.handler import Context, Handler, RetryLater, Skip
-from worker.retries import Again, Policy, decide, describe
+from worker.retries import Again, Policy, decide
 from worker.tracing import place
 
 Answer = int | httpx2.Response | Callable[[httpx2.Request], httpx2.Response]

@@ -16,7 +16,8 @@ from arq.connections import ArqRedis
 
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
-from receiver.intake import ACCEPT, Acceptance, Intake, NotStored, pack_delivery, script_args, script_keys
+from receiver.intake import ACCEPT, Acceptance, Intake, NotStored
+from receiver.packing import pack_delivery, script_args, script_keys
 from receiver.queue.connection import connect
 from receiver.queue.jobs import unpack
 from receiver.queue.keys import Keys

@@ -24,13 +24,13 @@ from receiver.queue.keys import Keys
 from tests.conftest import until
 from worker.app import create_worker
 from worker.dead_letters import Operator
+from worker.error_text import describe
 from worker.handler import Handler, Routes
 from worker.lease.claims import Claim
 from worker.lease.worker import LeasedWorker
 from worker.letter import DeadLetter, Filter
 from worker.loop_watch import Watch
 from worker.outcomes import Keep, Outcomes
-from worker.retries import describe
 from worker.routes import RouteTable
 from worker.settings import WorkerSettings
 

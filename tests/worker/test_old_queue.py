@@ -6,7 +6,8 @@ from pathlib import Path
 from arq.connections import ArqRedis
 
 from receiver.delivery import Delivery
-from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_args, script_keys
+from receiver.intake import ACCEPT, Acceptance, accept_directly
+from receiver.packing import pack_delivery, script_args, script_keys
 from receiver.queue.keys import IN_PROGRESS, OLD_QUEUE, Keys
 from tests.conftest import Start, until
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler

@@ -10,7 +10,8 @@ import msgpack
 import pytest
 
 from receiver.delivery import Delivery
-from receiver.intake import ACCEPT, Acceptance, accept_directly, pack_delivery, script_args, script_keys
+from receiver.intake import ACCEPT, Acceptance, accept_directly
+from receiver.packing import pack_delivery, script_args, script_keys
 from receiver.queue import keys as key_names
 from receiver.queue.jobs import pack_job, unpack
 from tests.conftest import hash_of, until

@@ -10,7 +10,7 @@ import structlog
 
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
-from receiver.intake import pack_delivery
+from receiver.packing import pack_delivery
 from receiver.queue.keys import Keys
 from receiver.spool import Entry, Spool, damage
 

@@ -13,7 +13,8 @@ import structlog
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from receiver.intake import Intake, pack_delivery
+from receiver.intake import Intake
+from receiver.packing import pack_delivery
 from receiver.queue.connection import connect
 from receiver.queue.jobs import unpack
 from receiver.queue.valkey import embedded
