@@ -42,6 +42,7 @@ from worker.dead_letters import Operator
 from worker.handler import name_of
 from worker.outcomes import PARSE
 from worker.routes import RouteTable
+from worker.story import story_of
 from worker.up import Running, everything
 
 UNKNOWN_TYPE = "work_order.reopened"
@@ -122,7 +123,7 @@ async def wait_until_over(running: Running, table: list[Row], progress: Progress
     deadline = time.monotonic() + 15
     while not all(row.is_over for row in table) and time.monotonic() < deadline:
         for row in table:
-            row.story = await operator.story(row.delivery) or {}
+            row.story = await story_of(operator, row.delivery) or {}
         progress.update(task, completed=sum(row.is_over for row in table))
         await asyncio.sleep(0.05)
     await redis.aclose()

@@ -15,7 +15,8 @@ from receiver.environment import SettingsError, load
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
 from receiver.settings import Settings
-from worker.dead_letters import Operator, find
+from worker.dead_letters import Operator
+from worker.story import find
 
 
 async def handled(event_ids: list[str]) -> list[int]:

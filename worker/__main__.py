@@ -25,9 +25,10 @@ from worker import healthy as health
 from worker.changes import Change, user
 from worker.console.settings import ConsoleSettings
 from worker.dead_command import AsJson, Handler, Type, Why, dead, with_operator, with_redis
-from worker.dead_letters import Operator, find
+from worker.dead_letters import Operator
 from worker.settings import WorkerSettings
 from worker.status import status as status_of
+from worker.story import find
 from worker.tail import EVERY, Tail
 from worker.waiting import in_words
 

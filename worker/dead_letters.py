@@ -9,29 +9,24 @@ for through Redis, and whoever runs the command need not be there.
 """
 
 import asyncio
-import re
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from arq.connections import ArqRedis
 from arq.utils import timestamp_ms
 from redis.exceptions import NoPermissionError
 
 from receiver.delivery import Delivery
-from receiver.idempotency import IdempotencyRule, delivery_id
+from receiver.idempotency import delivery_id
 from receiver.intake import accept_directly
 from receiver.queue import letters
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
-from receiver.visible import iso
-from worker import ids
 from worker.letter import DeadLetter, Filter
 from worker.outcomes import PARSE, dead_letter_id, retry_job, states
-from worker.waiting import waits_for
 
 KEPT = 20
 """Kept payloads read at a time: each may have a megabyte."""
@@ -52,32 +47,32 @@ class Operator:
     """What an operator does with deliveries: look, replay, drop."""
 
     def __init__(self, redis: ArqRedis, keys: Keys) -> None:
-        self._redis, self._keys = redis, keys
+        self.redis, self.keys = redis, keys
         self._silent: set[str] = set()  # folders whose receiver did not answer
 
     async def count(self) -> int:
         """Dead letters and conflicts kept."""
-        kept: int = await self._redis.zcard(self._keys.dead)
+        kept: int = await self.redis.zcard(self.keys.dead)
         return kept
 
     async def dead_ids(self) -> list[str]:
         """The ids of all dead letters and conflicts, oldest first."""
-        return [dead_id.decode() for dead_id in await self._redis.zrange(self._keys.dead, 0, -1)]
+        return [dead_id.decode() for dead_id in await self.redis.zrange(self.keys.dead, 0, -1)]
 
     async def deliveries(self, beginning: str) -> set[str]:
         """The ids of remembered deliveries that begin so; where SCAN is not allowed, of those accepted or dead last."""
-        record = self._keys.delivery("")
+        record = self.keys.delivery("")
         try:
-            found = {key.decode() async for key in self._redis.scan_iter(f"{record}{beginning}*", count=1000)}
+            found = {key.decode() async for key in self.redis.scan_iter(f"{record}{beginning}*", count=1000)}
         except NoPermissionError:
-            recent = await self._redis.execute_command("LRANGE", self._keys.recent, 0, -1)
+            recent = await self.redis.execute_command("LRANGE", self.keys.recent, 0, -1)
             dead = [record + dead_id.partition(":")[0] for dead_id in await self.dead_ids()]
             found = {key for key in [*(key.decode() for key in recent), *dead] if key.startswith(record + beginning)}
         return {key.removeprefix(record) for key in found}
 
     async def letters(self, which: Filter) -> AsyncIterator[DeadLetter]:
         """The matching ones, oldest first and without their payloads, read a page at a time."""
-        all_ids = await self._redis.zrangebyscore(self._keys.dead, *which.between())
+        all_ids = await self.redis.zrangebyscore(self.keys.dead, *which.between())
         for start in range(0, len(all_ids), PAGE):
             for letter in await self._read(all_ids[start : start + PAGE]):
                 if which.matches(letter):
@@ -86,8 +81,8 @@ class Operator:
     async def newest_letters(self, which: Filter, look: int) -> tuple[list[DeadLetter], int]:
         """The matching ones among the `look` newest of these ages, newest first; and how many were looked at."""
         oldest, newest = which.between()
-        arguments = (self._keys.dead, newest, oldest, "BYSCORE", "REV", "LIMIT", 0, look)
-        found_ids = await self._redis.execute_command("ZRANGE", *arguments)
+        arguments = (self.keys.dead, newest, oldest, "BYSCORE", "REV", "LIMIT", 0, look)
+        found_ids = await self.redis.execute_command("ZRANGE", *arguments)
         found: list[DeadLetter] = []
         for start in range(0, len(found_ids), PAGE):
             found += [one for one in await self._read(found_ids[start : start + PAGE]) if which.matches(one)]
@@ -95,24 +90,22 @@ class Operator:
 
     async def _read(self, dead_ids: Sequence[bytes]) -> list[DeadLetter]:
         """These dead letters without their payloads; those that are gone are left out."""
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self.redis.pipeline(transaction=False) as pipe:
             for dead_id in dead_ids:
-                pipe.hmget(self._keys.dead_letter(dead_id.decode()), _FIELDS)
+                pipe.hmget(self.keys.dead_letter(dead_id.decode()), _FIELDS)
             rows = await pipe.execute()
         letters = [_letter(dead_id.decode(), values) for dead_id, values in zip(dead_ids, rows, strict=True)]
         return [letter for letter in letters if letter is not None]
 
     async def letter(self, dead_id: str) -> DeadLetter | None:
         """One dead letter by its id, without its payload."""
-        values = await self._redis.execute_command("HMGET", self._keys.dead_letter(dead_id), *_FIELDS)
+        values = await self.redis.execute_command("HMGET", self.keys.dead_letter(dead_id), *_FIELDS)
         return _letter(dead_id, values)
 
     async def with_payload(self, letter: DeadLetter) -> DeadLetter:
         """The dead letter with its payload; b"" when somebody has dropped it. Raises `PayloadElsewhere`."""
         fields = (letters.PLAIN, letters.COMPRESSED, letters.MOVED)
-        held: list[bytes | None] = await self._redis.execute_command(
-            "HMGET", self._keys.dead_letter(letter.id), *fields
-        )
+        held: list[bytes | None] = await self.redis.execute_command("HMGET", self.keys.dead_letter(letter.id), *fields)
         if held[2] is not None:
             return replace(letter, job=await self._recalled(letter, held[2].decode()))
         here = [letters.unpack(field, value) for field, value in zip(fields, held, strict=True) if value is not None]
@@ -120,26 +113,26 @@ class Operator:
 
     async def ask_for(self, some: Sequence[DeadLetter]) -> None:
         """Ask for the payloads of these that are in files: who then wants them one by one waits once for all."""
-        async with self._redis.pipeline(transaction=False) as pipe:
+        async with self.redis.pipeline(transaction=False) as pipe:
             for letter in some:
-                pipe.hget(self._keys.dead_letter(letter.id), letters.MOVED)
+                pipe.hget(self.keys.dead_letter(letter.id), letters.MOVED)
             places = [place.decode().partition("/") for place in await pipe.execute() if place]
         for folder, _, file in places:
-            await self._redis.execute_command("SADD", self._keys.wanted(folder), file)
+            await self.redis.execute_command("SADD", self.keys.wanted(folder), file)
 
     async def _recalled(self, letter: DeadLetter, place: str) -> bytes:
         """A payload from the folder that has it: its receiver puts it into Redis for a minute."""
         folder, _, file = place.partition("/")
-        recalled = self._keys.recalled(place)
+        recalled = self.keys.recalled(place)
         for _ in range(0 if folder in self._silent else RECALLS):
-            await self._redis.execute_command("SADD", self._keys.wanted(folder), file)
+            await self.redis.execute_command("SADD", self.keys.wanted(folder), file)
             for _ in range(10):
-                if payload := await self._redis.get(recalled):
-                    await self._redis.delete(recalled)
+                if payload := await self.redis.get(recalled):
+                    await self.redis.delete(recalled)
                     return letters.unpack(file.rpartition(".")[2], payload)
                 await asyncio.sleep(0.1)
         self._silent.add(folder)
-        where = await self._redis.execute_command("HGET", self._keys.folders, folder)
+        where = await self.redis.execute_command("HGET", self.keys.folders, folder)
         host, _, path = (where or b"an unknown host:").decode().partition(":")
         raise PayloadElsewhere(
             f"{letter.id}: its payload is in {path}/{file} on {host}, where no receiver answers; start it there"
@@ -150,13 +143,13 @@ class Operator:
 
         Raises `PayloadElsewhere`.
         """
-        record: dict[bytes, bytes] = await self._redis.execute_command("HGETALL", self._keys.delivery(delivery_id))
+        record: dict[bytes, bytes] = await self.redis.execute_command("HGETALL", self.keys.delivery(delivery_id))
         fields = {name.decode(): value.decode() for name, value in record.items() if name == b"a" or b"." in name}
         handlers = states({name: value for name, value in fields.items() if name != "a"})
         jobs = [f"{delivery_id}:{int(fields.get('a', 0)):x}"]
-        jobs += [self._keys.retry_job_id(delivery_id, name, tries) for name, (_, tries) in handlers.items()]
-        places = [self._keys.payload(delivery_id), *(job_key(job_id) for job_id in jobs)]
-        if found := next(filter(None, await self._redis.mget(places)), None):
+        jobs += [self.keys.retry_job_id(delivery_id, name, tries) for name, (_, tries) in handlers.items()]
+        places = [self.keys.payload(delivery_id), *(job_key(job_id) for job_id in jobs)]
+        if found := next(filter(None, await self.redis.mget(places)), None):
             return Delivery.from_job(unpack(found)["a"][0])
         for name in [*(name for name, (state, _) in handlers.items() if state == "dead"), PARSE]:
             letter = await self.letter(dead_letter_id(delivery_id, name))
@@ -167,9 +160,9 @@ class Operator:
     async def kept_payloads(self) -> AsyncIterator[bytes]:
         """The jobs of finished deliveries that are kept for a replay, newest first, read a page at a time."""
         end = -1
-        while entries := await self._redis.execute_command("LRANGE", self._keys.kept, end - KEPT + 1, end):
+        while entries := await self.redis.execute_command("LRANGE", self.keys.kept, end - KEPT + 1, end):
             names = [entry.decode().partition(" ")[0] for entry in reversed(entries)]
-            for job in await self._redis.mget([self._keys.payload(name) for name in names]):
+            for job in await self.redis.mget([self.keys.payload(name) for name in names]):
                 if job:
                     yield job
             end -= KEPT
@@ -200,52 +193,18 @@ class Operator:
             letter = await self.letter(dead_letter_id(delivery_id, handler))
             return letter is not None and await self.replay_letter(letter)
         if state == "retry":  # it waits: let it not wait any longer
-            job_id = self._keys.retry_job_id(delivery_id, handler, attempt)
-            moved = await self._redis.zadd(self._keys.queue, {job_id: timestamp_ms()}, xx=True, ch=True)
+            job_id = self.keys.retry_job_id(delivery_id, handler, attempt)
+            moved = await self.redis.zadd(self.keys.queue, {job_id: timestamp_ms()}, xx=True, ch=True)
             return bool(moved)
-        kept = await self._redis.get(self._keys.payload(delivery_id))
+        kept = await self.redis.get(self.keys.payload(delivery_id))
         return kept is not None and await self._replay(Delivery.from_job(unpack(kept)["a"][0]), handler, attempt, state)
 
     async def run_alone(self, delivery: Delivery, handler: str) -> bool:
         """Run one handler on what no receiver has accepted, and no other handler. False when it has run already."""
         return await self._replay(delivery, handler, 0, "")
 
-    async def story(self, delivery_id: str) -> dict[str, Any] | None:
-        """Everything that is known of a delivery, or None when it is not (or no longer) remembered."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(self._keys.delivery(delivery_id))
-            pipe.lrange(self._keys.attempts(delivery_id), 0, -1)
-            pipe.pttl(self._keys.delivery(delivery_id))
-            pipe.exists(self._keys.payload(delivery_id))
-            pipe.hgetall(self._keys.trace(delivery_id))
-            record, attempts, remembered_ms, kept, traces = await pipe.execute()
-        if not record:
-            return None
-        fields = {name.decode(): value for name, value in record.items()}
-        reasons = [unpack(attempt) for attempt in attempts]
-        handlers = _handlers(fields, reasons, traces)
-        for name, told in handlers.items():
-            in_line = (told["state"], told["attempts"]) == ("retry", 0)
-            told["waits"] = await waits_for(self._redis, self._keys, delivery_id, name) if in_line else None
-        return {
-            "delivery": delivery_id,
-            "key": fields.get("k", b"").decode(),
-            "source": fields.get("s", b"event-id").decode(),
-            "type": fields.get("t", b"").decode(),
-            "sha256": fields.get("d", b"").hex(),
-            "first_seen": iso(int(fields.get("a", 0)) / 1000),
-            "spooled_until": iso(int(fields["q"])) if "q" in fields else None,
-            "duplicates": int(fields.get("n", 0)),
-            "duplicates_at": [iso(int(at)) for at in fields.get("l", b"").split()],
-            "conflicts": int(fields.get("c", 0)),
-            "open": remembered_ms == -1,
-            "forgotten_in_s": None if remembered_ms < 0 else remembered_ms // 1000,
-            "payload_kept": bool(kept),
-            "handlers": handlers,
-        }
-
     async def _replay(self, delivery: Delivery, handler: str, attempt: int, state: str) -> bool:
-        keys = self._keys
+        keys = self.keys
         if handler == PARSE:
             job, job_id = delivery.job(), f"{delivery.id}:{uuid.uuid4().hex[:12]}"
         else:
@@ -255,7 +214,7 @@ class Operator:
         record: list[str | bytes] = ["k", delivery.key, "s", delivery.source, "t", delivery.event_type]
         record += ["d", delivery.digest[:16], "a", str(delivery.received_us)]
         replayed = await _REPLAY(
-            self._redis,
+            self.redis,
             keys=[keys.queue, keys.wake, keys.counts, keys.dead, keys.delivery(delivery.id)],
             args=[
                 *(handler, attempt, state, job_id, job_key(job_id), job, dead_id, keys.dead_letter(dead_id)),
@@ -265,9 +224,9 @@ class Operator:
         return bool(replayed)
 
     async def _take_away(self, letter: DeadLetter, *job: str | bytes) -> bool:
-        keys = self._keys
+        keys = self.keys
         taken = await _DROP(
-            self._redis,
+            self.redis,
             keys=[keys.dead, keys.dead_letter(letter.id), keys.queue, keys.wake],
             args=[letter.id, keys.unneeded(""), *job],
         )
@@ -277,49 +236,8 @@ class Operator:
         """The other event of a shared key becomes a delivery of its own: its key is the shared one and its digest."""
         key = f"{delivery.key}#{delivery.digest.hex()[:16]}"
         own = delivery._replace(key=key, source="conflict", id=delivery_id("conflict", key))
-        await accept_directly(self._redis, self._keys, own)
+        await accept_directly(self.redis, self.keys, own)
         return await self.drop(letter)
-
-
-async def find(operator: Operator, rule: IdempotencyRule, name: str) -> dict[str, Any] | None:
-    """The story of a delivery by its id, its idempotency key (the event id) as the sender wrote it, or its beginning.
-
-    Raises `SettingsError` when several ids begin so.
-    """
-    candidates = [name, *(delivery_id(word, name) for word in rule.words)]
-    for candidate in candidates:
-        if story := await operator.story(candidate):
-            return story
-    beginning = re.fullmatch(r"[0-9a-f]{4,23}", name) is not None
-    found = ids.the_one(name, await operator.deliveries(name)) if beginning else None
-    return await operator.story(found) if found else None
-
-
-def _handlers(fields: Mapping[str, bytes], reasons: list[Any], traces: Mapping[bytes, bytes]) -> dict[str, Any]:
-    values = {name: value.decode() for name, value in fields.items() if "." in name or name == PARSE}
-    accepted_ms = int(fields.get("a", 0)) // 1000
-    where = {name.decode(): trace.decode().partition("\n") for name, trace in traces.items()}
-    return {
-        handler: {
-            "state": state,
-            "attempts": attempt,
-            "at": iso(accepted_ms + float(values[handler].split(" ")[2])),
-            "failed_at": where[handler][0] or None if handler in where else None,
-            "trace": where[handler][2] if handler in where else None,
-            "skipped": _skipped(handler, attempt, reasons) if state == "skipped" else None,
-            "failures": [
-                {"attempt": number, "at": iso(at), "then": then, "error": error}
-                for name, number, at, then, error in reasons
-                if name == handler and then != "skipped"
-            ],
-        }
-        for handler, (state, attempt) in states(values).items()
-    }
-
-
-def _skipped(handler: str, attempt: int, reasons: list[Any]) -> str | None:
-    """Why, as far as it is still remembered."""
-    return next((why for name, number, _, _, why in reasons if (name, number) == (handler, attempt)), None)
 
 
 def _letter(dead_id: str, values: Sequence[bytes | None]) -> DeadLetter | None:

@@ -20,6 +20,7 @@ from receiver.sources import BODY
 from receiver.visible import iso
 from worker.dead_letters import Operator
 from worker.outcomes import dead_letter_id
+from worker.story import story_of
 
 SOURCE = "doubtful"
 """The source of a delivery that was dropped first and run then."""
@@ -103,7 +104,7 @@ async def run(redis: ArqRedis, keys: Keys, one: Doubtful) -> str | None:
 async def _of_first(redis: ArqRedis, keys: Keys, one: Doubtful) -> bytes:
     """A job with the payload of the first one: that waits, is kept for a replay, is tried again, or is dead."""
     operator, first = Operator(redis, keys), one.delivery
-    story = await operator.story(first) or {"handlers": {}}
+    story = await story_of(operator, first) or {"handlers": {}}
     handlers = {name: (told["state"], told["attempts"]) for name, told in story["handlers"].items()}
     names = [job_key(f"{first}:{one.first_us:x}"), keys.payload(first)]
     names += [job_key(keys.retry_job_id(first, name, attempt)) for name, (_, attempt) in handlers.items()]

@@ -11,6 +11,7 @@ from arq.connections import ArqRedis
 from receiver.queue.keys import Keys
 from worker.dead_letters import Operator
 from worker.outcomes import PARSE, Retrying
+from worker.story import story_of
 
 TEN_MINUTES = 600
 RECENT, RETRYING = 10, 20
@@ -75,7 +76,9 @@ def _summed(counted: Mapping[int, Mapping[bytes, bytes]], since: int) -> dict[st
 async def _recent(redis: ArqRedis, keys: Keys, operator: Operator) -> list[dict[str, Any]]:
     """The deliveries accepted last, newest first, and how each of their handlers stands."""
     records: Sequence[bytes] = await redis.execute_command("LRANGE", keys.recent, -RECENT, -1)
-    stories = [await operator.story(record.decode().removeprefix(keys.delivery(""))) for record in reversed(records)]
+    stories = [
+        await story_of(operator, record.decode().removeprefix(keys.delivery(""))) for record in reversed(records)
+    ]
     return [
         {
             **{name: story[name] for name in ("delivery", "key", "type", "first_seen", "duplicates", "open")},
@@ -95,7 +98,7 @@ async def _retrying(redis: ArqRedis, keys: Keys, operator: Operator, now: float)
         if len(parts) < _RETRY_PARTS or parts[2] == "0":  # a delivery's first job; one that only waits for its turn
             continue
         delivery, handler = parts[:2]
-        story = await operator.story(delivery)
+        story = await story_of(operator, delivery)
         told = (story or {"handlers": {}})["handlers"].get(handler)
         if story is None or told is None or handler == PARSE:
             continue

@@ -33,6 +33,7 @@ from worker.loop_watch import Watch
 from worker.outcomes import Keep, Outcomes
 from worker.routes import RouteTable
 from worker.settings import WorkerSettings
+from worker.story import story_of
 
 KEYS = Keys("glartek:")
 SOURCES = IdempotencyRule(("event-id", "body"))
@@ -119,7 +120,7 @@ class Bench:
         return await self.accept(delivery_of(body_of(event_id, event_type, **more)))
 
     async def story(self, delivery: Delivery) -> dict[str, Any]:
-        story = await self.operator.story(delivery.id)
+        story = await story_of(self.operator, delivery.id)
         assert story is not None
         return story
 

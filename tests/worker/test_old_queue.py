@@ -14,6 +14,7 @@ from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handle
 from worker import RetryLater
 from worker.dead_letters import Operator
 from worker.lease.claims import PAGE, Claims
+from worker.story import story_of
 
 TEST_SYSTEM = Keys("test:")
 
@@ -91,7 +92,7 @@ async def test_two_systems_that_get_the_same_event_each_end_it(bench: Bench) -> 
         for operator in both.values():
             await until(lambda operator=operator: has_ended(operator, one))  # type: ignore[misc]
     for keys, operator in both.items():
-        assert (await operator.story(one.id) or {})["handlers"]["h.act"]["state"] == "done"
+        assert (await story_of(operator, one.id) or {})["handlers"]["h.act"]["state"] == "done"
         assert not await bench.redis.exists(keys.dead)
 
 
@@ -101,7 +102,7 @@ def fail_once(attempt: int) -> None:
 
 
 async def has_ended(operator: Operator, delivery: Delivery) -> bool:
-    story = await operator.story(delivery.id)
+    story = await story_of(operator, delivery.id)
     return story is not None and not story["open"]
 
 

@@ -11,7 +11,8 @@ from worker.changes import AUDIT, Change
 from worker.console.deliveries import STATES, Query, WrongQuery, look
 from worker.console.page import Form, change, one, page, problem, visitor_of
 from worker.console.payload import Shown
-from worker.dead_letters import Operator, PayloadElsewhere, find
+from worker.dead_letters import Operator, PayloadElsewhere
+from worker.story import find, story_of
 from worker.waiting import in_words
 
 
@@ -47,7 +48,7 @@ async def _known(request: Request, name: str) -> str | None:
 async def delivery(request: Request) -> Response:
     """One delivery: what is known of it, each handler's attempts, its payload."""
     operator = Operator(request.state.redis, request.state.keys)
-    story = await operator.story(request.path_params["delivery"])
+    story = await story_of(operator, request.path_params["delivery"])
     if story is None:
         return await problem(request, 404, "no such delivery is remembered")
     shown, why_not = await _payload(request, operator, story["delivery"])
@@ -87,7 +88,7 @@ async def replay(request: Request, form: Form) -> Response:
     """Run one handler of a delivery again."""
     operator = Operator(request.state.redis, request.state.keys)
     name, handler = request.path_params["delivery"], one(form, "handler")
-    story: dict[str, Any] | None = await operator.story(name)
+    story: dict[str, Any] | None = await story_of(operator, name)
     told = story["handlers"].get(handler) if story else None
     if told is None:
         return await problem(request, 404, "no such delivery or handler is remembered")
