@@ -63,7 +63,8 @@ def packing(body: bytes) -> str:
 
 def size_bound(headers: Mapping[str, str], body: bytes, limit: int) -> int:
     """The most bytes that a body may unpack to, computed without unpacking it."""
-    if not _layers(headers.get("content-encoding", "")):
+    encodings = headers.get("content-encoding")
+    if encodings is None or not _layers(encodings):
         return len(body)
     return min(limit, max(FLOOR, RATIO * len(body)))
 

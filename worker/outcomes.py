@@ -81,8 +81,10 @@ class Outcomes:
         keep: Keep,
         orders: Mapping[str, Order] = MappingProxyType({}),
     ) -> None:
-        self._redis, self.keys, self._settings = redis, keys, settings
+        self._redis, self.keys = redis, keys
         self.lines = Lines(redis, keys, orders)
+        self._window = round(settings.dedupe_window * 1000)
+        self._window_by_content = round(settings.dedupe_window_body * 1000)
         self._keep_ms = round(keep.seconds * 1000) if keep.bytes else 0
         self._keep_bytes = keep.bytes
         self._batcher: Batcher[bytes, bool] = Batcher(self._send)
@@ -116,7 +118,10 @@ class Outcomes:
 
         A handler in order has more to write: its line and its pace.
         """
-        if not transitions or any(one.state != "done" or one.handler in self.lines for one in transitions):
+        for one in transitions:
+            if one.state != "done" or one.handler in self.lines:
+                return None
+        if not transitions:
             return None
         size = len(delivery.body) + JOB_BYTES
         return (
@@ -133,8 +138,7 @@ class Outcomes:
 
     def _window_ms(self, delivery: Delivery) -> int:
         """How long a closed record is remembered."""
-        settings, is_short = self._settings, is_by_content(delivery.source)
-        return round((settings.dedupe_window_body if is_short else settings.dedupe_window) * 1000)
+        return self._window_by_content if is_by_content(delivery.source) else self._window
 
     def _kept_entry(self, delivery: Delivery, size: int) -> str:
         """A finished delivery's entry in the list of kept payloads."""

@@ -8,7 +8,7 @@ ROUTES: Routes = {
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from receiver.environment import SettingsError
@@ -41,6 +41,10 @@ class RouteTable:
             raise SettingsError(*dict.fromkeys(problems))
         self.by_name: Mapping[str, Handler] = by_name
         self._routes = routes
+        self._every: Sequence[Handler] = list(dict.fromkeys(routes.get(EVERY_EVENT, ())))
+        self._handlers: Mapping[str, Sequence[Handler]] = {
+            key: list(dict.fromkeys([*handlers, *self._every])) for key, handlers in routes.items()
+        }
         self.orders: Mapping[str, Order] = {
             name: order for name, handler in by_name.items() if (order := order_of(handler))
         }
@@ -55,10 +59,9 @@ class RouteTable:
         }
         return {key: handlers for key, handlers in lines.items() if handlers}
 
-    def handlers(self, event_type: str) -> list[Handler]:
+    def handlers(self, event_type: str) -> Sequence[Handler]:
         """The handlers of a type and of every event, each once, in the table's order."""
-        found = [*self._routes.get(event_type, ()), *self._routes.get(EVERY_EVENT, ())]
-        return list(dict.fromkeys(found))
+        return self._handlers.get(event_type, self._every)
 
     @property
     def importable(self) -> Mapping[str, str]:
