@@ -1,11 +1,13 @@
 """What a handler is: `async def handler(event, ctx)`, what it is given, and what it may say by raising."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import httpx2
+import structlog
 from redis.asyncio import Redis
 from structlog.typing import FilteringBoundLogger
 
@@ -45,25 +47,30 @@ class Skip(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a handler is given beside the event.
 
     `attempt` counts from 1. `idempotency_key` names this handler and this event and is the same on every try and
     replay: hand it on to whatever can use it. `received_at` is when the receiver accepted the delivery (aware, UTC).
     `http` is one client shared by all handlers of the process, without a base URL: its errors hold no part of a URL but
     the host, and it keeps no cookies. `redis` is the kit's connection, and `prefix` begins every key that a handler
-    keeps there.
+    keeps there. `about` has the fields of every log line about this run.
     """
 
     delivery_id: str
     attempt: int
     idempotency_key: str
     received_at: datetime
-    log: FilteringBoundLogger
     http: httpx2.AsyncClient
     redis: Redis
     prefix: str
+    about: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """A logger whose lines have the fields of `about`; made when it is used, because most handlers log nothing."""
+        bound: FilteringBoundLogger = structlog.get_logger(**self.about)
+        return bound
 
 
 Handler = Callable[[Event, Context], Awaitable[None]]

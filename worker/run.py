@@ -7,11 +7,11 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
+from logging import INFO
 from typing import Any, NamedTuple
 
 import structlog
 from arq.utils import timestamp_ms
-from structlog.typing import FilteringBoundLogger
 
 from receiver.delivery import Delivery
 from receiver.tally import tally
@@ -59,7 +59,7 @@ class DeliveryRun:
     async def all(self, handlers: Sequence[Handler]) -> FirstWrite | None:
         """Run the event's handlers. What is returned is still to be recorded, with the end of the job."""
         now = timestamp_ms()
-        runs = [self._in_turn(HandlerRun(handler, 1, 0, now)) for handler in handlers]
+        runs = [self._start(HandlerRun(handler, 1, 0, now)) for handler in handlers]
         if not runs:
             log.info("no handler to run", **self._about)
         if len(runs) > 1:
@@ -122,8 +122,11 @@ class DeliveryRun:
                 raise StillRunning from None
             raise
 
+    def _start(self, run: HandlerRun) -> Coroutine[Any, Any, Transition]:
+        return self._in_turn(run) if name_of(run.handler) in self._outcomes.lines else self._run(run)
+
     async def _in_turn(self, run: HandlerRun) -> Transition:
-        """Run a handler when it is its turn; one in order may have to wait, as a job of its own."""
+        """Run a handler in order when it is its turn; it may have to wait, as a job of its own."""
         name = name_of(run.handler)
         turn = await self._outcomes.lines.turn(self.delivery, name)
         if not turn.wait:
@@ -139,12 +142,11 @@ class DeliveryRun:
         KeyboardInterrupt and SystemExit, too: asyncio would let them out of the loop, and the worker would end.
         """
         name = name_of(run.handler)
-        bound = log.bind(**self._about, handler=name, attempt=run.attempt)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this runs in one
         began = handling.begin(task, name, self.delivery.id)
         try:
-            work = self._services.time_limit.run(task, run.handler(self.event, self._context(run, name, bound)))
+            work = self._services.time_limit.run(task, run.handler(self.event, self._context(run, name)))
             if traces := self._services.traces:
                 work = traces.of_run(work, self.delivery, name, run.attempt, calm=(RetryLater, Skip))
             await work
@@ -159,24 +161,27 @@ class DeliveryRun:
         finally:
             handling.end(task)
             tally.run.observe(seconds := time.monotonic() - began, name)
-        self._tell(ended, reason, seconds, bound)
+        self._tell(ended, reason, seconds)
         return ended
 
-    def _context(self, run: HandlerRun, name: str, bound: FilteringBoundLogger) -> Context:
+    def _context(self, run: HandlerRun, name: str) -> Context:
         services, delivery = self._services, self.delivery
         return Context(
             delivery_id=delivery.id,
             attempt=run.attempt,
             idempotency_key=f"{name}:{delivery.id}",
             received_at=datetime.fromtimestamp(delivery.received_us / 1_000_000, tz=UTC),
-            log=bound,
             http=services.http,
             redis=services.redis,
             prefix=services.settings.key_prefix,
+            about={**self._about, "handler": name, "attempt": run.attempt},
         )
 
-    def _tell(self, ended: Transition, reason: str, seconds: float, bound: FilteringBoundLogger) -> None:
+    def _tell(self, ended: Transition, reason: str, seconds: float) -> None:
         """The log line of a handler's run, at once: a sibling may take minutes more, or the worker may be killed."""
+        if ended.state == "done" and not log.is_enabled_for(INFO):
+            return
+        bound = log.bind(**self._about, handler=ended.handler, attempt=ended.attempt)
         since = time.time() - self.delivery.received_us / 1_000_000
         times = {"ms": round(seconds * 1000, 1), "since_received_ms": round(since * 1000)}
         if ended.state == "done":

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import httpx2
-import structlog
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from redis.asyncio import Redis
@@ -78,7 +77,6 @@ def make_context(
         attempt=attempt,
         idempotency_key=f"{name}:0123456789abcdef01234567",
         received_at=datetime.now(UTC),
-        log=structlog.get_logger(),
         http=http or trial.answering(*answers),
         redis=redis if redis is not None else _NoRedis(),
         prefix="test:",

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import structlog
 from arq.connections import ArqRedis
 
 from receiver.content import Unreadable
@@ -154,10 +153,10 @@ async def _run_one(
             attempt=1,
             idempotency_key=f"{name_of(handler)}:{delivery.id}",
             received_at=datetime.fromtimestamp(delivery.received_us / 1_000_000, tz=UTC),
-            log=structlog.get_logger().bind(delivery=delivery.id),
             http=http,
             redis=redis,
             prefix=settings.key_prefix,
+            about={"delivery": delivery.id},
         )
         result = await trial.run(handler, event, ctx, limit=settings.handler_timeout)
     requests = [_shown(sent) for sent in result.requests]

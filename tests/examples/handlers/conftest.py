@@ -69,7 +69,6 @@ def context(redis: Redis, http: httpx2.AsyncClient, logs: LogCapture) -> MakeCon
             attempt=attempt,
             idempotency_key=key,
             received_at=received_at,
-            log=structlog.get_logger(),
             http=http,
             redis=redis,
             prefix="glartek:",

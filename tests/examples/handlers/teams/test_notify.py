@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 import httpx2
 import pytest
@@ -182,5 +181,5 @@ async def test_the_url_is_sent_exactly_as_given(
     teams.configure()
     ctx = context()
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http:
-        await teams.notify(sample(), replace(ctx, http=http))
+        await teams.notify(sample(), ctx._replace(http=http))
     assert seen == [f"/workflows/1?{query}".encode()]
