@@ -16,6 +16,7 @@ from arq.utils import timestamp_ms
 from receiver.delivery import Delivery
 from receiver.tally import tally
 from worker import event, handling, tracing
+from worker.ends import Ends
 from worker.error_text import describe, told_in_log
 from worker.handler import Context, Handler, RetryLater, Skip, name_of
 from worker.lease.calls import StillRunning
@@ -43,7 +44,18 @@ class HandlerRun(NamedTuple):
 class DeliveryRun:
     """One delivery's event in the hands of one job. Raises `Unreadable` if there is none in it."""
 
-    __slots__ = ("_about", "_job_id", "_outcomes", "_services", "_stops", "delivery", "event", "is_first")
+    __slots__ = (
+        "_about",
+        "_job_id",
+        "_outcomes",
+        "_received_at",
+        "_services",
+        "_stops",
+        "_tells_success",
+        "delivery",
+        "event",
+        "is_first",
+    )
 
     def __init__(self, ctx: dict[str, Any], delivery: Delivery) -> None:
         services: Services = ctx["services"]
@@ -51,6 +63,8 @@ class DeliveryRun:
         self.event = event.read(delivery, services.settings)
         # The payload has an event id even where another source decided which delivery this is.
         self._about = delivery.for_log() | {"event_id": self.event.id or "", "type": self.event.type}
+        self._received_at = datetime.fromtimestamp(delivery.received_us / 1_000_000, tz=UTC)
+        self._tells_success: bool = log.is_enabled_for(INFO)
         self.is_first: bool = ctx.get("fresh", False)  # nobody has started this job before
         self._job_id: str = ctx["job_id"]
         self._stops = ctx["is_stopping"]
@@ -92,10 +106,12 @@ class DeliveryRun:
     ) -> tuple[list[Transition], list[Transition]]:
         """Run each handler in a task of its own; returns the recorded transitions, and the last, not yet recorded."""
         running = {asyncio.create_task(run) for run in runs}
+        ends = Ends(running)
         recorded: list[Transition] = []
         try:
             while True:
-                finished, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+                finished = await ends.next()
+                running.difference_update(finished)
                 transitions = [task.result() for task in finished]
                 if not running:
                     return recorded, transitions
@@ -170,7 +186,7 @@ class DeliveryRun:
             delivery_id=delivery.id,
             attempt=run.attempt,
             idempotency_key=f"{name}:{delivery.id}",
-            received_at=datetime.fromtimestamp(delivery.received_us / 1_000_000, tz=UTC),
+            received_at=self._received_at,
             http=services.http,
             redis=services.redis,
             prefix=services.settings.key_prefix,
@@ -179,7 +195,7 @@ class DeliveryRun:
 
     def _tell(self, ended: Transition, reason: str, seconds: float) -> None:
         """The log line of a handler's run, at once: a sibling may take minutes more, or the worker may be killed."""
-        if ended.state == "done" and not log.is_enabled_for(INFO):
+        if ended.state == "done" and not self._tells_success:
             return
         bound = log.bind(**self._about, handler=ended.handler, attempt=ended.attempt)
         since = time.time() - self.delivery.received_us / 1_000_000
