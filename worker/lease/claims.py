@@ -151,8 +151,8 @@ class Claims:
                 await ending.first.otherwise()
         rows = [
             (
-                *(claim.job_id, claim.token, how, repr(claim.score), wait_ms, result, result_ms),
-                first.row if first and claim.fresh else (),
+                *(claim.job_id, claim.token, how, repr(claim.score) if how == "release" else "", wait_ms),
+                *(result, result_ms, first.row if first and claim.fresh else ()),
             )
             for claim, (how, wait_ms, result, result_ms, first) in endings
         ]

@@ -9,9 +9,9 @@
 -- KEYS: queue, leases, crashes, order, counts
 -- ARGV[1]: prefixes of in-progress, retry, job and result keys and of the kit's keys, in msgpack
 -- ARGV[2]: msgpack list of {id, token, how, score, wait_ms, result, result_ms, first}; how is done, again (after
---          wait_ms) or release (to the place in the queue that score is); first is {} or {delivery, accepted (ms),
---          window (ms), keep (ms), handlers, bytes of its job, its entry in the list of kept payloads, bytes of these
---          that are kept at most, the type that it is counted as}
+--          wait_ms) or release (to the place in the queue that score is, which only this needs); first is {} or
+--          {delivery, accepted (ms), window (ms), keep (ms), handlers, bytes of its job, its entry in the list of kept
+--          payloads, bytes of these that are kept at most, the type that it is counted as}
 -- Returns 1 for each claim that was ended now, else 0.
 
 local queue, leases, crashes, order, counts = unpack(KEYS)
