@@ -35,7 +35,7 @@ SAID = [
     ("note", 'Revealed type is "httpx2._models.Response"'),
     ("note", 'Revealed type is "datetime.datetime"'),
     ("note", 'Revealed type is "Any"'),
-    ("error", '"Context" has no attribute "logg"; maybe "log"?  [attr-defined]'),
+    ("error", '"Context" has no attribute "logg"  [attr-defined]'),
 ]
 
 
