@@ -7,7 +7,7 @@ that the same file is at the path before and after it; otherwise it is repeated 
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -113,9 +113,9 @@ class SharedFile:
             try:
                 self._set_up(new, None if damage.is_kept(self.path, self._identity) else old)
             except sqlite3.Error as error:
-                if damage.is_damage(error):
-                    self._keep(error, "damaged")
-                new.close()
+                with closing(new):  # after the move: before it, closing would write the log's content into the file
+                    if damage.is_damage(error):
+                        self._keep(error, "damaged")
                 raise
             self._db, self._identity = new, damage.identity(self.path)
         self.number += 1
