@@ -42,7 +42,7 @@ check: $(INSTALLED)   ## format, lint, strict types, who imports whom, known wea
 CONTRACTS = pyproject.toml $(wildcard examples/contracts.toml examples/sender/contracts.toml)
 
 bench: $(INSTALLED)   ## how fast it is, beside what else there is: the table, tests/bench/README.md and its chart
-	$(call needs,examples/sender)@$(BIN)/python -m tests.bench --write
+	$(call needs,examples/sender)@$(BIN)/python -m tests.bench --write $(addprefix --python ,$(NEWEST))
 
 format: $(INSTALLED)  ## put the code in its form
 	@$(BIN)/ruff format .

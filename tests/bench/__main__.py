@@ -66,12 +66,12 @@ def main(
         terminal.print(f"load average {busy:.2f}: this machine is busy, trust no figure of this run", markup=False)
     book = Book()
     try:
-        other = contenders.python_version(python) if python else ""
+        other = contenders.python_at(python) if python else None
         with tempfile.TemporaryDirectory(prefix="bench-") as directory:
             tell = _progress(terminal)
             if why_not := contenders.why_not_bullmq():
                 tell(f"without Fastify + BullMQ: {why_not}")
-            bench = Bench(Path(directory), book, seconds, rounds, full, not why_not, python, tell)
+            bench = Bench(Path(directory), book, seconds, rounds, full, not why_not, other, tell)
             for name in only or MEASURES:
                 tell(name)
                 gc.collect()
@@ -85,7 +85,7 @@ def main(
         "rounds": f"{rounds} of {seconds:g} s",
         "events": "full" if full else "scaled down",
         "load": "wrk" if shutil.which("wrk") else "storm",
-        **({"other Python": other} if other else {}),
+        **({"other Python": other.version} if other else {}),
         "took": f"{time.monotonic() - begun:.0f} s",
     }
     _publish(report.Report.of(book, setting), json_file, write=write)

@@ -61,7 +61,6 @@ BULLMQ = Contender(
     waiting=("bull:events:wait", "bull:events:active", "bull:events:prioritized"),
 )
 
-OTHER_PYTHON = "other Python"
 ONE_HANDLER = {"HANDLERS": "tests.bench.handlers:ONE", "HANDLERS_COUNT": "1"}
 
 
@@ -164,16 +163,32 @@ def running(contender: Contender, directory: Path) -> Iterator[Running]:
         yield one
 
 
-def with_python(contender: Contender, interpreter: str) -> Contender:
-    """The contender run by another interpreter, which has the kit's dependencies."""
-    by = (interpreter, "-m")
-    name = f"{contender.name}, {OTHER_PYTHON}"
+@dataclass(frozen=True, slots=True)
+class Python:
+    """Another interpreter, which has the kit's dependencies: its absolute path, and its version, such as `3.14.0`."""
+
+    path: str
+    version: str
+
+
+def with_python(contender: Contender, python: Python) -> Contender:
+    """The contender run by another interpreter."""
+    by = (python.path, "-m")
+    name = named_with(contender.name, python.version)
     return replace(contender, name=name, receiver=(*by, "receiver"), worker=(*by, "worker"))
 
 
-def python_version(interpreter: str) -> str:
-    """Its version, such as `3.14.0`. Raises `BenchError` when it cannot run the kit."""
-    command = [interpreter, "-c", "import platform, receiver, worker; print(platform.python_version())"]
+def named_with(name: str, version: str) -> str:
+    """The name of a contender, or of its series, with another Python of this version."""
+    return f"{name}, Python {version}"
+
+
+def python_at(interpreter: str) -> Python:
+    """The interpreter at a path or of a name on PATH. Raises `BenchError` when it cannot run the kit."""
+    if not (found := shutil.which(interpreter)):
+        raise BenchError(f"--python {interpreter}: there is no such program")
+    path = str(Path(found).absolute())  # a process of the bench starts in another folder; a venv's link stays a link
+    command = [path, "-c", "import platform, receiver, worker; print(platform.python_version())"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -185,7 +200,7 @@ def python_version(interpreter: str) -> str:
             f"--python {interpreter}: it cannot run the kit ({said}); expected one with the packages of "
             "requirements.lock, such as make VENV=.venv-new PYTHON=python3.14 .venv-new/.installed makes"
         )
-    return done.stdout.strip()
+    return Python(path, done.stdout.strip())
 
 
 def why_not_bullmq() -> str:

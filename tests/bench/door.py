@@ -8,7 +8,7 @@ from typing import Literal
 
 from tests.bench import contenders, fill, load
 from tests.bench.book import Book
-from tests.bench.contenders import Contender, Running, running
+from tests.bench.contenders import Contender, Python, Running, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Bench:
     rounds: int
     full: bool
     with_bullmq: bool
-    python: str
-    """Another interpreter to run the kit with, too; "" for none."""
+    python: Python | None
+    """Another interpreter to run the kit with, too."""
     tell: Callable[[str], None]
 
     def turns(self, running: Sequence[Running]) -> Iterator[Running]:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from receiver.queue.valkey import server_binary
 from tests.bench.book import Book, middle
-from tests.bench.targets import ROWS, Row, series_row
+from tests.bench.targets import ROWS, Row, python_rows, series_row
 
 HEADINGS = ("measure", "median", "spread", "target", "reached")
 _VERDICTS = {True: "yes", False: "no", None: ""}
@@ -38,6 +38,12 @@ class Report:
         """The rows that this run has values for."""
         return [row for row in ROWS if row.values(self.book)]
 
+    def pythons(self) -> list[Row]:
+        """One Python beside the other, where this run had another one."""
+        other = self.setting.get("other Python")
+        rows = python_rows(self.setting["Python"], other) if other else []
+        return [row for row in rows if row.values(self.book)]
+
     def series(self) -> list[Row]:
         """Each series as a row of its own."""
         return [series_row(name) for name in sorted(self.book.series)]
@@ -45,7 +51,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         return {
             "setting": self.setting,
-            "rows": [self._row_as_dict(row) for row in self.rows()],
+            "rows": [self._row_as_dict(row) for row in (*self.rows(), *self.pythons())],
             "series": {name: [round(value, 4) for value in values] for name, values in self.book.series.items()},
         }
 
@@ -77,8 +83,15 @@ def lines(rows: list[Row], book: Book) -> Iterator[Line]:
 
 def show(report: Report, console: Console) -> None:
     """A table on a terminal; `measure: median; …` in a pipe."""
-    for title, rows in (("what has to be reached", report.rows()), ("what was measured", report.series())):
+    tables = (
+        ("what has to be reached", report.rows()),
+        ("one Python beside another", report.pythons()),
+        ("what was measured", report.series()),
+    )
+    for title, rows in tables:
         found = list(lines(rows, report.book))
+        if not found:
+            continue
         if not console.is_terminal:
             for measure, *rest in found:
                 words = (f"{name} {value}" for name, value in zip(HEADINGS[1:], rest, strict=True) if value)
@@ -95,10 +108,17 @@ def show(report: Report, console: Console) -> None:
 
 def markdown(report: Report) -> str:
     """The figures as they stand on the page."""
-    parts = [" · ".join(f"{name}: {value}" for name, value in report.setting.items()), ""]
+    parts = [_setting(report), ""]
     parts += _markdown_table(HEADINGS, list(lines(report.rows(), report.book)))
     parts += ["", "The series behind them (CPU is for each event):", ""]
     parts += _markdown_table(HEADINGS[:3], [line[:3] for line in lines(report.series(), report.book)])
+    return "\n".join(parts) + "\n"
+
+
+def python_markdown(report: Report) -> str:
+    """What was found of another Python, and in which run: it may be an earlier one than that of the figures."""
+    parts = [_setting(report), ""]
+    parts += _markdown_table(HEADINGS[:3], [line[:3] for line in lines(report.pythons(), report.book)])
     return "\n".join(parts) + "\n"
 
 
@@ -109,7 +129,11 @@ def with_section(text: str, name: str, content: str) -> str:
 
 
 def write_page(report: Report, page: Path) -> None:
-    page.write_text(with_section(page.read_text(encoding="utf-8"), "figures", markdown(report)), encoding="utf-8")
+    """Write the figures; what was found of another Python stays until a run has one again."""
+    text = with_section(page.read_text(encoding="utf-8"), "figures", markdown(report))
+    if report.pythons():
+        text = with_section(text, "pythons", python_markdown(report))
+    page.write_text(text, encoding="utf-8")
 
 
 def write_json(report: Report, path: Path) -> None:
@@ -126,6 +150,10 @@ def machine() -> dict[str, str]:
         "Python": platform.python_version(),
         "Valkey": found[1] if found else "unknown",
     }
+
+
+def _setting(report: Report) -> str:
+    return " · ".join(f"{name}: {value}" for name, value in report.setting.items())
 
 
 def _processor() -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tests.bench.book import Book, middle
+from tests.bench.contenders import named_with
 
 Unit = Literal["ratio", "per second", "ms", "%", "MB", "bytes", "µs", "ns", "MB/s"]
 _FORMS: dict[Unit, Callable[[float], str]] = {
@@ -88,10 +89,6 @@ ROWS = (
         "carried/s · one Valkey", least=1.8),
     Row("two worker processes against one", "handled/s · kit, everysec, two workers", "handled/s · kit, everysec",
         least=1.7),
-    Row("accepted per second with the other Python", "accepts/s · kit, everysec, other Python",
-        "accepts/s · kit, everysec"),
-    Row("one trivial handler with the other Python", "handled/s · kit, one handler, other Python",
-        "handled/s · kit, one handler"),
     Row("memory of the receiver at the end", "memory · receiver", unit="MB", most=100),
     Row("memory of the worker at the end", "memory · worker", unit="MB", most=100),
     Row("memory of the receiver at the end against half-way", "memory · receiver", "memory · receiver, half-way",
@@ -114,6 +111,14 @@ ROWS = (
     Row("memory of the receiver at its highest, 16 senders of 1 MiB bodies", "memory · receiver, 1 MiB bodies",
         unit="MB", most=200),
 )  # fmt: skip
+
+WITH_ANOTHER_PYTHON = (
+    ("accepted and stored per second", "accepts/s · kit, everysec"),
+    ("CPU of the receiver for each event", "receiver CPU · kit, everysec"),
+    ("one trivial handler, one worker, per second", "handled/s · kit, one handler"),
+    ("CPU of the worker for each event, one handler", "worker CPU · kit, one handler"),
+)
+"""What a run with another Python compares: a title, and the series that both have."""
 
 UNITS: dict[str, Unit] = {
     "accepts/s": "per second",
@@ -143,3 +148,16 @@ def series_row(name: str) -> Row:
     """A series as a line of its own."""
     unit: Unit = "bytes" if name == "memory · remembered key" else UNITS[name.partition(" · ")[0]]
     return Row(name, name, unit=unit)
+
+
+def python_rows(this: str, other: str) -> list[Row]:
+    """Each measure with this version of Python, with the other one, and the ratio of the other to this one."""
+    rows = []
+    for title, series in WITH_ANOTHER_PYTHON:
+        unit, others = series_row(series).unit, named_with(series, other)
+        rows += [
+            Row(f"{title}, Python {this}", series, unit=unit),
+            Row(f"{title}, Python {other}", others, unit=unit),
+            Row(f"{title}, {other} against {this}", others, series),
+        ]
+    return rows

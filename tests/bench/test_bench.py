@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ from rich.console import Console
 
 from receiver.idempotency import IdempotencyRule
 from receiver.intake import Intake
-from tests.bench import chart, counting, load
+from tests.bench import chart, contenders, counting, load
 from tests.bench.book import Book, percentile
-from tests.bench.report import Report, markdown, show, with_section, write_page
-from tests.bench.targets import ROWS, UNITS, Row, series_row
+from tests.bench.processes import BenchError
+from tests.bench.report import Report, lines, markdown, show, with_section, write_page
+from tests.bench.targets import ROWS, UNITS, WITH_ANOTHER_PYTHON, Row, series_row
 from worker import job
 from worker.run import DeliveryRun
 
@@ -108,6 +111,59 @@ def test_the_page_holds_every_row_and_keeps_the_rest(tmp_path: Path) -> None:
     assert once.endswith("after\n")
     assert "old" not in once
     assert all(row.title in once for row in ROWS)
+
+
+def test_another_python_stands_beside_this_one() -> None:
+    """Its rows name both versions, and hold the figures of each and their ratio within a round."""
+    shown = [*lines(with_another_python("3.14.0").pythons(), with_another_python("3.14.0").book)]
+    assert [line[:2] for line in shown[:3]] == [
+        ("accepted and stored per second, Python 3.11.7", "150/s"),
+        ("accepted and stored per second, Python 3.14.0", "300/s"),
+        ("accepted and stored per second, 3.14.0 against 3.11.7", "2.00"),
+    ]
+    assert len(shown) == 3 * len(WITH_ANOTHER_PYTHON)
+
+
+def test_a_page_keeps_the_other_python_until_a_run_has_one(tmp_path: Path) -> None:
+    """A run with this Python alone replaces the figures only; the next one with another Python replaces both."""
+    page = tmp_path / "README.md"
+    page.write_text("<!-- figures -->\n<!-- /figures -->\n<!-- pythons -->\n<!-- /pythons -->\n", encoding="utf-8")
+    write_page(with_another_python("3.14.0"), page)
+    write_page(everything(), page)
+    kept = page.read_text(encoding="utf-8")
+    assert "taken: then" in kept
+    assert "3.14.0 against 3.11.7" in kept
+    assert "kit, everysec, Python 3.14.0" not in kept  # the series were those of the run before
+    write_page(with_another_python("3.15.0"), page)
+    assert "3.14.0" not in page.read_text(encoding="utf-8")
+
+
+def test_the_page_has_the_sections_that_are_written() -> None:
+    """Both sections can be written: their markers are on the page."""
+    text = (Path(__file__).with_name("README.md")).read_text(encoding="utf-8")
+    assert all(with_section(text, name, "new") != text for name in ("figures", "pythons"))
+
+
+def with_another_python(version: str) -> Report:
+    """A run in which another Python does everything twice as often, or with twice the CPU."""
+    series = {name: [100.0, 200.0] for _, name in WITH_ANOTHER_PYTHON}
+    others = {contenders.named_with(name, version): [200.0, 400.0] for name in series}
+    return Report(Book(series | others), {"taken": "then", "Python": "3.11.7", "other Python": version})
+
+
+def test_an_interpreter_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path means the folder that the bench was started in, though its processes start in others."""
+    script = tmp_path / "python-new"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    assert contenders.python_at("./python-new") == contenders.Python(str(script), platform.python_version())
+
+
+def test_an_interpreter_that_is_not_there_is_one_line() -> None:
+    """It is said before anything is measured."""
+    with pytest.raises(BenchError, match="--python /nowhere/python: there is no such program"):
+        contenders.python_at("/nowhere/python")
 
 
 def test_a_section_that_is_not_there_is_not_invented() -> None:
