@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import socket
+import time
 import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,8 @@ from receiver.queue.scripts import Script
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
 """Upper bounds of every histogram, in seconds: from a quick handler to a retry on the next day."""
 SECONDS = 1.0
+QUIET = 5.0
+"""Seconds between two reports of a process that has nothing to tell but that it lives, for which others give it 15."""
 FORGOTTEN = 60.0
 """Seconds after which nobody remembers a process that said nothing."""
 _TALLY = Script.load("tally.lua")
@@ -48,6 +51,9 @@ class Histogram:
             row = self._rows[label] = [0] * (len(BUCKETS) + 2)
         row[bisect_left(BUCKETS, seconds)] += 1
         row[-1] += seconds
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
 
     def take(self) -> Iterator[tuple[str, int]]:
         """Fields and what to add to them; begins anew."""
@@ -71,6 +77,10 @@ class Tally:
 
     def count(self, field: str, by: int = 1) -> None:
         self._counts[field] = self._counts.get(field, 0) + by
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self._counts or self.to_start or self.to_done or self.run)
 
     def take(self) -> dict[str, int]:
         """All that was counted, by field; begins anew."""
@@ -99,13 +109,16 @@ class Reports:
         self._keys = [keys.metrics, keys.processes]
         self._id = uuid.uuid4().hex
         self._number, self._unsent = 0, b""
+        self._told: list[bytes | str] = []
+        self._told_at = float("-inf")
         self._dropped = 0
 
     async def run(self) -> None:
-        """Once a second until cancelled."""
+        """Once a second until cancelled, where there is something to tell."""
         while True:
             with suppress(*REDIS_ERRORS):  # others tell of a Redis that is away; the next report has what was counted
-                await self.send()
+                if self._has_news():
+                    await self.send()
             await tick(SECONDS)
 
     async def send(self) -> None:
@@ -114,11 +127,18 @@ class Reports:
             self._count_dropped_lines()
             self._number += 1
             self._unsent = msgpack.packb(tally.take())
-        said = {**self._said, **self._about()}
+        told, now = self._state(), time.monotonic()
+        await _TALLY(self._redis, self._keys, [self._id, self._number, self._unsent, *told, round(FORGOTTEN * 1000)])
+        self._unsent, self._told, self._told_at = b"", told, now
+
+    def _has_news(self) -> bool:
+        is_quiet = not self._unsent and tally.is_empty and self._state() == self._told
+        return not is_quiet or time.monotonic() - self._told_at > QUIET - SECONDS / 2
+
+    def _state(self) -> list[bytes | str]:
+        """What is told as it is, not added up: the latest event of each type, and what the process says of itself."""
         latest = {f"seen {name}": int(at) for name, at in tally.latest.items()}
-        arguments = [self._id, self._number, self._unsent, msgpack.packb(latest), json.dumps(said)]
-        await _TALLY(self._redis, self._keys, [*arguments, round(FORGOTTEN * 1000)])
-        self._unsent = b""
+        return [msgpack.packb(latest), json.dumps({**self._said, **self._about()})]
 
     async def end(self) -> None:
         """Bring the rest and leave the list of processes, within a second, if Redis lets us."""

@@ -1,5 +1,6 @@
 """What a process counts by itself, and how it gets to Redis: once, whatever happens on the way."""
 
+import asyncio
 import json
 import timeit
 from pathlib import Path
@@ -87,6 +88,42 @@ async def test_durations_are_counted_by_bucket(redis: ArqRedis, tally: Tally) ->
         f"run teams.notify {len(BUCKETS)}": b"1",
         "run teams.notify us": b"864000010100",
     }
+
+
+async def test_a_process_with_nothing_to_tell_reports_seldom(
+    redis: ArqRedis, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that it lives, every few seconds; what it counts, or says anew of itself, it tells at the next tick."""
+    ticks: asyncio.Queue[None] = asyncio.Queue()
+    running = 0
+
+    async def tick(_: float) -> None:
+        await ticks.get()
+        ticks.task_done()
+
+    async def number_after(count: int) -> int:
+        for _ in range(count):
+            ticks.put_nowait(None)
+        await ticks.join()
+        [told] = (await hash_of(redis, KEYS.processes)).values()
+        return int(told.split(b" ")[1])
+
+    monkeypatch.setattr(tallies, "tick", tick)
+    reporting = asyncio.create_task(Reports(redis, KEYS, "worker", lambda: {"running": running}).run())
+    try:
+        assert await number_after(20) == 1
+        tally.count("spooled")
+        assert await number_after(20) == 2
+        tally.run.observe(0.1, "teams.notify")
+        assert await number_after(20) == 3
+        tally.latest["action.created"] = 1_800_000_000.0
+        assert await number_after(20) == 4
+        running = 1
+        assert await number_after(20) == 5
+        monkeypatch.setattr(tallies, "QUIET", 0.0)
+        assert await number_after(20) > 20
+    finally:
+        reporting.cancel()
 
 
 async def test_the_latest_time_stays(redis: ArqRedis, tally: Tally) -> None:
