@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import chart, console, contenders, counting, door, load, report, worker
+from tests.bench import chart, console, contenders, counting, door, load, report, sizing, worker
 from tests.bench.book import Book
 from tests.bench.door import Bench
 from tests.bench.processes import BenchError
@@ -36,6 +36,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
         door.large,
         console.watched,
         worker.lasting,
+        sizing.sizing,
     )
 }
 BUSY = 0.5
