@@ -14,7 +14,7 @@ from worker import doubtful as doubts
 from worker import drift as drifts
 from worker import gaps as missing
 from worker import ids, reports
-from worker.dead_letters import PayloadElsewhere
+from worker.elsewhere import PayloadElsewhere
 
 doubtful = typer.Typer(help="Duplicates that were dropped by their content alone: are they events of their own?")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.dead_letters import Operator, PayloadElsewhere
+from worker.dead_letters import Operator
+from worker.elsewhere import PayloadElsewhere
 from worker.letter import DeadLetter
 
 AHEAD = 10

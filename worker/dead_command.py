@@ -22,7 +22,8 @@ from worker import failing_test, ids, notes, reports, trying
 from worker.changes import Change, user
 from worker.console.payload import Masking
 from worker.console.settings import ConsoleSettings
-from worker.dead_letters import Operator, PayloadElsewhere
+from worker.dead_letters import Operator
+from worker.elsewhere import PayloadElsewhere
 from worker.letter import DeadLetter, Filter, grouped
 from worker.settings import WorkerSettings
 

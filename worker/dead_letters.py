@@ -3,12 +3,8 @@
 A dead letter is one handler's (or a whole delivery's, when it could not be read); a conflict is a delivery whose key
 was taken by other bytes. Nothing here expires. A replay never asks the deduplication, and never runs a handler that
 was already done unless it is forced.
-
-A payload may be in a file of a receiver's host, where Redis had no room for it (`receiver/queue/room.py`); it is asked
-for through Redis, and whoever runs the command need not be there.
 """
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -25,6 +21,7 @@ from receiver.queue import letters
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
+from worker.elsewhere import Recalls
 from worker.letter import DeadLetter, Filter
 from worker.outcomes import PARSE, dead_letter_id, retry_job, states
 
@@ -32,15 +29,9 @@ KEPT = 20
 """Kept payloads read at a time: each may have a megabyte."""
 PAGE = 500
 """Dead letters read at a time."""
-RECALLS = 3
-"""How often a payload that is in a file is asked for, a second apart."""
 _FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest", "accepted",
            "line", letters.MOVED]  # fmt: skip
 _REPLAY, _DROP = Script.load("replay.lua"), Script.load("drop.lua")
-
-
-class PayloadElsewhere(Exception):
-    """The payload of a dead letter is in a file of a host whose receiver does not answer: one line says where."""
 
 
 class Operator:
@@ -48,7 +39,7 @@ class Operator:
 
     def __init__(self, redis: ArqRedis, keys: Keys) -> None:
         self.redis, self.keys = redis, keys
-        self._silent: set[str] = set()  # folders whose receiver did not answer
+        self._recalls = Recalls(redis, keys)
 
     async def count(self) -> int:
         """Dead letters and conflicts kept."""
@@ -107,7 +98,7 @@ class Operator:
         fields = (letters.PLAIN, letters.COMPRESSED, letters.MOVED)
         held: list[bytes | None] = await self.redis.execute_command("HMGET", self.keys.dead_letter(letter.id), *fields)
         if held[2] is not None:
-            return replace(letter, job=await self._recalled(letter, held[2].decode()))
+            return replace(letter, job=await self._recalls.payload(letter.id, held[2].decode()))
         here = [letters.unpack(field, value) for field, value in zip(fields, held, strict=True) if value is not None]
         return replace(letter, job=here[0] if here else b"")
 
@@ -116,27 +107,8 @@ class Operator:
         async with self.redis.pipeline(transaction=False) as pipe:
             for letter in some:
                 pipe.hget(self.keys.dead_letter(letter.id), letters.MOVED)
-            places = [place.decode().partition("/") for place in await pipe.execute() if place]
-        for folder, _, file in places:
-            await self.redis.execute_command("SADD", self.keys.wanted(folder), file)
-
-    async def _recalled(self, letter: DeadLetter, place: str) -> bytes:
-        """A payload from the folder that has it: its receiver puts it into Redis for a minute."""
-        folder, _, file = place.partition("/")
-        recalled = self.keys.recalled(place)
-        for _ in range(0 if folder in self._silent else RECALLS):
-            await self.redis.execute_command("SADD", self.keys.wanted(folder), file)
-            for _ in range(10):
-                if payload := await self.redis.get(recalled):
-                    await self.redis.delete(recalled)
-                    return letters.unpack(file.rpartition(".")[2], payload)
-                await asyncio.sleep(0.1)
-        self._silent.add(folder)
-        where = await self.redis.execute_command("HGET", self.keys.folders, folder)
-        host, _, path = (where or b"an unknown host:").decode().partition(":")
-        raise PayloadElsewhere(
-            f"{letter.id}: its payload is in {path}/{file} on {host}, where no receiver answers; start it there"
-        )
+            places = [place.decode() for place in await pipe.execute() if place]
+        await self._recalls.ask_for(places)
 
     async def received(self, delivery_id: str) -> Delivery | None:
         """The delivery as it was received, wherever it is still kept; None where it is not.

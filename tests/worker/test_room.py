@@ -20,7 +20,7 @@ from tests.conftest import hash_of, until
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from tests.worker.test_dead_letters import Command
 from worker import GiveUp
-from worker.dead_letters import PayloadElsewhere
+from worker.elsewhere import PayloadElsewhere
 from worker.letter import DeadLetter
 from worker.outcomes import Keep, Outcomes, Transition
 
@@ -245,7 +245,7 @@ async def test_without_its_receiver_one_line_says_where_a_payload_is(
     bench: Bench, mine: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Host, folder and file; of several in one folder only the first is waited for."""
-    monkeypatch.setattr("worker.dead_letters.RECALLS", 1)
+    monkeypatch.setattr("worker.elsewhere.RECALLS", 1)
     letters = await die(bench, *[await bench.send(f"e{number}", pad=noise()) for number in range(3)])
     await mine.make(10**9, 10**9)
     async with asyncio.timeout(2):

@@ -18,7 +18,8 @@ from worker import bulk, notes
 from worker.changes import Change
 from worker.console.page import Form, change, one, page, problem, visitor_of
 from worker.console.runs import Run
-from worker.dead_letters import Operator, PayloadElsewhere
+from worker.dead_letters import Operator
+from worker.elsewhere import PayloadElsewhere
 from worker.letter import DeadLetter, Filter, grouped
 from worker.reports import surprises
 

@@ -13,7 +13,8 @@ from arq.connections import ArqRedis
 
 from receiver.queue.keys import Keys
 from worker.console.payload import Masking
-from worker.dead_letters import Operator, PayloadElsewhere
+from worker.dead_letters import Operator
+from worker.elsewhere import PayloadElsewhere
 from worker.outcomes import PARSE, states
 
 PAGE = 50

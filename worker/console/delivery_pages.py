@@ -11,7 +11,8 @@ from worker.changes import AUDIT, Change
 from worker.console.deliveries import STATES, Query, WrongQuery, look
 from worker.console.page import Form, change, one, page, problem, visitor_of
 from worker.console.payload import Shown
-from worker.dead_letters import Operator, PayloadElsewhere
+from worker.dead_letters import Operator
+from worker.elsewhere import PayloadElsewhere
 from worker.story import find, story_of
 from worker.waiting import in_words
 

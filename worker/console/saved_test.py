@@ -13,7 +13,8 @@ from receiver.environment import comma_separated
 from receiver.figures import read as read_figures
 from worker import failing_test
 from worker.console.page import problem, visitor_of
-from worker.dead_letters import Operator, PayloadElsewhere
+from worker.dead_letters import Operator
+from worker.elsewhere import PayloadElsewhere
 
 log = structlog.get_logger()
 
