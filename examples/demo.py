@@ -39,11 +39,11 @@ from receiver.queue.valkey import ServerError
 from receiver.settings import ReceiverSettings
 from receiver.visible import to_json
 from worker.dead_letters import Operator
+from worker.everything import Running, everything
 from worker.handler import name_of
 from worker.outcomes import PARSE
 from worker.routes import RouteTable
 from worker.story import story_of
-from worker.up import Running, everything
 
 UNKNOWN_TYPE = "work_order.reopened"
 NOT_JSON = b"Work Order Created; this body is not JSON"
