@@ -23,8 +23,9 @@ from worker import anomalies, bulk_command, process, reports, routes, trying
 from worker import app as worker_app
 from worker import healthy as health
 from worker.changes import Change, user
+from worker.choosing import AsJson, Handler, Type, Why, with_operator, with_redis
 from worker.console.settings import ConsoleSettings
-from worker.dead_command import AsJson, Handler, Type, Why, dead, with_operator, with_redis
+from worker.dead_command import dead
 from worker.dead_letters import Operator
 from worker.settings import WorkerSettings
 from worker.status import status as status_of

@@ -15,7 +15,7 @@ from receiver.settings import Settings
 from receiver.visible import to_json
 from worker import bulk, reports
 from worker.changes import Change, user
-from worker.dead_command import (
+from worker.choosing import (
     All,
     AsJson,
     Choice,

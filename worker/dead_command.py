@@ -3,50 +3,44 @@
 import asyncio
 import re
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any
 
 import typer
 from arq.connections import ArqRedis
 
-from receiver import command, content, logs
+from receiver import content, logs
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError, load
-from receiver.events import storable
 from receiver.queue.keys import Keys
 from receiver.settings import Settings
 from receiver.visible import to_json, visible
-from worker import failing_test, ids, notes, reports, trying
+from worker import failing_test, notes, reports, trying
 from worker.changes import Change, user
+from worker.choosing import (
+    AsJson,
+    Choice,
+    Handler,
+    Kind,
+    OlderThan,
+    Reason,
+    Type,
+    Where,
+    chosen_letters,
+    filter_of,
+    matching,
+    with_operator,
+    with_redis,
+)
 from worker.console.payload import Masking
 from worker.console.settings import ConsoleSettings
 from worker.dead_letters import Operator
-from worker.elsewhere import PayloadElsewhere
 from worker.letter import DeadLetter, Filter, grouped
 from worker.settings import WorkerSettings
 
-T = TypeVar("T")
 ANSWERS = (200, 400, 404, 409, 422, 500)
 """What a handler's requests may have been answered when it failed, where its reason does not say."""
 dead = typer.Typer(help="Dead letters and conflicts: kept until someone replays or drops them.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Handler = Annotated[str | None, typer.Option(help="Only this handler, such as teams.notify.")]
-Type = Annotated[str | None, typer.Option("--type", help="Only this event type.")]
-Kind = Annotated[str | None, typer.Option(help="Only this kind: dead, conflict or job.")]
-Reason = Annotated[str | None, typer.Option(help="Only those whose reason contains this.")]
-OlderThan = Annotated[str | None, typer.Option(help="Only those older than this, such as 30m or 7d.")]
-Where = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="NAME=VALUE, all that are given: handler, type, kind, reason, group, delivery, older_than, newer_than."
-    ),
-]
-Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as `dead list` shows them.")]
-All = Annotated[bool, typer.Option("--all", help="All that match, instead of ids.")]
-Why = Annotated[str, typer.Option(help="The reason, for the audit log.")]
 
 
 @dead.command("list")
@@ -68,6 +62,10 @@ def dead_list(
     reports.print_letters(letters, dead_ids)
 
 
+async def _listed(operator: Operator, which: Filter) -> tuple[list[DeadLetter], list[str]]:
+    return await matching(operator, which), await operator.dead_ids()
+
+
 @dead.command("groups")
 def dead_groups(where: Where = None, as_json: AsJson = False) -> None:
     """List what has failed: by handler and error, the largest first. `--where group=ID` means all of one group."""
@@ -81,7 +79,7 @@ def dead_groups(where: Where = None, as_json: AsJson = False) -> None:
 
 async def _groups(redis: ArqRedis, which: Filter) -> list[dict[str, Any]]:
     keys = Keys(load(Settings).key_prefix)
-    groups = [group.summary() for group in grouped(await _matching(Operator(redis, keys), which))]
+    groups = [group.summary() for group in grouped(await matching(Operator(redis, keys), which))]
     noted = await notes.read(redis, keys, [group["group"] for group in groups])
     return [group | (noted[group["group"]]._asdict() if group["group"] in noted else {}) for group in groups]
 
@@ -186,80 +184,3 @@ def dead_save_test(
 async def _with_payload(operator: Operator, name: str) -> DeadLetter:
     [chosen] = await chosen_letters(operator, Choice([name], Filter(), every=False))
     return await operator.with_payload(chosen)
-
-
-class Choice(NamedTuple):
-    ids: Sequence[str]
-    which: Filter
-    every: bool
-
-    @property
-    def about(self) -> str:
-        """One line, for the audit log."""
-        if self.ids:
-            return ", ".join(self.ids)[:300]
-        given = {one.name: getattr(self.which, one.name) for one in fields(self.which)}
-        return ", ".join(f"{name} {value}" for name, value in given.items() if value is not None) or "all"
-
-
-async def chosen_letters(operator: Operator, choice: Choice) -> list[DeadLetter]:
-    if not choice.ids:
-        if not choice.every and choice.which == Filter():
-            raise SettingsError("expected ids of dead letters, a filter such as --handler, or --all")
-        return await _matching(operator, choice.which)
-    known = await operator.dead_ids()
-    meant = [(name, ids.the_one(storable(name), known)) for name in choice.ids]
-    letters = [(name, await operator.letter(dead_id) if dead_id else None) for name, dead_id in meant]
-    unknown = [dead_id for dead_id, letter in letters if letter is None]
-    if unknown:
-        advice = "no such dead letter; `python -m worker dead list` shows them"
-        raise SettingsError(*(f"{dead_id}: {advice}" for dead_id in unknown))
-    return [letter for _, letter in letters if letter is not None]
-
-
-async def _listed(operator: Operator, which: Filter) -> tuple[list[DeadLetter], list[str]]:
-    return await _matching(operator, which), await operator.dead_ids()
-
-
-async def _matching(operator: Operator, which: Filter) -> list[DeadLetter]:
-    return [letter async for letter in operator.letters(which)]
-
-
-def filter_of(
-    handler: str | None = None,
-    type_: str | None = None,
-    kind: str | None = None,
-    reason: str | None = None,
-    older_than: str | None = None,
-    where: Sequence[str] | None = None,
-) -> Filter:
-    """What the options and each `--where` say together."""
-    options = {"handler": handler, "type": type_, "kind": kind, "reason": reason, "older_than": older_than}
-    words = {}
-    for given in where or ():
-        name, equals, value = given.partition("=")
-        if not equals or not value:
-            raise SettingsError(f"--where: expected NAME=VALUE, such as group=1f2e3d4c, got {given!r}")
-        words[name.strip().replace("-", "_")] = value
-    try:
-        which = Filter.of({name: value for name, value in options.items() if value is not None})
-    except SettingsError as error:
-        raise SettingsError(*(f"--{line.replace('_', '-', 1)}" for line in error.lines)) from None
-    try:
-        return which.narrowed(words)
-    except SettingsError as error:
-        raise SettingsError(*(f"--where: {line}" for line in error.lines)) from None
-
-
-def with_operator(act: Callable[[Operator], Awaitable[T]]) -> T:
-    """What `act` makes of the deliveries in Redis."""
-    keys = Keys(load(Settings).key_prefix)
-    return with_redis(lambda redis: act(Operator(redis, keys)))
-
-
-def with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
-    """What `act` makes of Redis; its being away, or a payload's being elsewhere, is one line."""
-    try:
-        return command.with_redis(act)
-    except PayloadElsewhere as error:
-        raise SettingsError(str(error)) from None
