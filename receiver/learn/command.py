@@ -19,7 +19,8 @@ from receiver.events.payload_file import PayloadMapError, ours
 from receiver.events.payload_map import PayloadMap
 from receiver.events.recordings import RecordingError
 from receiver.events.redaction import Redaction
-from receiver.learn import Learned, kept, learn, writing
+from receiver.learn import kept, learn, writing
+from receiver.learn.learned import Learned
 from receiver.settings import PayloadMapSettings, PayloadSettings
 from receiver.visible import to_json, visible, visible_lines
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from receiver.events import KINDS
 from receiver.events.payload_file import entry
-from receiver.learn import Entry, Learned
+from receiver.learn.learned import Entry, Learned
 from receiver.visible import visible
 
 _HEAD = """\

@@ -14,7 +14,9 @@ from receiver.events.candidates import Candidate
 from receiver.events.payload_file import ours
 from receiver.events.payload_map import PayloadMap
 from receiver.explain import told
-from receiver.learn import Learned, learn, nearest_type, writing
+from receiver.learn import learn, writing
+from receiver.learn.learned import Learned
+from receiver.learn.types import nearest_type
 from tests.theirs import COMPLETED, CREATED, PAYLOAD_TOML
 
 

@@ -1,0 +1,63 @@
+"""Which events samples hold, and which of their fields names the type."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from receiver import events
+from receiver.events import batch, candidates
+from receiver.events.candidates import Candidate, Leaves, leaves
+from receiver.events.paths import joined
+from receiver.events.payload_file import ours
+from receiver.events.payload_map import PayloadMap
+from receiver.learn.learned import SURE, Learned
+
+
+def events_in(bodies: Sequence[Any]) -> Learned:
+    """The events in bodies, which may come in batches: where the parts name types and the bodies do not."""
+    whole = [body for body in bodies if isinstance(body, dict)]
+    for path in () if _name_types(whole) else ("@", *dict.fromkeys(joined([name]) for body in whole for name in body)):
+        parts = [part for body in bodies for part in _parts(body, path)]
+        if _name_types(parts):
+            return Learned(parts, batch=path)
+    return Learned(whole)
+
+
+def _parts(body: Any, path: str) -> list[dict[str, Any]]:
+    found = batch.elements(json.dumps(body), path)
+    return [part for part in map(json.loads, found or ()) if isinstance(part, dict)]
+
+
+def _name_types(payloads: Sequence[dict[str, Any]]) -> bool:
+    return bool(candidates.types([leaves(payload) for payload in payloads]))
+
+
+def type_fields(told: Sequence[Leaves], before: PayloadMap) -> list[Candidate]:
+    """The fields that name types; where none does, those that are called like one."""
+    if found := candidates.types(told):
+        return found
+    names = [path for path in told[0] if all(isinstance(one.get(path), str) for one in told)] if told else []
+    words = {path: {before.named(one[path]) for one in told} for path in names}
+    return [Candidate(path, 1.0, "in your words") for path in names if words[path] <= set(events.BY_NAME)] or [
+        Candidate(path, SURE, "is where types usually are, and names none that the kit knows")
+        for path in names
+        if path in ours().type
+    ]
+
+
+_MEANS = {"done": "completed", "opened": "created", "new": "created", "closed": "solved", "removed": "deleted",
+          "begun": "started", "late": "overdue", "finished": "completed", "resolved": "solved"}  # fmt: skip
+
+
+def nearest_type(words: str) -> str | None:
+    """The type that the sender's words may mean, told by the names of subjects and of what happens to them."""
+    word = events.normalised(words)
+    subject = "action" if "action" in word or "issue" in word else "workorder" if "wo" in word else ""
+    for told, meant in {
+        **_MEANS,
+        **{name.rpartition(".")[2]: name.rpartition(".")[2] for name in events.BY_NAME},
+    }.items():
+        name = events.canonical(subject + meant)
+        if subject and word.endswith(events.normalised(told)) and name in events.BY_NAME:
+            return name
+    return None
