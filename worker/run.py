@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from logging import INFO
 from typing import Any, NamedTuple
 
@@ -241,7 +242,8 @@ class DeliveryRun:
         row = self._outcomes.first_row(self.delivery, transitions)
         if row is None:
             return None
-        return FirstWrite(row, lambda: self._outcomes.record(self.delivery, self._job_id, transitions))
+        # partial: a lambda would keep this run, and with it the event, in memory while Redis is away
+        return FirstWrite(row, partial(self._outcomes.record, self.delivery, self._job_id, transitions))
 
     async def _record(self, transitions: Sequence[Transition], *, routed: bool) -> None:
         """Write transitions, to their end before a cancellation goes on: the next worker has to see them.

@@ -2,13 +2,15 @@
 
 import asyncio
 import gzip
+import os
 import random
+import signal
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Start
+from tests.conftest import Start, until
 from tests.worker.conftest import Bench, body_of, delivery_of
 from worker.memory import Memory
 
@@ -92,6 +94,8 @@ from pathlib import Path
 async def act(event, ctx):
     while "x" in event.payload and not Path("go").exists():
         await asyncio.sleep(0.01)
+    with Path("ended").open("a") as file:
+        print(event.id, file=file)
 
 ROUTES = {"*": [act]}
 """
@@ -121,5 +125,26 @@ async def test_costly_events_neither_fill_the_memory_nor_hold_up_the_others(
     await bench.closed(*cheap)
     assert any([(await bench.story(one))["open"] for one in costly])
     (tmp_path / "go").touch()
+    await bench.closed(*costly)
+    assert peak(process.pid) < 100e6 + 128 * MIB
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+async def test_costly_events_whose_end_waits_for_redis_hold_no_memory(
+    bench: Bench, start: Start, tmp_path: Path
+) -> None:
+    """Once its handler has ended an event is let go, although Redis is away and its outcome is still to be written."""
+    (tmp_path / "acts.py").write_text(HANDLERS, encoding="utf-8")
+    costly = [await bench.accept(delivery_of(nested(f"e{number}"), content_encoding="gzip")) for number in range(50)]
+    cheap = await bench.send("cheap")
+    process = start("-m", "worker", REDIS_URL=bench.url, HANDLERS="acts:ROUTES", MAX_HELD_BYTES=str(128 * MIB))
+    await bench.closed(cheap)
+    redis = (await bench.redis.info("server"))["process_id"]
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        (tmp_path / "go").touch()
+        await until(lambda: len((tmp_path / "ended").read_text().split()) == 51, timeout=20)
+    finally:
+        os.kill(redis, signal.SIGCONT)
     await bench.closed(*costly)
     assert peak(process.pid) < 100e6 + 128 * MIB

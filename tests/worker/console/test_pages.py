@@ -120,7 +120,8 @@ async def test_the_overview_tells_how_it_goes(
 async def test_the_list_shows_what_arrives_and_is_filtered(bench: Bench, console: StartConsole, browser: Page) -> None:
     """Newest first; by type, outcome and text; what arrives while it is open appears by itself."""
     await a_morning(bench)
-    await browser.goto(f"{console()}/deliveries")
+    async with browser.expect_response("**/live"):  # from then on it hears of what is new
+        await browser.goto(f"{console()}/deliveries")
     rows = browser.locator("tbody tr")
     await expect(rows).to_have_count(6)
     await expect(rows.first).to_contain_text("evt-waits")
