@@ -16,7 +16,7 @@ from receiver.queue.keys import Keys
 from receiver.settings import ReceiverSettings, Settings
 from tests import parts
 from tests.commands import called
-from worker import routes
+from worker import importing
 from worker.console.settings import ConsoleSettings
 from worker.settings import UpSettings, WorkerSettings
 
@@ -142,7 +142,7 @@ def test_the_handler_in_the_readme_is_one_that_the_worker_takes(
     example = README.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
     (tmp_path / "my_handlers.py").write_text(example, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    assert list(routes.load("my_handlers:ROUTES").by_name) == ["my_handlers.call_the_team"]
+    assert list(importing.load("my_handlers:ROUTES").by_name) == ["my_handlers.call_the_team"]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from receiver.queue.keys import Keys
 from receiver.settings import Settings, SpoolSettings
 from receiver.spool.overview import overview
 from receiver.visible import to_json, visible
-from worker import anomalies, bulk_command, process, reports, routes, trying
+from worker import anomalies, bulk_command, importing, process, reports, trying
 from worker import app as worker_app
 from worker import healthy as health
 from worker.changes import Change, user
@@ -60,7 +60,7 @@ def run(
         raise typer.Exit(run_again("worker", "run"))
     config = load(WorkerSettings)
     logs.configure(config.log_format, config.log_level, "worker")
-    table = routes.load(config.handlers)
+    table = importing.load(config.handlers)
     for line in strays():  # own settings are known by now
         log.warning("a name in .env is no setting", told=line)
     process.run(lambda within: worker_app.run(config, table, within))

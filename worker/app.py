@@ -26,7 +26,7 @@ from receiver.queue.jobs import FUNCTION
 from receiver.queue.keys import Keys
 from receiver.tally import Reports
 from receiver.traces import Traces
-from worker import burying, job, routes
+from worker import burying, job
 from worker.error_text import describe
 from worker.handling import Threads
 from worker.lease.claims import Claim, Claims
@@ -35,6 +35,7 @@ from worker.loop_watch import Watch
 from worker.memory import PER_BYTE, Memory
 from worker.outcomes import RETRY_FUNCTION, Outcomes
 from worker.process import Within
+from worker.routes import RouteTable
 from worker.services import Services
 from worker.settings import WorkerSettings
 from worker.sightings import Sightings
@@ -54,7 +55,7 @@ def functions() -> list[Function]:
     ]
 
 
-def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> Services:
+def create_services(settings: WorkerSettings, table: RouteTable, redis: ArqRedis) -> Services:
     """What the jobs of one process need. Raises `SettingsError` if TRACES needs a package that is missing."""
     return Services(
         settings=settings,
@@ -72,7 +73,7 @@ def create_services(settings: WorkerSettings, table: routes.RouteTable, redis: A
 
 
 def create_worker(
-    settings: WorkerSettings, table: routes.RouteTable, make_client: Callable[[], ArqRedis], **options: Any
+    settings: WorkerSettings, table: RouteTable, make_client: Callable[[], ArqRedis], **options: Any
 ) -> LeasedWorker:
     """The worker of this process; call it inside a running event loop."""
     services = create_services(settings, table, make_client())
@@ -108,7 +109,7 @@ def create_worker(
     return worker
 
 
-async def run(settings: WorkerSettings, table: routes.RouteTable, within: Within = lambda _: None) -> None:
+async def run(settings: WorkerSettings, table: RouteTable, within: Within = lambda _: None) -> None:
     """Run until SIGINT or SIGTERM, then let running handlers end within the grace period.
 
     `within` is told in how many seconds the process has to have ended, once it was asked to.
@@ -135,7 +136,7 @@ async def run(settings: WorkerSettings, table: routes.RouteTable, within: Within
 
 async def _work(
     settings: WorkerSettings,
-    table: routes.RouteTable,
+    table: RouteTable,
     worker: LeasedWorker,
     beside: Mapping[str, Run],
 ) -> None:
@@ -154,7 +155,7 @@ async def _work(
             await reports.end()
 
 
-async def _announce(settings: WorkerSettings, table: routes.RouteTable, redis: ArqRedis) -> None:
+async def _announce(settings: WorkerSettings, table: RouteTable, redis: ArqRedis) -> None:
     """Say every 5 seconds that this worker runs, and how: for `doctor`, which has no other way to know."""
     names = ("handler_timeout", "lease", "shutdown_grace", "max_age", "dedupe_window", "max_body_bytes")
     about = {"handlers": sorted(table.by_name), **{name: getattr(settings, name) for name in names}}

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from receiver.environment import SettingsError, load
-from worker import routes
+from worker import importing
 from worker.error_text import describe
 from worker.event import Event, parse
 from worker.handler import Handler, name_of
@@ -29,7 +29,7 @@ async def what_follows(headers: Mapping[str, str], body: bytes, delivery_id: str
     """
     config = load(WorkerSettings, redis_url=SecretStr("redis://unused"))
     event = parse(body, config, headers)
-    return [await _would(one, event, delivery_id) for one in routes.read(config.handlers).handlers(event.type)]
+    return [await _would(one, event, delivery_id) for one in importing.read(config.handlers).handlers(event.type)]
 
 
 async def _would(handler: Handler, event: Event, delivery_id: str) -> dict[str, Any]:

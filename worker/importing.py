@@ -1,11 +1,57 @@
-"""Imports what a setting names, `module:name`, and says in one line why that fails."""
+"""Imports what HANDLERS names, `module:name`: the table of routes, with a look at its handlers' own settings.
+
+Why that fails is one line.
+"""
 
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
 
 from receiver.environment import SettingsError
 from worker.error_text import describe
+from worker.route_problems import nearest
+from worker.routes import RouteTable
 from worker.tracing import place, shown
+
+
+def load(spec: str) -> RouteTable:
+    """The route table at `module:attribute`, its handlers' own settings checked.
+
+    A handler's module may define `configure()`, called once here, which raises `SettingsError` for what it lacks.
+    Raises `SettingsError` with one line for each mistake.
+    """
+    table = read(spec)
+    configure(table)
+    return table
+
+
+def read(spec: str) -> RouteTable:
+    """The same, without a look at the handlers' own settings."""
+    module, attribute = imported(spec, "HANDLERS: expected module:attribute, such as acme.handlers:ROUTES")
+    routes = getattr(module, attribute, None)
+    if not isinstance(routes, Mapping):
+        names = [
+            name for name, value in vars(module).items() if isinstance(value, Mapping) and not name.startswith("_")
+        ]
+        raise SettingsError(
+            f"HANDLERS: {module.__name__!r} has no table {attribute!r}{nearest(attribute, names)}; "
+            "expected a dict from event type to a list of handlers"
+        )
+    return RouteTable(routes)
+
+
+def configure(table: RouteTable) -> None:
+    """Let the modules of the handlers look at their own settings. Raises `SettingsError`."""
+    lines: list[str] = []
+    for module in table.modules():
+        try:
+            getattr(module, "configure", lambda: None)()
+        except SettingsError as error:
+            lines += error.lines
+        except Exception as error:  # noqa: BLE001 - whatever the customer's own check raises
+            lines.append(f"HANDLERS: configure() failed{_at(error)}: {describe(error)}")
+    if lines:
+        raise SettingsError(*lines)
 
 
 def imported(spec: str, wanted: str) -> tuple[ModuleType, str]:
@@ -29,10 +75,10 @@ def _import_failed(module: str, error: Exception) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{module!r} cannot be imported: {shown(error.filename)}:{error.lineno}: {error.msg}"
     if isinstance(error, ModuleNotFoundError):
-        return f"{module!r} cannot be imported{at(error)}: no module {error.name!r}; install it, or mend the name"
-    return f"{module!r} cannot be imported{at(error)}: {describe(error)}"
+        return f"{module!r} cannot be imported{_at(error)}: no module {error.name!r}; install it, or mend the name"
+    return f"{module!r} cannot be imported{_at(error)}: {describe(error)}"
 
 
-def at(error: Exception) -> str:
+def _at(error: Exception) -> str:
     """The line of the customer's own that failed, as the end of a sentence."""
     return f" at {where}" if (where := place(error)) else ""

@@ -2,17 +2,42 @@
 
 import difflib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from receiver import events
-from worker.handler import Handler
+from receiver.environment import SettingsError
+from worker.handler import Handler, Routes, name_of
 from worker.order import order_of
 
 EVERY_EVENT = "*"
 
 
-def problems(key: Any, handlers: Any) -> list[str]:
+def named_handlers(routes: Routes) -> Mapping[str, Handler]:
+    """The handlers by name, once every type exists, every handler is a coroutine and every name is its own.
+
+    Raises `SettingsError` with one line for each mistake.
+    """
+    problems = [problem for key, handlers in routes.items() for problem in _line_problems(key, handlers)]
+    if problems:  # handlers that are none have no name to compare
+        raise SettingsError(*dict.fromkeys(problems))
+    by_name: dict[str, Handler] = {}
+    for handler in (handler for handlers in routes.values() for handler in handlers):
+        other = by_name.setdefault(name_of(handler), handler)
+        if other != handler:  # bound methods are equal, not the same
+            problems.append(
+                f"HANDLERS: two handlers are named {name_of(handler)}; rename one, or use in_order() in "
+                "every route of it, with the same arguments"
+            )
+    for name, handler in by_name.items():
+        if order := order_of(handler):
+            problems += [f"HANDLERS: in_order({name}): {line}" for line in order.problems()]
+    if problems:
+        raise SettingsError(*dict.fromkeys(problems))
+    return by_name
+
+
+def _line_problems(key: Any, handlers: Any) -> list[str]:
     """Of one line of the table."""
     found = []
     if key != EVERY_EVENT and key not in events.BY_NAME:
@@ -35,12 +60,6 @@ def _wrong_with(handler: Any) -> str | None:
     except TypeError:
         return f"takes {inspect.signature(handler)}"
     return None
-
-
-def order_problems(handler: Handler) -> Iterable[str]:
-    """Of what `in_order` was given for a handler."""
-    order = order_of(handler)
-    return order.problems() if order else ()
 
 
 def _is_coroutine_function(handler: Any) -> bool:

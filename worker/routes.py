@@ -11,42 +11,24 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from receiver.environment import SettingsError
 from worker import route_problems
-from worker.error_text import describe
 from worker.handler import Handler, Routes, name_of
-from worker.importing import at, imported
 from worker.order import Order, order_of
 from worker.route_problems import EVERY_EVENT
 
 
 class RouteTable:
-    """The customer's routes, checked: every type exists, every handler is a coroutine, every name is its own."""
+    """The customer's routes. Raises `SettingsError` where `route_problems` finds any."""
 
     def __init__(self, routes: Routes) -> None:
-        problems = [problem for key, handlers in routes.items() for problem in route_problems.problems(key, handlers)]
-        if problems:  # handlers that are none have no name to compare
-            raise SettingsError(*dict.fromkeys(problems))
-        by_name: dict[str, Handler] = {}
-        for handler in (handler for handlers in routes.values() for handler in handlers):
-            other = by_name.setdefault(name_of(handler), handler)
-            if other != handler:  # bound methods are equal, not the same
-                problems.append(
-                    f"HANDLERS: two handlers are named {name_of(handler)}; rename one, or use in_order() in "
-                    "every route of it, with the same arguments"
-                )
-        for name, handler in by_name.items():
-            problems += [f"HANDLERS: in_order({name}): {line}" for line in route_problems.order_problems(handler)]
-        if problems:
-            raise SettingsError(*dict.fromkeys(problems))
-        self.by_name: Mapping[str, Handler] = by_name
+        self.by_name = route_problems.named_handlers(routes)
         self._routes = routes
         self._every: Sequence[Handler] = list(dict.fromkeys(routes.get(EVERY_EVENT, ())))
         self._handlers: Mapping[str, Sequence[Handler]] = {
             key: list(dict.fromkeys([*handlers, *self._every])) for key, handlers in routes.items()
         }
         self.orders: Mapping[str, Order] = {
-            name: order for name, handler in by_name.items() if (order := order_of(handler))
+            name: order for name, handler in self.by_name.items() if (order := order_of(handler))
         }
         """What `in_order` was given, by handler."""
 
@@ -75,43 +57,3 @@ class RouteTable:
     def modules(self) -> list[ModuleType]:
         """The modules that the handlers come from."""
         return list(dict.fromkeys(sys.modules[handler.__module__] for handler in self.by_name.values()))
-
-
-def load(spec: str) -> RouteTable:
-    """The route table at `module:attribute`, its handlers' own settings checked.
-
-    A handler's module may define `configure()`, called once here, which raises `SettingsError` for what it lacks.
-    Raises `SettingsError` with one line for each mistake.
-    """
-    table = read(spec)
-    configure(table)
-    return table
-
-
-def read(spec: str) -> RouteTable:
-    """The same, without a look at the handlers' own settings."""
-    module, attribute = imported(spec, "HANDLERS: expected module:attribute, such as acme.handlers:ROUTES")
-    routes = getattr(module, attribute, None)
-    if not isinstance(routes, Mapping):
-        names = [
-            name for name, value in vars(module).items() if isinstance(value, Mapping) and not name.startswith("_")
-        ]
-        raise SettingsError(
-            f"HANDLERS: {module.__name__!r} has no table {attribute!r}{route_problems.nearest(attribute, names)}; "
-            "expected a dict from event type to a list of handlers"
-        )
-    return RouteTable(routes)
-
-
-def configure(table: RouteTable) -> None:
-    """Let the modules of the handlers look at their own settings. Raises `SettingsError`."""
-    lines: list[str] = []
-    for module in table.modules():
-        try:
-            getattr(module, "configure", lambda: None)()
-        except SettingsError as error:
-            lines += error.lines
-        except Exception as error:  # noqa: BLE001 - whatever the customer's own check raises
-            lines.append(f"HANDLERS: configure() failed{at(error)}: {describe(error)}")
-    if lines:
-        raise SettingsError(*lines)

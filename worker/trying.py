@@ -20,12 +20,12 @@ from receiver.environment import SettingsError
 from receiver.queue.connection import connect
 from receiver.queue.jobs import unpack
 from receiver.queue.valkey import ServerError, embedded
-from worker import routes, trial
+from worker import importing, trial
 from worker.dead_letters import Operator
 from worker.event import parse
 from worker.handler import Context, Handler, name_of
-from worker.importing import imported
 from worker.letter import Filter, same_error
+from worker.routes import RouteTable
 from worker.settings import WorkerSettings
 
 _UNSEEN = {"psycopg", "psycopg2", "pyodbc", "pymssql", "oracledb", "MySQLdb", "grpc", "confluent_kafka", "pycurl"}
@@ -97,13 +97,13 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
 def find_handler(spec: str, handlers: str) -> Handler:
     """The handler at `module:name`, or the one of this name in HANDLERS. Raises `SettingsError`."""
     if ":" in spec:
-        module, name = imported(spec, "HANDLER: expected module:name, such as acme.handlers:page")
+        module, name = importing.imported(spec, "HANDLER: expected module:name, such as acme.handlers:page")
         handler: Handler | None = getattr(module, name, None)
     else:
-        handler = routes.read(handlers).by_name.get(spec)
+        handler = importing.read(handlers).by_name.get(spec)
     if handler is None:
         raise SettingsError(f"HANDLER: no handler {spec!r}; expected module:name, or a name in HANDLERS")
-    routes.configure(routes.RouteTable({"*": [handler]}))
+    importing.configure(RouteTable({"*": [handler]}))
     return handler
 
 

@@ -30,7 +30,7 @@ def test_a_new_package_is_taken_in_by_all_that_there_is(clone: Path) -> None:
     pytest_alone = str(Path(sys.executable).parent / "pytest")
     assert "6 passed" in sh(clone, pytest_alone, "zeta_corp")
     assert "zeta_corp/test_handlers.py: 6" in sh(clone, pytest_alone, "--collect-only", "-q", "--ignore=tests")
-    names = "from worker import routes; print(*routes.load('zeta_corp:ROUTES').by_name)"
+    names = "from worker import importing; print(*importing.load('zeta_corp:ROUTES').by_name)"
     assert python(clone, "-c", names).split() == ["handlers.page", "handlers.report"]
 
 
