@@ -6,14 +6,22 @@ Such a job killed its workers, was started too often, or is not one of the kit's
 from collections.abc import Sequence
 from typing import Any
 
+from arq.connections import ArqRedis
+
 from receiver.content import Unreadable
 from receiver.delivery import Delivery
+from receiver.queue import letters
+from receiver.queue.connection import until_redis_answers
 from receiver.queue.jobs import FUNCTION, unpack
+from receiver.queue.keys import Keys
+from receiver.queue.scripts import Script, Value
 from worker.event import read
 from worker.handler import name_of
 from worker.job import check_retry
 from worker.outcomes import RETRY_FUNCTION, dead, unread
 from worker.services import Services
+
+_BURY = Script.load("bury.lua")
 
 
 async def bury(services: Services, job_id: str, data: bytes | None, reason: str) -> None:
@@ -22,7 +30,15 @@ async def bury(services: Services, job_id: str, data: bytes | None, reason: str)
         job = unpack(data or b"")
         await _bury_handlers(services, job_id, job["f"], Delivery.from_job(job["a"][0]), job["a"][1:], reason)
     except Exception:  # noqa: BLE001 - any error means that it is not the kit's job
-        await services.outcomes.bury_job(job_id, data or b"", reason)
+        await bury_unchanged(services.redis, services.outcomes.keys, job_id, data or b"", reason)
+
+
+async def bury_unchanged(redis: ArqRedis, keys: Keys, job_id: str, data: bytes, reason: str) -> None:
+    """Keep a job that is not the kit's, or cannot be read, among the dead letters."""
+    dead_id = f"{job_id}:job"
+    script_keys = [keys.dead, keys.dead_letter(dead_id), keys.metrics]
+    arguments: list[Value] = [dead_id, *letters.pack(data), reason]
+    await until_redis_answers(lambda: _BURY(redis, script_keys, arguments))
 
 
 async def _bury_handlers(

@@ -36,7 +36,7 @@ Dying = Literal["gave_up", "tries", "age", "unreadable", "no_handler", "buried"]
 """Why a handler's work became a dead letter, as metrics tell it: few, where reasons are many."""
 Retrying = Literal["failed", "asked"]
 """The same for a retry: `asked` is `RetryLater`, with which nothing need be wrong."""
-_RECORD, _BURY = Script.load("record.lua"), Script.load("bury.lua")
+_RECORD = Script.load("record.lua")
 
 
 class Transition(NamedTuple):
@@ -159,13 +159,6 @@ class Outcomes:
         keys = [self.keys.queue, self.keys.wake, self.keys.counts, self.keys.dead]
         arguments: list[Value] = [self.keys.prefix, pack_batch(items), self._keep_bytes]
         return [bool(closed) for closed in await until_redis_answers(lambda: _RECORD(self._redis, keys, arguments))]
-
-    async def bury_job(self, job_id: str, data: bytes, reason: str) -> None:
-        """Keep a job that is not the kit's, or cannot be read, among the dead letters."""
-        dead_id = f"{job_id}:job"
-        keys = [self.keys.dead, self.keys.dead_letter(dead_id), self.keys.metrics]
-        arguments: list[Value] = [dead_id, *letters.pack(data), reason]
-        await until_redis_answers(lambda: _BURY(self._redis, keys, arguments))
 
     def _row(self, delivery: Delivery, transition: Transition) -> dict[str, Any]:
         row: dict[str, Any] = {

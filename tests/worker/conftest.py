@@ -23,6 +23,7 @@ from receiver.queue.jobs import pack, unpack
 from receiver.queue.keys import Keys
 from tests.conftest import until
 from worker.app import create_worker
+from worker.burying import bury_unchanged
 from worker.dead_letters import Operator
 from worker.error_text import describe
 from worker.handler import Handler, Routes
@@ -30,7 +31,6 @@ from worker.lease.claims import Claim
 from worker.lease.worker import LeasedWorker
 from worker.letter import DeadLetter, Filter
 from worker.loop_watch import Watch
-from worker.outcomes import Keep, Outcomes
 from worker.routes import RouteTable
 from worker.settings import WorkerSettings
 from worker.story import story_of
@@ -168,11 +168,10 @@ class Bench:
     @asynccontextmanager
     async def leased(self, functions: Sequence[Function], **options: Any) -> AsyncIterator[LeasedWorker]:
         """A bare LeasedWorker; what it buries is a dead letter of kind job."""
-        outcomes = Outcomes(self.redis, KEYS, self.settings(), Keep(0, 0))
 
         async def bury(claim: Claim, reason: str | BaseException) -> None:
             why = reason if isinstance(reason, str) else describe(reason)
-            await outcomes.bury_job(claim.job_id, claim.data or b"", why)
+            await bury_unchanged(self.redis, KEYS, claim.job_id, claim.data or b"", why)
 
         defaults: dict[str, Any] = {"connect": lambda: connect(self.url), "lease": 1.0, "handle_signals": False}
         worker = LeasedWorker(functions, keys=KEYS, bury=bury, watch=Watch, **defaults | options)

@@ -20,6 +20,7 @@ from tests.conftest import hash_of, until
 from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
 from tests.worker.test_dead_letters import Command
 from worker import GiveUp
+from worker.burying import bury_unchanged
 from worker.elsewhere import PayloadElsewhere
 from worker.letter import DeadLetter
 from worker.outcomes import Keep, Outcomes, Transition
@@ -111,7 +112,7 @@ async def test_conflicts_and_foreign_jobs_move_too(bench: Bench, mine: Room) -> 
     await bench.accept(first)
     assert await accept_directly(bench.redis, KEYS, other) is Acceptance.CONFLICT
     foreign = pack_job("not_ours", [noise()], 5)
-    await Outcomes(bench.redis, KEYS, bench.settings(), Keep(0, 0)).bury_job("j1", foreign, "no function")
+    await bury_unchanged(bench.redis, KEYS, "j1", foreign, "no function")
     before = await bench.letters()
     await mine.make(10**9, 10**9)
     assert [await is_moved(bench, letter) for letter in before] == [True, True]
