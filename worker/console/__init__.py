@@ -11,7 +11,8 @@ may run, none has to. All that a page shows is in Redis, and each page says how 
 | `payload` | the one place through which a payload gets onto a page or into a search, masked |
 | `overview`, `chart` | the first page: counts, latencies, what waits, processes, `doctor` |
 | `deliveries`, `delivery_pages` | deliveries, newest first; one with its whole way |
-| `dead_pages`, `runs` | dead letters in groups and one by one; what is done to many of them, with progress |
+| `chosen`, `dead_pages`, `comparison` | dead letters in groups and one by one; a conflict beside what came first |
+| `runs`, `run_pages` | what is done to many of them, with a preview and with progress |
 | `saved_test` | a dead letter as a redacted sample and a pytest |
 | `live` | tells a page that something has changed |
 | `metrics` | `/metrics`, made from that |

@@ -22,7 +22,7 @@ from receiver.idempotency import IdempotencyRule
 from receiver.port.listening import address, listen
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
-from worker.console import dead_pages, delivery_pages
+from worker.console import dead_pages, delivery_pages, run_pages
 from worker.console.access import Access, Gate
 from worker.console.live import Live, live
 from worker.console.metrics import render
@@ -60,11 +60,11 @@ ROUTES = (
     Route("/dead/letters/{letter:path}", dead_pages.letter),
     Route("/dead/tests/{letter:path}", saved_test),
     Route("/dead/note", dead_pages.note, methods=["POST"]),
-    Route("/dead/preview", dead_pages.preview),
-    Route("/dead/run", dead_pages.run, methods=["POST"]),
-    Route("/runs", dead_pages.runs),
-    Route("/runs/{run}", dead_pages.show_run),
-    Route("/runs/{run}/stop", dead_pages.stop_run, methods=["POST"]),
+    Route("/dead/preview", run_pages.preview),
+    Route("/dead/run", run_pages.run, methods=["POST"]),
+    Route("/runs", run_pages.runs),
+    Route("/runs/{run}", run_pages.show_run),
+    Route("/runs/{run}/stop", run_pages.stop_run, methods=["POST"]),
     Route("/live", live),
     Mount("/static", StaticFiles(directory=HERE / "static")),
 )

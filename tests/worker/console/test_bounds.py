@@ -6,7 +6,7 @@ import httpx2
 
 from tests.worker.conftest import KEYS, Bench
 from tests.worker.console.conftest import StartConsole
-from worker.console import dead_pages, deliveries
+from worker.console import chosen, deliveries
 
 MANY = 12_000
 
@@ -37,11 +37,11 @@ async def test_every_page_says_how_far_it_looked(bench: Bench, console: StartCon
         page = client.get("/deliveries", params={"text": "nowhere"}).text
         assert f"looked at {deliveries.LOOK_INSIDE} of the {MANY} deliveries" in page
         for path, words in (("/dead", {}), ("/dead/letters", {"handler": "h.act"})):
-            assert f"ooked at {dead_pages.LOOK} of {MANY}" in client.get(path, params=words).text
+            assert f"ooked at {chosen.LOOK} of {MANY}" in client.get(path, params=words).text
             assert f"ooked at {MANY} of {MANY}" in client.get(path, params={**words, "look": "far"}).text
         assert f"{MANY}, newest first" in client.get("/dead/letters").text
         page = client.get("/dead/preview", params={"verb": "drop", "handler": "h.act"}).text
-        assert f"Drop {dead_pages.LOOK} or more" in page
+        assert f"Drop {chosen.LOOK} or more" in page
 
 
 ASKED = {
