@@ -35,7 +35,8 @@ from worker.choosing import (
 from worker.console.payload import Masking
 from worker.console.settings import ConsoleSettings
 from worker.dead_letters import Operator
-from worker.letter import DeadLetter, Filter, grouped
+from worker.groups import grouped
+from worker.letter import DeadLetter, Filter
 from worker.settings import WorkerSettings
 
 ANSWERS = (200, 400, 404, 409, 422, 500)

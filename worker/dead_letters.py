@@ -8,11 +8,9 @@ was already done unless it is forced.
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from arq.connections import ArqRedis
 from arq.utils import timestamp_ms
-from redis.exceptions import NoPermissionError
 
 from receiver.delivery import Delivery
 from receiver.idempotency import delivery_id
@@ -22,15 +20,11 @@ from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
 from worker.elsewhere import Recalls
-from worker.letter import DeadLetter, Filter
+from worker.letter import FIELDS, DeadLetter, Filter
 from worker.outcomes import PARSE, dead_letter_id, retry_job, states
 
-KEPT = 20
-"""Kept payloads read at a time: each may have a megabyte."""
 PAGE = 500
 """Dead letters read at a time."""
-_FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest", "accepted",
-           "line", letters.MOVED]  # fmt: skip
 _REPLAY, _DROP = Script.load("replay.lua"), Script.load("drop.lua")
 
 
@@ -49,17 +43,6 @@ class Operator:
     async def dead_ids(self) -> list[str]:
         """The ids of all dead letters and conflicts, oldest first."""
         return [dead_id.decode() for dead_id in await self.redis.zrange(self.keys.dead, 0, -1)]
-
-    async def deliveries(self, beginning: str) -> set[str]:
-        """The ids of remembered deliveries that begin so; where SCAN is not allowed, of those accepted or dead last."""
-        record = self.keys.delivery("")
-        try:
-            found = {key.decode() async for key in self.redis.scan_iter(f"{record}{beginning}*", count=1000)}
-        except NoPermissionError:
-            recent = await self.redis.execute_command("LRANGE", self.keys.recent, 0, -1)
-            dead = [record + dead_id.partition(":")[0] for dead_id in await self.dead_ids()]
-            found = {key for key in [*(key.decode() for key in recent), *dead] if key.startswith(record + beginning)}
-        return {key.removeprefix(record) for key in found}
 
     async def letters(self, which: Filter) -> AsyncIterator[DeadLetter]:
         """The matching ones, oldest first and without their payloads, read a page at a time."""
@@ -83,15 +66,16 @@ class Operator:
         """These dead letters without their payloads; those that are gone are left out."""
         async with self.redis.pipeline(transaction=False) as pipe:
             for dead_id in dead_ids:
-                pipe.hmget(self.keys.dead_letter(dead_id.decode()), _FIELDS)
+                pipe.hmget(self.keys.dead_letter(dead_id.decode()), FIELDS)
             rows = await pipe.execute()
-        letters = [_letter(dead_id.decode(), values) for dead_id, values in zip(dead_ids, rows, strict=True)]
+        found = zip(dead_ids, rows, strict=True)
+        letters = [DeadLetter.from_hash(dead_id.decode(), values) for dead_id, values in found]
         return [letter for letter in letters if letter is not None]
 
     async def letter(self, dead_id: str) -> DeadLetter | None:
         """One dead letter by its id, without its payload."""
-        values = await self.redis.execute_command("HMGET", self.keys.dead_letter(dead_id), *_FIELDS)
-        return _letter(dead_id, values)
+        values = await self.redis.execute_command("HMGET", self.keys.dead_letter(dead_id), *FIELDS)
+        return DeadLetter.from_hash(dead_id, values)
 
     async def with_payload(self, letter: DeadLetter) -> DeadLetter:
         """The dead letter with its payload; b"" when somebody has dropped it. Raises `PayloadElsewhere`."""
@@ -128,16 +112,6 @@ class Operator:
             if letter is not None and (delivery := (await self.with_payload(letter)).received()):
                 return delivery
         return None
-
-    async def kept_payloads(self) -> AsyncIterator[bytes]:
-        """The jobs of finished deliveries that are kept for a replay, newest first, read a page at a time."""
-        end = -1
-        while entries := await self.redis.execute_command("LRANGE", self.keys.kept, end - KEPT + 1, end):
-            names = [entry.decode().partition(" ")[0] for entry in reversed(entries)]
-            for job in await self.redis.mget([self.keys.payload(name) for name in names]):
-                if job:
-                    yield job
-            end -= KEPT
 
     async def drop(self, letter: DeadLetter) -> bool:
         """Forget a dead letter for ever. False when it was gone already."""
@@ -210,31 +184,3 @@ class Operator:
         own = delivery._replace(key=key, source="conflict", id=delivery_id("conflict", key))
         await accept_directly(self.redis, self.keys, own)
         return await self.drop(letter)
-
-
-def _letter(dead_id: str, values: Sequence[bytes | None]) -> DeadLetter | None:
-    """A dead letter from the values of `_FIELDS`; None when there is none."""
-    text = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
-    if "at" not in text:
-        return None
-    kind = text.get("kind", b"dead").decode()
-    reason = text.get("reason", b"").decode()
-    if kind == "conflict":
-        reason = (
-            f"the key {text['key'].decode()!r} was taken by other bytes: "
-            f"sha256 {text['first_digest'].hex()} first, {text['digest'].hex()} now"
-        )
-    at = int(text["at"])
-    return DeadLetter(
-        id=dead_id,
-        kind=kind,
-        delivery=text.get("delivery", dead_id.partition(":")[0].encode()).decode(),
-        handler=text.get("handler", b"").decode(),
-        type=text.get("type", b"").decode(),
-        reason=reason,
-        tries=int(text.get("tries", 0)),
-        at=datetime.fromtimestamp(at / 1000, tz=UTC),
-        accepted=datetime.fromtimestamp(int(text.get("accepted", at * 1000)) / 1_000_000, tz=UTC),
-        holds="line" in text,
-        elsewhere=letters.MOVED in text,
-    )

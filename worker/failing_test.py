@@ -16,7 +16,8 @@ from receiver.environment import SettingsError
 from receiver.events.redaction import Redaction
 from receiver.settings import PayloadSettings
 from receiver.visible import visible
-from worker.letter import DeadLetter, same_error
+from worker.letter import DeadLetter
+from worker.same_error import same_error
 
 _ANSWERED = re.compile(r"\b(?:answered|status|code|error|HTTP(?:/[\d.]+)?)[ :=]{1,3}([1-5]\d\d)\b", re.IGNORECASE)
 _LONGEST = 80

@@ -1,22 +1,20 @@
-"""A dead letter as a value, which of them are meant, and which belong together: for commands and console alike."""
+"""A dead letter as a value, and which of them are meant: for commands and console alike."""
 
-import hashlib
-import re
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
-from functools import lru_cache
+from datetime import UTC, datetime
 from typing import Any
 
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError, duration
+from receiver.queue import letters
 from receiver.queue.jobs import unpack
+from worker.same_error import group_id, same_error
 
-MOST_GROUPS = 1000
-"""Groups told apart; reasons come from outside, and what is in none of these is counted together."""
-OTHERS = "(others)"
+FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest", "accepted",
+          "line", letters.MOVED]  # fmt: skip
+"""Those of a dead letter's hash in Redis, but for its payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,34 @@ class DeadLetter:
     elsewhere: bool = field(default=False, compare=False)  # where it is, not what
     job: bytes = b""
 
+    @classmethod
+    def from_hash(cls, dead_id: str, values: Sequence[bytes | None]) -> "DeadLetter | None":
+        """A dead letter from the values of `FIELDS`; None when there is none."""
+        text = {name: value for name, value in zip(FIELDS, values, strict=True) if value is not None}
+        if "at" not in text:
+            return None
+        kind = text.get("kind", b"dead").decode()
+        reason = text.get("reason", b"").decode()
+        if kind == "conflict":
+            reason = (
+                f"the key {text['key'].decode()!r} was taken by other bytes: "
+                f"sha256 {text['first_digest'].hex()} first, {text['digest'].hex()} now"
+            )
+        at = int(text["at"])
+        return cls(
+            id=dead_id,
+            kind=kind,
+            delivery=text.get("delivery", dead_id.partition(":")[0].encode()).decode(),
+            handler=text.get("handler", b"").decode(),
+            type=text.get("type", b"").decode(),
+            reason=reason,
+            tries=int(text.get("tries", 0)),
+            at=datetime.fromtimestamp(at / 1000, tz=UTC),
+            accepted=datetime.fromtimestamp(int(text.get("accepted", at * 1000)) / 1_000_000, tz=UTC),
+            holds="line" in text,
+            elsewhere=letters.MOVED in text,
+        )
+
     def summary(self) -> dict[str, Any]:
         """Everything but the payload, for lists."""
         return {
@@ -57,7 +83,7 @@ class DeadLetter:
     @property
     def group(self) -> str:
         """The id of its group: the same handler failed with the same error, whatever values that names."""
-        return _group_id(self.kind, self.handler, same_error(self.reason))
+        return group_id(self.kind, self.handler, same_error(self.reason))
 
     def received(self) -> Delivery | None:
         """The delivery that is kept; None when the job is not one of the kit's."""
@@ -121,77 +147,3 @@ class Filter:
             and (self.reason is None or self.reason.casefold() in letter.reason.casefold())
             and (self.group is None or letter.group == self.group)
         )
-
-
-@dataclass
-class Group:
-    """Dead letters of one handler with one error. `example` is the id of the newest."""
-
-    id: str
-    kind: str
-    handler: str
-    error: str
-    first: datetime
-    last: datetime
-    example: str
-    count: int = 0
-    types: Counter[str] = field(default_factory=Counter)
-
-    def add(self, letter: DeadLetter) -> None:
-        self.count += 1
-        if letter.type in self.types or len(self.types) < MOST_GROUPS:
-            self.types[letter.type] += 1
-        self.first = min(self.first, letter.at)
-        if letter.at >= self.last:
-            self.last, self.example = letter.at, letter.id
-
-    def summary(self) -> dict[str, Any]:
-        return {
-            "group": self.id,
-            "kind": self.kind,
-            "handler": self.handler,
-            "error": self.error,
-            "count": self.count,
-            "first": self.first.isoformat(timespec="milliseconds"),
-            "last": self.last.isoformat(timespec="milliseconds"),
-            "types": dict(self.types.most_common(20)),
-            "example": self.example,
-        }
-
-
-def grouped(letters: Iterable[DeadLetter]) -> list[Group]:
-    """The groups of these dead letters, the largest first."""
-    groups: dict[str, Group] = {}
-    for letter in letters:
-        about = letter.group, letter.kind, letter.handler, same_error(letter.reason)
-        if about[0] not in groups and len(groups) >= MOST_GROUPS:
-            about = OTHERS, letter.kind, OTHERS, OTHERS
-        if about[0] not in groups:
-            groups[about[0]] = Group(*about, letter.at, letter.at, letter.id)
-        groups[about[0]].add(letter)
-    return sorted(groups.values(), key=lambda group: (-group.count, group.handler, group.error))
-
-
-_STATUS = r"\b(?:answered|status|code|error|HTTP(?:/[\d.]+)?)[ :=]{1,3}[1-5]\d\d\b"
-_VALUES = re.compile(
-    rf"""(?P<kept>{_STATUS})"""
-    r"""|(?P<quoted>(?<!\w)'[^']*'(?!\w)|"[^"]*")"""
-    r"""|(?P<hex>\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?=[a-f]*\d)[0-9a-f]{8,}\b)"""
-    r"""|(?P<number>(?<![A-Za-z\d])\d+(?:[.:,-]\d+)*|\d{4,})""",
-    re.IGNORECASE,
-)
-
-
-@lru_cache(maxsize=4096)
-def same_error(reason: str) -> str:
-    """The reason without the values that differ from one event to the next: ids, numbers, what is quoted.
-
-    The status that a server answered stays: a 503 is mended elsewhere than a 400.
-    """
-    stand_ins = {"quoted": "'…'", "hex": "…", "number": "#"}
-    return _VALUES.sub(lambda found: stand_ins.get(found.lastgroup or "", found[0]), reason)
-
-
-@lru_cache(maxsize=4096)
-def _group_id(kind: str, handler: str, error: str) -> str:
-    return hashlib.sha256(f"{kind}\0{handler}\0{error}".encode()).hexdigest()[:8]

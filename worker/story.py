@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
 from receiver.idempotency import IdempotencyRule, delivery_id
 from receiver.queue.jobs import unpack
 from receiver.visible import iso
@@ -59,8 +61,20 @@ async def find(operator: Operator, rule: IdempotencyRule, name: str) -> dict[str
         if told := await story_of(operator, candidate):
             return told
     beginning = re.fullmatch(r"[0-9a-f]{4,23}", name) is not None
-    found = ids.the_one(name, await operator.deliveries(name)) if beginning else None
+    found = ids.the_one(name, await _beginning_with(operator, name)) if beginning else None
     return await story_of(operator, found) if found else None
+
+
+async def _beginning_with(operator: Operator, beginning: str) -> set[str]:
+    """The ids of remembered deliveries that begin so; where SCAN is not allowed, of those accepted or dead last."""
+    record = operator.keys.delivery("")
+    try:
+        found = {key.decode() async for key in operator.redis.scan_iter(f"{record}{beginning}*", count=1000)}
+    except NoPermissionError:
+        recent = await operator.redis.execute_command("LRANGE", operator.keys.recent, 0, -1)
+        dead = [record + dead_id.partition(":")[0] for dead_id in await operator.dead_ids()]
+        found = {key for key in [*(key.decode() for key in recent), *dead] if key.startswith(record + beginning)}
+    return {key.removeprefix(record) for key in found}
 
 
 def _handlers(fields: Mapping[str, bytes], reasons: list[Any], traces: Mapping[bytes, bytes]) -> dict[str, Any]:

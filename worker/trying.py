@@ -6,7 +6,7 @@ Python makes is refused, and so are databases and processes: what was not record
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +24,13 @@ from worker import importing, trial
 from worker.dead_letters import Operator
 from worker.event import parse
 from worker.handler import Context, Handler, name_of
-from worker.letter import Filter, same_error
+from worker.letter import Filter
 from worker.routes import RouteTable
+from worker.same_error import same_error
 from worker.settings import WorkerSettings
 
+KEPT = 20
+"""Kept payloads read at a time: each may have a megabyte."""
 _UNSEEN = {"psycopg", "psycopg2", "pyodbc", "pymssql", "oracledb", "MySQLdb", "grpc", "confluent_kafka", "pycurl"}
 """Libraries whose connections Python cannot see."""
 _PROCESSES = {"subprocess.Popen", "os.system", "os.posix_spawn", "os.exec"}
@@ -41,7 +44,7 @@ class RefusedError(Exception):
 async def last_kept(operator: Operator, last: int, event_type: str | None) -> list[Delivery]:
     """The last deliveries whose payload is kept, finished or dead, oldest first; of one type if that is given."""
     found: dict[str, Delivery] = {}
-    async for job in operator.kept_payloads():
+    async for job in _kept_payloads(operator):
         _add(found, job, event_type)
         if len(found) >= last:
             break
@@ -49,6 +52,17 @@ async def last_kept(operator: Operator, last: int, event_type: str | None) -> li
     for letter in [letter async for letter in operator.letters(which)][-last:]:
         _add(found, (await operator.with_payload(letter)).job, event_type)
     return sorted(found.values(), key=lambda delivery: delivery.received_us)[-last:]
+
+
+async def _kept_payloads(operator: Operator) -> AsyncIterator[bytes]:
+    """The jobs of finished deliveries that are kept for a replay, newest first, read a page at a time."""
+    end = -1
+    while entries := await operator.redis.execute_command("LRANGE", operator.keys.kept, end - KEPT + 1, end):
+        names = [entry.decode().partition(" ")[0] for entry in reversed(entries)]
+        for job in await operator.redis.mget([operator.keys.payload(name) for name in names]):
+            if job:
+                yield job
+        end -= KEPT
 
 
 def _add(found: dict[str, Delivery], job: bytes, event_type: str | None) -> None:

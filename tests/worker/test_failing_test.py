@@ -12,7 +12,7 @@ from receiver.settings import PayloadSettings
 from tests.clones import clone, kit, make, sh
 from tests.conftest import Process, Start
 from tests.worker.conftest import Bench, delivery_of
-from tests.worker.test_letter import NOW, letter
+from tests.worker.test_groups import NOW, letter
 from worker import failing_test
 
 __all__ = ["clone", "kit"]

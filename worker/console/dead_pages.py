@@ -12,7 +12,8 @@ from worker.console.chosen import LOOK_FAR, PAGE, Chosen, look_of, operator_of, 
 from worker.console.comparison import side_by_side
 from worker.console.page import Form, change, one, page, problem, visitor_of
 from worker.elsewhere import PayloadElsewhere
-from worker.letter import Filter, grouped
+from worker.groups import grouped
+from worker.letter import Filter
 
 
 async def groups(request: Request) -> Response:
