@@ -16,7 +16,7 @@ from receiver.events import batch, times
 from receiver.events.payload_file import ours
 from receiver.events.payload_map import PayloadMap
 from receiver.idempotency import PART
-from receiver.settings import PayloadSettings
+from receiver.payload_settings import PayloadSettings
 from worker.views import Action, Ref, WorkOrder
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from receiver import events
 from receiver.environment import SettingsError
 from receiver.events.redaction import Redaction
-from receiver.settings import PayloadSettings
+from receiver.payload_settings import PayloadSettings
 from receiver.visible import visible
 from worker.letter import DeadLetter
 from worker.same_error import same_error

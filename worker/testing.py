@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from receiver import events
 from receiver.environment import EnvSettings, load
-from receiver.settings import PayloadSettings
+from receiver.payload_settings import PayloadSettings
 from worker import trial
 from worker.event import Event, parse
 from worker.handler import Context, Handler, name_of

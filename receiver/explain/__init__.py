@@ -15,7 +15,7 @@ from receiver.events import batch, times
 from receiver.events.guesses import event_guess, guess, path_for
 from receiver.events.paths import DOTTED, joined
 from receiver.events.payload_map import PayloadMap
-from receiver.settings import PayloadSettings
+from receiver.payload_settings import PayloadSettings
 from receiver.visible import LONGEST, to_json
 
 MOST_SHOWN = 50

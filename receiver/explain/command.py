@@ -19,7 +19,7 @@ from receiver.content import Unreadable
 from receiver.environment import SettingsError, load
 from receiver.events import recordings
 from receiver.events.recordings import Recorded, RecordingError
-from receiver.settings import SignatureSettings
+from receiver.payload_settings import SignatureSettings
 from receiver.visible import to_json, visible, visible_lines
 
 WHAT_FOLLOWS = "worker.explain"

@@ -21,7 +21,7 @@ from receiver.events.recordings import RecordingError
 from receiver.events.redaction import Redaction
 from receiver.learn import kept, learn, writing
 from receiver.learn.learned import Learned
-from receiver.settings import PayloadMapSettings, PayloadSettings
+from receiver.payload_settings import PayloadMapSettings, PayloadSettings
 from receiver.visible import to_json, visible, visible_lines
 
 EACH = 3

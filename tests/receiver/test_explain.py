@@ -9,7 +9,7 @@ import pytest
 from receiver.environment import load
 from receiver.events import BY_NAME
 from receiver.explain import reports
-from receiver.settings import PayloadSettings
+from receiver.payload_settings import PayloadSettings
 from tests.conftest import Start
 from tests.theirs import COMPLETED, CREATED, PAYLOAD_TOML
 

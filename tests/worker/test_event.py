@@ -14,7 +14,7 @@ from receiver import events
 from receiver.content import Unreadable
 from receiver.environment import load
 from receiver.events import CATALOG, EventType
-from receiver.settings import PayloadSettings
+from receiver.payload_settings import PayloadSettings
 from worker.event import Event, Subject, parse
 from worker.views import LONGEST_LIST, LONGEST_TEXT, Ref
 

@@ -8,7 +8,7 @@ import pytest
 
 from receiver import events
 from receiver.environment import load
-from receiver.settings import PayloadSettings
+from receiver.payload_settings import PayloadSettings
 from tests.clones import clone, kit, make, sh
 from tests.conftest import Process, Start
 from tests.worker.conftest import Bench, delivery_of

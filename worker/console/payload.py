@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from receiver import content
 from receiver.delivery import Delivery
 from receiver.events.redaction import SECRET
-from receiver.settings import PayloadSettings
+from receiver.payload_settings import PayloadSettings
 from worker.failing_test import redacted
 from worker.masking import MASKED, masked
 

@@ -16,7 +16,7 @@ from examples.handlers.external_system.target import Unmappable
 from receiver import events
 from receiver.content import Unreadable
 from receiver.environment import SettingsError, load
-from receiver.settings import PayloadSettings
+from receiver.payload_settings import PayloadSettings
 from receiver.visible import to_json, visible
 from worker.event import parse
 from worker.handler import name_of
