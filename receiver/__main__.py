@@ -18,6 +18,7 @@ from rich.console import Console
 
 from receiver import command, logs
 from receiver.app import PATH, create_app
+from receiver.command import AsJson
 from receiver.doctor import report
 from receiver.environment import SettingsError, load
 from receiver.explain.command import explain
@@ -36,7 +37,6 @@ app.add_typer(spool_commands.app, name="spool")
 app.command()(explain)
 app.command("learn")(learn_from)
 app.command()(keys)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback(invoke_without_command=True)

@@ -5,7 +5,7 @@ import errno
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from arq.connections import ArqRedis
@@ -15,6 +15,7 @@ from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.settings import Settings
 
 T = TypeVar("T")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a closed pipe is handled by typer
 

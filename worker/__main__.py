@@ -12,6 +12,7 @@ import typer
 from arq.connections import ArqRedis
 
 from receiver import command, logs
+from receiver.command import AsJson
 from receiver.environment import SettingsError, load, strays
 from receiver.events import storable
 from receiver.queue.connection import REDIS_ERRORS, connect
@@ -23,7 +24,8 @@ from worker import anomalies, bulk_command, importing, process, reports, trying
 from worker import app as worker_app
 from worker import healthy as health
 from worker.changes import Change, user
-from worker.choosing import AsJson, Handler, Type, Why, with_operator, with_redis
+from worker.choosing import Handler, Type, Why
+from worker.command import with_operator, with_redis
 from worker.console.settings import ConsoleSettings
 from worker.dead_command import dead
 from worker.dead_letters import Operator
@@ -120,9 +122,8 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Run a delivery's handlers again: those that are dead or waiting, and with --force the others, too."""
-    keys = Keys(load(Settings).key_prefix)
 
-    async def act(redis: ArqRedis) -> dict[str, str]:
+    async def act(redis: ArqRedis, keys: Keys) -> dict[str, str]:
         operator = Operator(redis, keys)
         story = await _found(operator, delivery)
         handlers = story["handlers"]
@@ -151,9 +152,8 @@ def replay(
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Tell what happened today and in the last hour, what is open, and what is tried again when."""
-    config = load(Settings)
     spooled = overview(load(SpoolSettings).spool_path).waiting
-    told = with_redis(lambda redis: status_of(redis, Keys(config.key_prefix), spooled))
+    told = with_redis(lambda redis, keys: status_of(redis, keys, spooled))
     if as_json:
         typer.echo(to_json(told))
     else:
@@ -163,10 +163,9 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def tail(handler: Handler = None, type_: Type = None, as_json: AsJson = False) -> None:
     """Tell what happens, as it happens, until Ctrl-C: acceptances, outcomes, retries, dead letters."""
-    config = load(Settings)
 
-    async def follow(redis: ArqRedis) -> None:
-        followed, is_away = Tail(redis, Keys(config.key_prefix)), False
+    async def follow(redis: ArqRedis, keys: Keys) -> None:
+        followed, is_away = Tail(redis, keys), False
         while True:
             try:
                 lines, is_away = await followed.look(), False

@@ -5,25 +5,23 @@ from typing import Annotated, Any
 import typer
 from arq.connections import ArqRedis
 
-from receiver import command
-from receiver.environment import SettingsError, duration, load
+from receiver.command import AsJson
+from receiver.environment import SettingsError, duration
 from receiver.queue.keys import Keys
-from receiver.settings import Settings
 from receiver.visible import to_json
 from worker import doubtful as doubts
 from worker import drift as drifts
 from worker import gaps as missing
 from worker import ids, reports
-from worker.elsewhere import PayloadElsewhere
+from worker.command import with_redis
 
 doubtful = typer.Typer(help="Duplicates that were dropped by their content alone: are they events of their own?")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @doubtful.command("list")
 def doubtful_list(*, as_json: AsJson = False) -> None:
     """List the last ones, oldest first: 1000 and 8 MiB at most, for 7 days after the last."""
-    found = command.with_redis(lambda redis: doubts.listed(redis, _keys()))
+    found = with_redis(doubts.listed)
     if as_json:
         typer.echo(to_json(found))
     else:
@@ -41,18 +39,15 @@ def doubtful_replay(
     Exit code 1 when the payload of one is no longer kept.
     """
 
-    async def act(redis: ArqRedis) -> dict[str, Any]:
-        known = {one.id: one for one in await doubts.noted(redis, _keys())}
+    async def act(redis: ArqRedis, keys: Keys) -> dict[str, Any]:
+        known = {one.id: one for one in await doubts.noted(redis, keys)}
         meant = {name: ids.the_one(name, known) for name in names}
         if unknown := [name for name, found in meant.items() if found is None]:
             advice = "no such duplicate is noted; `python -m worker doubtful list` shows them"
             raise SettingsError(*(f"{name}: {advice}" for name in unknown))
-        return {found: await doubts.run(redis, _keys(), known[found]) for found in meant.values() if found}
+        return {found: await doubts.run(redis, keys, known[found]) for found in meant.values() if found}
 
-    try:
-        done = command.with_redis(act)
-    except PayloadElsewhere as error:
-        raise SettingsError(str(error)) from None
+    done = with_redis(act)
     if as_json:
         typer.echo(to_json(done))
     else:
@@ -76,7 +71,7 @@ def gaps(
     As far as is remembered (REMEMBER_EVENTS). Exit code 1 when there are any.
     """
     seconds = _seconds("--settle", settle)
-    told = command.with_redis(lambda redis: missing.told(redis, _keys(), seconds))
+    told = with_redis(lambda redis, keys: missing.told(redis, keys, seconds))
     if as_json:
         typer.echo(to_json(told))
     else:
@@ -95,7 +90,7 @@ def drift(
     Exit code 1 when there are any.
     """
     seconds = _seconds("--last", last)
-    told = command.with_redis(lambda redis: drifts.told(redis, _keys(), seconds))
+    told = with_redis(lambda redis, keys: drifts.told(redis, keys, seconds))
     if as_json:
         typer.echo(to_json(told))
     else:
@@ -110,7 +105,3 @@ def _seconds(option: str, given: str) -> float:
     except ValueError as error:
         raise SettingsError(f"{option}: {error}, got {given!r}") from None
     return seconds
-
-
-def _keys() -> Keys:
-    return Keys(load(Settings).key_prefix)

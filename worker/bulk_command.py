@@ -8,16 +8,15 @@ from arq.connections import ArqRedis
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from receiver.environment import SettingsError, load
+from receiver.command import AsJson
+from receiver.environment import SettingsError
 from receiver.figures import read as read_figures
 from receiver.queue.keys import Keys
-from receiver.settings import Settings
 from receiver.visible import to_json
 from worker import bulk, reports
 from worker.changes import Change, user
 from worker.choosing import (
     All,
-    AsJson,
     Choice,
     Handler,
     Ids,
@@ -29,9 +28,8 @@ from worker.choosing import (
     Why,
     chosen_letters,
     filter_of,
-    with_operator,
-    with_redis,
 )
+from worker.command import with_operator, with_redis
 from worker.dead_letters import Operator
 
 SHOWN = 5
@@ -83,14 +81,11 @@ def drop(
 
 
 def _tell(change: Change, **more: Any) -> None:
-    keys = Keys(load(Settings).key_prefix)
-    with_redis(lambda redis: change.tell(redis, keys, **more))
+    with_redis(lambda redis, keys: change.tell(redis, keys, **more))
 
 
 def _preview(choice: Choice, *, as_json: bool) -> None:
-    keys = Keys(load(Settings).key_prefix)
-
-    async def look(redis: ArqRedis) -> list[dict[str, Any]]:
+    async def look(redis: ArqRedis, keys: Keys) -> list[dict[str, Any]]:
         letters = await chosen_letters(Operator(redis, keys), choice)
         return bulk.preview(letters, (await read_figures(redis, keys)).handlers())
 

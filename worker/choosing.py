@@ -1,25 +1,17 @@
-"""Which dead letters a command is about: its options, the choice that they make, and Redis to find them in."""
+"""Which dead letters a command is about: its options, and the choice that they make."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, NamedTuple
 
 import typer
-from arq.connections import ArqRedis
 
-from receiver import command
-from receiver.environment import SettingsError, load
+from receiver.environment import SettingsError
 from receiver.events import storable
-from receiver.queue.keys import Keys
-from receiver.settings import Settings
 from worker import ids
 from worker.dead_letters import Operator
-from worker.elsewhere import PayloadElsewhere
 from worker.letter import DeadLetter, Filter
 
-T = TypeVar("T")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Handler = Annotated[str | None, typer.Option(help="Only this handler, such as teams.notify.")]
 Type = Annotated[str | None, typer.Option("--type", help="Only this event type.")]
 Kind = Annotated[str | None, typer.Option(help="Only this kind: dead, conflict or job.")]
@@ -97,17 +89,3 @@ def filter_of(
         return which.narrowed(words)
     except SettingsError as error:
         raise SettingsError(*(f"--where: {line}" for line in error.lines)) from None
-
-
-def with_operator(act: Callable[[Operator], Awaitable[T]]) -> T:
-    """What `act` makes of the deliveries in Redis."""
-    keys = Keys(load(Settings).key_prefix)
-    return with_redis(lambda redis: act(Operator(redis, keys)))
-
-
-def with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
-    """What `act` makes of Redis; its being away, or a payload's being elsewhere, is one line."""
-    try:
-        return command.with_redis(act)
-    except PayloadElsewhere as error:
-        raise SettingsError(str(error)) from None

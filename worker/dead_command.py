@@ -10,6 +10,7 @@ import typer
 from arq.connections import ArqRedis
 
 from receiver import content, logs
+from receiver.command import AsJson
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError, load
 from receiver.queue.keys import Keys
@@ -17,21 +18,8 @@ from receiver.settings import Settings
 from receiver.visible import to_json, visible
 from worker import failing_test, notes, reports, trying
 from worker.changes import Change, user
-from worker.choosing import (
-    AsJson,
-    Choice,
-    Handler,
-    Kind,
-    OlderThan,
-    Reason,
-    Type,
-    Where,
-    chosen_letters,
-    filter_of,
-    matching,
-    with_operator,
-    with_redis,
-)
+from worker.choosing import Choice, Handler, Kind, OlderThan, Reason, Type, Where, chosen_letters, filter_of, matching
+from worker.command import with_operator, with_redis
 from worker.console.payload import Masking
 from worker.console.settings import ConsoleSettings
 from worker.dead_letters import Operator
@@ -71,15 +59,14 @@ async def _listed(operator: Operator, which: Filter) -> tuple[list[DeadLetter], 
 def dead_groups(where: Where = None, as_json: AsJson = False) -> None:
     """List what has failed: by handler and error, the largest first. `--where group=ID` means all of one group."""
     which = filter_of(where=where)
-    groups = with_redis(lambda redis: _groups(redis, which))
+    groups = with_redis(lambda redis, keys: _groups(redis, keys, which))
     if as_json:
         typer.echo(to_json(groups))
         return
     reports.print_groups(groups)
 
 
-async def _groups(redis: ArqRedis, which: Filter) -> list[dict[str, Any]]:
-    keys = Keys(load(Settings).key_prefix)
+async def _groups(redis: ArqRedis, keys: Keys, which: Filter) -> list[dict[str, Any]]:
     groups = [group.summary() for group in grouped(await matching(Operator(redis, keys), which))]
     noted = await notes.read(redis, keys, [group["group"] for group in groups])
     return [group | (noted[group["group"]]._asdict() if group["group"] in noted else {}) for group in groups]
@@ -93,11 +80,10 @@ def dead_note(
     as_json: AsJson = False,
 ) -> None:
     """Note something of a group, for everybody who looks at it; without --text and --owner its note is taken away."""
-    keys = Keys(load(Settings).key_prefix)
     if re.fullmatch("[0-9a-f]{8}", group) is None:
         raise SettingsError(f"{group}: expected a group's id of eight digits, as `dead groups` shows it")
 
-    async def write(redis: ArqRedis) -> None:
+    async def write(redis: ArqRedis, keys: Keys) -> None:
         await notes.write(redis, keys, group, text, owner, user())
         await Change("note", user(), text[:300], f"group {group}", "command").tell(redis, keys, owner=owner)
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from receiver import explain as explaining
+from receiver.command import AsJson
 from receiver.content import Unreadable
 from receiver.environment import SettingsError, load
 from receiver.events import recordings
@@ -32,7 +33,7 @@ def explain(
         str, typer.Argument(help="A file with a body as it was received, a folder of them, or - for stdin.")
     ],
     header: Annotated[list[str] | None, typer.Option(help="A header, 'name: value'; repeatable.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the kit makes of a body: key, type, time, subject, every field with the path that it came from, what
     was not understood, which handlers would run and what they would send. Exit code 1 when it is no event.

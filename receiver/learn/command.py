@@ -12,6 +12,7 @@ import structlog
 import typer
 
 from receiver import content
+from receiver.command import AsJson
 from receiver.environment import SettingsError, load
 from receiver.events import payload_file, recordings
 from receiver.events.candidates import Candidate
@@ -40,7 +41,7 @@ def learn_from(
     ] = None,
     time_zone: Annotated[str | None, typer.Option(help="The zone of times without an offset.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Write over a file that is there without asking.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find where the fields of your payloads are, and write payload.toml and redacted samples.
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from receiver import command
+from receiver.command import AsJson
 from receiver.environment import load
 from receiver.queue.keys import Keys
 from receiver.settings import Settings
@@ -18,7 +19,7 @@ from receiver.visible import to_json, visible
 
 def keys(
     examples: Annotated[int, typer.Option(min=0, max=5, help="Examples of each kind that are printed.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what the candidates in SHADOW_SOURCES would have done to what has arrived, and which is safe.
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from receiver import logs
+from receiver.command import AsJson
 from receiver.environment import SettingsError, load
 from receiver.intake import Intake
 from receiver.queue.connection import connect
@@ -28,7 +29,6 @@ T = TypeVar("T")
 app = typer.Typer(
     help="Deliveries that wait on this host's disk, those set aside, and damaged files.", no_args_is_help=True
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Numbers = Annotated[list[int], typer.Argument(help="Numbers of deliveries set aside, as `list` shows them.")]
 RETRY_TIMEOUT = 2 * ROW_TIMEOUT
 """Seconds for one delivery: more than the drain allows, because an operator asked for it."""
