@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
-from examples.handlers.teams.words import LANGUAGES
+from examples.handlers.teams.languages import LANGUAGES
 from worker import Context, EnvSettings, Event, GiveUp, RetryLater, Seconds, load, retry_after, teams_workflow
 
 _TRANSIENT = {408, 425}

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from examples.handlers.teams.content import Content, Look, Rows, of_event
+from examples.handlers.teams.languages import Language, priority_name
 from examples.handlers.teams.untrusted import markdown, paragraphs, plain, right_to_left
-from examples.handlers.teams.words import Words, priority_name
 from worker import Event
 
 MAX_BYTES = 20_000  # of `size`; Teams refuses at about 28 KB with its own markup, one library measured 21 KB
@@ -89,7 +89,7 @@ def _message(event: Event, content: Content, look: Look, description_length: int
     return envelope(_card(words, f"{heading}: {content.title}", body, actions))
 
 
-def _card(words: Words, summary: str, body: list[Card], actions: list[Card]) -> Card:
+def _card(words: Language, summary: str, body: list[Card], actions: list[Card]) -> Card:
     return {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
@@ -112,7 +112,7 @@ def envelope(card: Card) -> Card:
     }
 
 
-def _header(event: Event, heading: str, content: Content, words: Words) -> Card:
+def _header(event: Event, heading: str, content: Content, words: Language) -> Card:
     title = [
         {"type": "TextBlock", "text": markdown(heading, _TITLE), "isSubtle": True, "size": "Small", "wrap": True},
         {
@@ -148,7 +148,7 @@ def _tone(event: Event, priority: str | None) -> str:
     return _TONE_OF_TYPE.get(event.type) or _TONES.get(priority_name(priority or "") or "", "emphasis")
 
 
-def _priority_words(priority: str, words: Words) -> str:
+def _priority_words(priority: str, words: Language) -> str:
     """The priority in the card's language; one that the kit has no word for is shown as it is."""
     name = priority_name(priority)
     return words.priority.format(words.priorities[name] if name else priority)

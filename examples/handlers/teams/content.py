@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from mimetypes import guess_type
 from urllib.parse import quote, urlsplit
 
+from examples.handlers.teams.languages import Language
 from examples.handlers.teams.untrusted import markdown, plain
-from examples.handlers.teams.words import Words
 from worker import Action, Attachment, Event, Ref, WorkOrder
 
 MAX_FACTS = 6
@@ -24,7 +24,7 @@ Rows = list[tuple[str, str | None]]
 class Look:
     """What the customer chose: language, where buttons lead (URL templates with `{id}`), and photos or none."""
 
-    words: Words
+    words: Language
     action_url: str | None = None
     work_order_url: str | None = None
     photos: bool = True
@@ -64,7 +64,7 @@ def of_event(event: Event, look: Look) -> Content:
     )
 
 
-def _action_rows(event: Event, action: Action, words: Words) -> Rows:
+def _action_rows(event: Event, action: Action, words: Language) -> Rows:
     """What matters most first: only the first rows that have a value are shown."""
     extra = action.model_extra or {}
     first: Mapping[str, Rows] = {
@@ -87,7 +87,7 @@ def _action_rows(event: Event, action: Action, words: Words) -> Rows:
     )
 
 
-def _work_order_rows(event: Event, work_order: WorkOrder, words: Words) -> Rows:
+def _work_order_rows(event: Event, work_order: WorkOrder, words: Language) -> Rows:
     first: Mapping[str, Rows] = {
         "work_order.created": [("planned_start", _when(work_order.planned_start)), ("due", _when(work_order.due_date))],
         "work_order.started": [("started", _when(work_order.started_at)), ("due", _when(work_order.due_date))],
@@ -117,7 +117,7 @@ def _work_order_rows(event: Event, work_order: WorkOrder, words: Words) -> Rows:
     )
 
 
-def _labelled(words: Words, rows: Rows) -> Rows:
+def _labelled(words: Language, rows: Rows) -> Rows:
     seen = {label: value for label, value in reversed(rows) if value}
     order = dict.fromkeys(label for label, _ in rows if label in seen)
     return [(words.labels[label], seen[label]) for label in list(order)[:MAX_FACTS]]
@@ -177,7 +177,7 @@ def _called(ref: Ref) -> str | None:
     return ref.name or ref.title or ref.code or ref.id
 
 
-def _progress(work_order: WorkOrder, words: Words) -> str | None:
+def _progress(work_order: WorkOrder, words: Language) -> str | None:
     tasks = work_order.tasks or ()
     done = sum((task.status or "").casefold() in {"done", "completed"} for task in tasks)
     return words.tasks_done.format(done=done, all=len(tasks)) if tasks else None

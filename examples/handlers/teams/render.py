@@ -23,7 +23,7 @@ from rich.progress import track
 
 from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
-from examples.handlers.teams.words import LANGUAGES
+from examples.handlers.teams.languages import LANGUAGES
 from receiver import events
 from receiver.environment import load
 from receiver.settings import Settings

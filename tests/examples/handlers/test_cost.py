@@ -14,7 +14,7 @@ from examples.handlers.external_system.target import Unmappable
 from examples.handlers.external_system.targets.generic_rest import TARGET
 from examples.handlers.teams import card
 from examples.handlers.teams.content import Look
-from examples.handlers.teams.words import PORTUGUESE
+from examples.handlers.teams.languages import PORTUGUESE
 from receiver import events
 from tests.examples.handlers.conftest import RECEIVED
 from worker import Event

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from examples.handlers.teams import card
 from examples.handlers.teams.content import MAX_FACTS, Look
-from examples.handlers.teams.words import ENGLISH, LANGUAGES, PORTUGUESE, Words, priority_name
+from examples.handlers.teams.languages import ENGLISH, LANGUAGES, PORTUGUESE, Language, priority_name
 from receiver import events
 from worker import Event
 
@@ -109,7 +109,7 @@ def test_portuguese(sample: Callable[..., Event]) -> None:
 
 
 @pytest.mark.parametrize("words", LANGUAGES.values())
-def test_a_language_is_complete(words: Words) -> None:
+def test_a_language_is_complete(words: Language) -> None:
     """Every type has a heading, every label of one language is in the other."""
     assert sorted(words.headings) == TYPES
     assert set(words.labels) == set(ENGLISH.labels)

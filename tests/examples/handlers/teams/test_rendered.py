@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from examples.handlers.teams import card, render
 from examples.handlers.teams.content import Look
+from examples.handlers.teams.languages import ENGLISH
 from examples.handlers.teams.render import RendererMissing, Seen
 from examples.handlers.teams.untrusted import cut
-from examples.handlers.teams.words import ENGLISH
 from receiver import events
 from worker import Event
 

@@ -1,4 +1,4 @@
-"""What the cards say, in Portuguese and English. A language is one entry here; a card takes its words from it."""
+"""What the cards say in each language: Portuguese and English. Another one is one more entry here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from worker import events
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Language:
     """One language: its letters (Teams takes no region), a heading per event type, labels of facts, priorities."""
 
     lang: str
@@ -26,7 +26,7 @@ class Words:
         return self.headings.get(event_type, event_type)
 
 
-ENGLISH = Words(
+ENGLISH = Language(
     lang="en",
     headings={
         "work_order.created": "Work Order created",
@@ -67,7 +67,7 @@ ENGLISH = Words(
     photo="Photo",
 )
 
-PORTUGUESE = Words(
+PORTUGUESE = Language(
     lang="pt",
     headings={
         "work_order.created": "Ordem de Trabalho criada",
@@ -108,7 +108,7 @@ PORTUGUESE = Words(
     photo="Fotografia",
 )
 
-LANGUAGES: Mapping[str, Words] = {"pt": PORTUGUESE, "en": ENGLISH}
+LANGUAGES: Mapping[str, Language] = {"pt": PORTUGUESE, "en": ENGLISH}
 
 _PRIORITY_NAMES = {
     events.normalised(word): name
