@@ -2,7 +2,7 @@
 
     POST ─▶ endpoint ─▶ delivery ─▶ intake ══▶ arq queue
 
-`endpoint.py` reads as the sentence it is: who is it, how big, which key, stored, 200. `delivery.py` turns
+`endpoint.py` checks token and size, has the delivery stored and answers 200. `delivery.py` turns
 headers and body into a value, `intake.py` stores it and its idempotency key in one atomic step. The worker
 does the rest. This package imports neither `worker` nor `examples`.
 """

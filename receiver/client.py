@@ -18,7 +18,7 @@ class Client(httpx2.AsyncClient):
     """httpx2's client for all handlers of a process; a handler that needs cookies makes a client of its own."""
 
     def __init__(self, **options: Any) -> None:
-        nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # one handler's session is no other's
+        nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # handlers must not share a session
         super().__init__(**{"timeout": 10, "follow_redirects": False, "cookies": nothing, **options})
 
     async def __aenter__(self) -> Self:

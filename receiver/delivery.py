@@ -37,7 +37,7 @@ class Delivery(NamedTuple):
         return f"{self.id}:{self.received_us:x}"
 
     def for_log(self) -> dict[str, str]:
-        """What every log line about this delivery has, at the door and in the worker: a grep for any finds them all."""
+        """The fields of every log line about this delivery, in receiver and worker: search for one to find all."""
         event_id = self.key if self.source == "event-id" else ""  # another source's key may be a header's value
         return {"delivery": self.id, "event_id": event_id, "type": self.event_type, "subject": self.subject}
 
@@ -65,7 +65,7 @@ class Delivery(NamedTuple):
         """The delivery in a job's first argument. Raises TypeError when it is something else."""
         if not isinstance(value, Mapping):
             raise TypeError("expected a mapping")
-        for name, kind in _FORM.items():  # a value of another type would be an error in the scripts, again and again
+        for name, kind in _FORM.items():  # a value of another type would make the scripts fail at every try
             if not isinstance(value.get(name), kind):
                 raise TypeError(f"{name}: expected {kind.__name__}")
         if len(value) == len(_FORM):  # the usual case, without a copy

@@ -16,7 +16,7 @@ from receiver.events.payload_map import PayloadMap
 from receiver.sources import BODY, BODY_WITHOUT, finder
 
 PART = "part"
-"""What a delivery that came in a batch has `more`: which of how many it is."""
+"""The name in `Delivery.more` by which an event of a batch says which of how many it is."""
 KEPT_HEADERS = frozenset(
     {"content-type", "content-encoding", "user-agent", "idempotency-key", "webhook-id", "webhook-timestamp"}
 )
@@ -26,7 +26,7 @@ SIGNED_HEADERS = ("webhook-id", "webhook-timestamp")
 
 
 def delivery_id(source: str, key: str) -> str:
-    """24 hexadecimal digits that stand for a source and a key of it: short, safe anywhere, equal for equals."""
+    """24 hexadecimal digits made from a source and its key: the same for the same pair, and safe in any name."""
     return hashlib.sha256(f"{source}\0{key}".encode()).hexdigest()[:24]
 
 
@@ -51,13 +51,13 @@ class IdempotencyRule:
         self._sources = [(word, finder(word, self.where)) for word in self.words]
 
     def delivery(self, headers: Mapping[str, str], body: bytes, received_us: int) -> Delivery:
-        """The value of one request; `headers` by lower-case name. Total: every body makes a delivery."""
+        """The delivery of one request; `headers` by lower-case name. Never raises: every body makes a delivery."""
         headers = self.deciding(headers, body)
         payload, text = self._read(headers, body)
         digest = hashlib.sha256(text).digest()
         source, key = next((word, key) for word, key in self._keys(headers, payload, digest) if key)
         if source.startswith(BODY_WITHOUT):
-            digest = bytes.fromhex(key)  # or what the key leaves out would make a duplicate a conflict
+            digest = bytes.fromhex(key)  # a field that the key leaves out makes no conflict
         event_type = self.where.type_of(payload)
         about = self.where.subject(payload, event_type)
         subject = f"{about[0]}:{about[1]}" if about else ""
@@ -70,9 +70,9 @@ class IdempotencyRule:
         return Delivery(delivery_id(source, key), source, shown, digest, received_us, event_type, subject, kept, body)
 
     def deliveries(self, headers: Mapping[str, str], body: bytes, received_us: int) -> list[Delivery]:
-        """The values of one request: one for each event of a batch, where the payload map says that there may be any.
+        """The deliveries of one request: one for each event of a batch, if the payload map has batches.
 
-        An event of a batch is known by what it says of itself: the request's own headers name all of them.
+        The key of an event in a batch is found in the event alone: the request's headers are those of all its events.
         """
         if not self.where.batch:
             return [self.delivery(headers, body, received_us)]
@@ -102,7 +102,7 @@ class IdempotencyRule:
         return list(self._keys(headers, payload, hashlib.sha256(text).digest()))
 
     def deciding(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-        """The headers that may decide what a request is; how a signed body is packed is told by itself."""
+        """The headers that may decide the key. Content-Encoding is not signed: the body's first bytes tell it."""
         if not self.signed:
             return headers
         covered = {name: headers[name] for name in SIGNED_HEADERS if name in headers}
@@ -110,7 +110,7 @@ class IdempotencyRule:
         return covered | {"content-encoding": packing} if packing else covered
 
     def _read(self, headers: Mapping[str, str], body: bytes) -> tuple[Any, bytes]:
-        """The body's object and text; None and the body as it came where nothing can be read in it."""
+        """The body's JSON object and its text; None and the body as received where it cannot be read."""
         try:
             return content.read(headers, body, self.max_body_bytes)
         except content.Unreadable:

@@ -31,11 +31,11 @@ ACCEPT = Script.load("accept.lua")
 FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
 PATIENCE = 0.5
-"""Seconds that a batch may take in Redis before it goes to the spool: an answer takes 1 s at most, whatever it does."""
+"""Seconds that a batch may take in Redis before it goes to the spool, so that an answer takes 1 s at most."""
 LEAST_WEIGHT = 4096
 """What a delivery weighs at least in a call: one call takes about a thousand, which Lua has room to unpack."""
 REPLICATION = 0.7
-"""The share of it that replicas have, where WAIT_REPLICAS asks for some."""
+"""The share of that time within which replicas must confirm, where WAIT_REPLICAS asks for any."""
 
 log = structlog.get_logger()
 
@@ -130,14 +130,14 @@ class Intake:
     async def _straight_to_redis(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
         try:
             return await self._to_redis([entry.item for entry in entries], self._redis, PATIENCE) if entries else []
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is a disk
+        except Exception as error:  # noqa: BLE001 - after any failure the spool is left
             self.watch.note_trouble(error)
         with suppress(SpoolError):
             return await self._spooled(entries)
         return [Acceptance.NOT_STORED] * len(entries)
 
     async def _to_spool(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
-        """To the spool; to Redis if that cannot be written, because storing is more than order or room."""
+        """To the spool; to Redis if the spool cannot be written: storing matters more than order and free memory."""
         with suppress(SpoolError):
             return await self._spooled(entries) if entries else []
         with suppress(Exception):
@@ -153,7 +153,7 @@ class Intake:
     async def _waiting(self, subjects: set[str]) -> set[str]:
         try:
             return await self.spool.waiting(subjects)
-        except SpoolError:  # what cannot be read cannot be waited for
+        except SpoolError:  # nothing waits for a spool that cannot be read
             return set()
 
     async def _to_redis(self, items: Sequence[bytes], redis: ArqRedis, seconds: float) -> list[Acceptance]:

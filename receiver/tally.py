@@ -1,4 +1,4 @@
-"""What only a process knows of its work: counted in memory, brought to Redis once a second, added up there.
+"""Counts what only the process itself knows of its work: in memory, added to the sums in Redis once a second.
 
 Counting costs a fraction of a microsecond and never waits. Redis holds the sums (`<p>metrics`), so they are those of
 all processes and outlive each; what a process counts while Redis is away it brings later. A process that is killed

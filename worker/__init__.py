@@ -1,4 +1,4 @@
-"""Queue out, handlers in: what happens to a delivery after its 200.
+"""What happens to a delivery after its 200: a worker claims its job and runs the handlers.
 
     arq queue ══▶ job ─▶ event ─▶ routes ─▶ handler ─▶ outcome: done, skipped, retry or dead letter
 

@@ -13,7 +13,7 @@ from worker.elsewhere import PayloadElsewhere
 from worker.letter import DeadLetter
 
 AHEAD = 10
-"""Payloads in files that a replay asks for at once: they are in Redis until their turn comes."""
+"""Payloads in files that a replay asks for in advance; until they are replayed they take memory in Redis."""
 ACTS: dict[str, Callable[[Operator, DeadLetter], Coroutine[Any, Any, bool]]] = {
     "replay": Operator.replay_letter,
     "drop": Operator.drop,
@@ -54,7 +54,7 @@ async def run(
 
 
 async def _act(acting: Coroutine[Any, Any, bool], progress: Progress) -> None:
-    """Count it, too, when this is cancelled while Redis is doing it: what was done is told."""
+    """Wait for Redis and count the result also when this is cancelled, so that the reported number is right."""
     task = asyncio.create_task(acting)
     try:
         progress.done += await asyncio.shield(task)

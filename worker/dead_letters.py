@@ -1,7 +1,7 @@
 """Dead letters and replay: kept, payload and all, until someone replays or drops them.
 
 A dead letter is one handler's (or a whole delivery's, when it could not be read); a conflict is a delivery whose key
-was taken by other bytes. Nothing here expires. A replay never asks the deduplication, and never runs a handler that
+was taken by other bytes. Nothing here expires. A replay bypasses deduplication, and never runs a handler that
 was already done unless it is forced.
 """
 
@@ -87,7 +87,7 @@ class Operator:
         return replace(letter, job=here[0] if here else b"")
 
     async def ask_for(self, some: Sequence[DeadLetter]) -> None:
-        """Ask for the payloads of these that are in files: who then wants them one by one waits once for all."""
+        """Ask for all their payloads that are in files: reading them one by one then waits only once."""
         async with self.redis.pipeline(transaction=False) as pipe:
             for letter in some:
                 pipe.hget(self.keys.dead_letter(letter.id), letters.MOVED)
@@ -138,7 +138,7 @@ class Operator:
         if state == "dead":
             letter = await self.letter(dead_letter_id(delivery_id, handler))
             return letter is not None and await self.replay_letter(letter)
-        if state == "retry":  # it waits: let it not wait any longer
+        if state == "retry":  # its retry is waiting: make it due now
             job_id = self.keys.retry_job_id(delivery_id, handler, attempt)
             moved = await self.redis.zadd(self.keys.queue, {job_id: timestamp_ms()}, xx=True, ch=True)
             return bool(moved)
@@ -179,7 +179,7 @@ class Operator:
         return bool(taken)
 
     async def _accept_conflict(self, letter: DeadLetter, delivery: Delivery) -> bool:
-        """The other event of a shared key becomes a delivery of its own: its key is the shared one and its digest."""
+        """Store a conflict as a delivery of its own; its key is the shared key and its own digest."""
         key = f"{delivery.key}#{delivery.digest.hex()[:16]}"
         own = delivery._replace(key=key, source="conflict", id=delivery_id("conflict", key))
         await accept_directly(self.redis, self.keys, own)

@@ -1,6 +1,6 @@
 """`python -m worker doubtful`: duplicates that were dropped because their content alone was known already.
 
-A sender without event ids may mean two events by two bodies that read alike. `accept.lua` notes the last of those that
+A sender without event ids may send two events whose contents are equal. `accept.lua` notes the last of those that
 were dropped; one that was an event of its own can be run as such. Where the content is the whole key, the payload is
 that of the first one, as long as it is kept; where `body-without:` leaves fields out, the note has it, too.
 """

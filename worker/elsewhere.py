@@ -30,7 +30,7 @@ class Recalls:
         self._silent: set[str] = set()
 
     async def ask_for(self, places: Iterable[str]) -> None:
-        """Ask for several at once: who then wants them one by one waits once for all."""
+        """Ask for several at once: reading them one by one then waits only once."""
         for place in places:
             folder, _, file = place.partition("/")
             await self._redis.execute_command("SADD", self._keys.wanted(folder), file)

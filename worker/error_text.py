@@ -1,4 +1,4 @@
-"""What is told of an error: in the log, in reports and dead letters, and nothing that may be a secret or a payload."""
+"""The text of an error for the log, reports and dead letters, without what may be a secret or a payload."""
 
 import re
 
@@ -8,7 +8,7 @@ from worker.handler import GiveUp, RetryLater, Skip
 
 
 def told_in_log(error: BaseException) -> str:
-    """What the log says of an error: a handler's own words, of any other the type, because its text may hold a payload.
+    """An error in the log: the reason that a handler gave, else only the type, because a text may hold a payload.
 
     `show` and the dead letter have the text.
     """
@@ -19,9 +19,9 @@ def told_in_log(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """One line for dead letters and reports, which UTF-8 can hold, without the parts of a URL that may be a credential.
+    """One line for dead letters and reports, valid UTF-8, without the parts of a URL that may be a credential.
 
-    What a handler says itself keeps a URL's path; a library's error does not, for the path may be a secret, too.
+    A reason that a handler gave keeps a URL's path; a library's error does not: the path may be a secret, too.
     """
     name = type(error).__name__[:300]
     text = said(error)
@@ -34,7 +34,7 @@ def said(error: BaseException) -> str:
     """What an error says, on one line of at most 5000 characters; "" where it says nothing, or cannot."""
     try:
         text = " ".join(str(error)[:10_000].split())[:5000]  # cut first: it may hold megabytes
-    except BaseException:  # noqa: BLE001 - an error in somebody's error: its name must do
+    except BaseException:  # noqa: BLE001 - its `__str__` raises: the name must do
         return ""
     text = text.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair cannot be stored
     text = re.sub(r"\b(\w+://)[^\s/@]*@", r"\1…@", text)  # user:password@

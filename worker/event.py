@@ -1,8 +1,8 @@
 """What a handler is given: the event, parsed tolerantly from a payload whose schema nobody has documented.
 
 Every field of the typed views is optional and unknown ones are kept. A value of an unexpected type is None in the
-view and untouched in `payload`: a handler decides what it needs, the parser never turns an event away. Texts and lists
-of a view have a length that any handler can afford to walk through; `payload` has all of them, too.
+view and untouched in `payload`: a handler decides what it needs, the parser refuses no event. Long texts and lists
+are cut in a view, so that no handler needs long for them; `payload` has all of them.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Event:
     `type` is our name for the eleven and the sender's own words otherwise (`known` tells which; an event that names
     no type has `type == ""`). `occurred_at` is aware, in the sender's offset, None when absent or unreadable.
     `payload` is the whole JSON, untouched; `raw` the exact text received, unpacked and without a byte order mark. `id`
-    and `subject.id` are `events.identifier`s: one of more than 180 characters is shortened, and still its own. `where`
+    and `subject.id` are `events.identifier`s: one of more than 180 characters is shortened, and still unique. `where`
     says where the payload's fields are (PAYLOAD_MAP).
     """
 

@@ -162,7 +162,7 @@ def _health(running: Running) -> str:
 def _answers(address: str) -> bool:
     try:
         return httpx2.get(f"{address}/healthz", timeout=1, trust_env=False).is_success
-    except (httpx2.HTTPError, httpx2.InvalidURL):  # a wrong PORT is for the process to explain
+    except (httpx2.HTTPError, httpx2.InvalidURL):  # the process itself reports a wrong PORT
         return False
 
 

@@ -111,7 +111,7 @@ def _payload_map(settings: PayloadSettings, folder: PurePosixPath) -> str:
 
 
 def _one_line(text: str) -> str:
-    r"""A text that came from outside as part of a docstring: no quote ends it, no escape is in it."""
+    r"""A text from outside, safe in a docstring: without quotes that would end it, and without escapes."""
     return visible(text, _LONGEST).replace("\\", "/").replace('"', "'").rstrip(".")
 
 

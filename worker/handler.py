@@ -24,7 +24,7 @@ class RetryLater(Exception):
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(reason)
-        self.seconds = max(0.0, float(seconds))  # or a Decimal would be an error where the wait is decided
+        self.seconds = max(0.0, float(seconds))  # a Decimal would raise where the wait is computed
         self.reason = reason
 
 

@@ -1,4 +1,4 @@
-"""Ids as people type them: any beginning that only one has, and the shortest such that is pleasant to read.
+"""Ids as people type them: any beginning that only one id has; as commands print them: a short such beginning.
 
 A delivery's id is 24 hexadecimal digits; a dead letter's is that, a colon, and its handler (or `conflict:…`, `job`).
 Both parts may be shortened: `3f0c2d3e:teams`.

@@ -80,5 +80,5 @@ def _import_failed(module: str, error: Exception) -> str:
 
 
 def _at(error: Exception) -> str:
-    """The line of the customer's own that failed, as the end of a sentence."""
+    """` at <file:line in function>` for the customer's line that failed; "" if it was none of theirs."""
     return f" at {where}" if (where := place(error)) else ""

@@ -14,12 +14,12 @@ from worker.same_error import group_id, same_error
 
 FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest", "accepted",
           "line", letters.MOVED]  # fmt: skip
-"""Those of a dead letter's hash in Redis, but for its payload."""
+"""The fields of a dead letter's hash in Redis, without its payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What is kept. `kind` is dead, conflict or job; `at` is when it died; `tries` counts its attempts.
+    """A dead letter. `kind` is dead, conflict or job; `at` is when it died; `tries` counts its attempts.
 
     `accepted` is when its delivery was accepted, `at` where that is not known. `holds` says that later events of the
     same Work Order or Action wait for it, `elsewhere` that its payload is in a file of a receiver's host.
@@ -36,7 +36,7 @@ class DeadLetter:
     at: datetime
     accepted: datetime
     holds: bool = False
-    elsewhere: bool = field(default=False, compare=False)  # where it is, not what
+    elsewhere: bool = field(default=False, compare=False)  # says where it is, not what it is
     job: bytes = b""
 
     @classmethod
@@ -116,11 +116,11 @@ class Filter:
 
     @classmethod
     def of(cls, words: Mapping[str, str]) -> "Filter":
-        """The filter in words; an empty one is none. Raises `SettingsError` for a wrong name or age."""
+        """The filter for these words, without empty ones. Raises `SettingsError` for a wrong name or age."""
         return cls().narrowed(words)
 
     def narrowed(self, words: Mapping[str, str]) -> "Filter":
-        """The filter with what the words say besides. Raises `SettingsError`."""
+        """The filter with more conditions, in words. Raises `SettingsError`."""
         names = [one.name for one in fields(self)]
         if unknown := [name for name in words if name not in names]:
             raise SettingsError(f"{unknown[0]}: expected one of {', '.join(names)}")

@@ -43,7 +43,7 @@ class Lines:
         if order is None:
             return _AT_ONCE
         token, keys = uuid.uuid4().hex, self._keys
-        line = self._line(delivery, handler) or keys.turn(handler, "")  # where nobody stands
+        line = self._line(delivery, handler) or keys.turn(handler, "")  # a line that is always empty
         letters_held = keys.dead_letter("") if order.holds else ""
         arguments: list[Value] = [delivery.id, handler, token, keys.delivery(""), letters_held, *order.limits()]
         where = [line, keys.pace(handler), keys.queue, keys.wake]

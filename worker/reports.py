@@ -138,7 +138,7 @@ def print_preview(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def surprises(row: Mapping[str, Any]) -> list[str]:
-    """What of a row of a preview is not as somebody may expect."""
+    """Warnings about a row of a preview: what an operator may not expect."""
     lines = []
     if row["out_of_order"]:
         after = "later events of the same Work Order or Action may have been handled already"
@@ -223,7 +223,7 @@ def _retrying_row(row: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _time(at: datetime) -> str:
-    """Of this machine, to the second: JSON has the rest."""
+    """A time in this machine's zone, to the second; JSON has it in full."""
     return at.astimezone().strftime("%m-%d %H:%M:%S")
 
 

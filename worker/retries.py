@@ -45,7 +45,7 @@ def decide(error: BaseException, tries: int, age: float, policy: Policy, rng: ra
     if isinstance(error, GiveUp):
         return Dead(reason)
     if (asked := _asked_for(error)) is not None:
-        reason = said(error)[:300]  # without one it waits its turn, which is no failure
+        reason = said(error)[:300]  # without a reason it only waits its turn: no failure
         if age + asked > policy.max_age:
             return Dead(f"{reason or 'it waited its turn'}; older than its budget of {policy.max_age:g} s", "age")
         return Again(asked, tries, reason)
@@ -61,5 +61,5 @@ def _asked_for(error: BaseException) -> float | None:
     """The wait that a handler asked for, in seconds; None when it did not."""
     try:
         return max(0.0, float(error.seconds)) if isinstance(error, RetryLater) else None
-    except Exception:  # noqa: BLE001 - a class derived from it that never called it, or said something else
+    except Exception:  # noqa: BLE001 - a derived class may lack `seconds`, or have no number there
         return None

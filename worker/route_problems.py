@@ -63,13 +63,13 @@ def _wrong_with(handler: Any) -> str | None:
 
 
 def _is_coroutine_function(handler: Any) -> bool:
-    """Whether it is one and has a name; for what `in_order` made, whether what it was made from is."""
+    """Whether it is a coroutine function with a name; of a handler from `in_order`, the original one decides."""
     if inspect.isfunction(handler) and order_of(handler):
         handler = inspect.unwrap(handler)
     return inspect.iscoroutinefunction(handler) and hasattr(handler, "__name__")
 
 
 def nearest(word: str, possible: Sequence[str]) -> str:
-    """The question whether one of the possible words was meant."""
+    """`; did you mean …?` with the possible words that are most like this one."""
     near = difflib.get_close_matches(word, possible, n=3, cutoff=0.4) or list(possible)
     return f"; did you mean {', '.join(near)}?" if near else ""

@@ -47,7 +47,7 @@ class RouteTable:
 
     @property
     def importable(self) -> Mapping[str, str]:
-        """The module of each handler that can be imported from there by its name: for the tests that the kit writes."""
+        """By handler the module to import it from, where that has it: for the tests that `dead save-test` writes."""
         return {
             name: handler.__module__
             for name, handler in self.by_name.items()

@@ -26,5 +26,5 @@ def same_error(reason: str) -> str:
 
 @lru_cache(maxsize=4096)
 def group_id(kind: str, handler: str, error: str) -> str:
-    """Of the group of dead letters with this error, as commands and addresses name it."""
+    """The id of the group of dead letters with this error, in commands and in addresses of the console."""
     return hashlib.sha256(f"{kind}\0{handler}\0{error}".encode()).hexdigest()[:8]

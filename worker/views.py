@@ -4,7 +4,7 @@ Where each field of a Work Order and an Action is in a payload is said by the pa
 person, a task) has the names below, in snake_case or camelCase.
 
 Every field is optional and unknown ones are kept. A value of an unexpected type is None in the view and untouched in
-`Event.payload`. Texts and lists of a view have a length that any handler can afford to walk through.
+`Event.payload`. Long texts and lists are cut, so that no handler needs long for them.
 """
 
 from datetime import datetime
@@ -81,7 +81,7 @@ _MAPPED = ConfigDict(alias_generator=None)  # the payload map has named the fiel
 
 
 def _cut(value: Any) -> Any:
-    """A text or list as a view holds it: no longer than any handler can afford, and with a UTF-8 form."""
+    """A text or list as a view holds it: cut if it is long, and valid as UTF-8."""
     if isinstance(value, list):
         return [_cut(item) if isinstance(item, str) else item for item in value[:LONGEST_LIST]]
     text = value if len(value) <= LONGEST_TEXT else value[: LONGEST_TEXT - 1] + "…"

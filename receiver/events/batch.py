@@ -15,7 +15,7 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)  # no number is of i
 def elements(text: str, path: str) -> list[str] | None:
     """The text of each element of the list at a dotted path (`@`: the text itself) of a JSON text.
 
-    None where there is no such list, or it is empty.
+    None if there is no such list, or it is empty.
     """
     try:
         return _elements(text, [] if path == "@" else path.split(".")) or None

@@ -100,7 +100,7 @@ def _sure(path: str) -> float:
 
 
 def rivals(found: Sequence[Candidate]) -> list[Candidate]:
-    """The best candidates, of which one cannot be told from the other: one where it is clear."""
+    """The candidates that are about as likely as the best one; one alone if it is clear."""
     return [one for one in found if one.confidence >= found[0].confidence - 0.01] if found else []
 
 

@@ -2,7 +2,7 @@
 
     bodies ─▶ events (of batches) ─▶ type ─▶ subject ─▶ its fields ─▶ id, time, who did it ─▶ payload.toml
 
-What cannot be told is asked (`Choose`), and stays open where nobody answers: nothing is guessed in silence. What a file
+What is not clear is asked (`Choose`), and stays open if nobody answers: nothing is guessed silently. What a file
 of before finds in the samples is kept as it is.
 """
 

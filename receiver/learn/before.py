@@ -8,7 +8,7 @@ from receiver.events.payload_map import PayloadMap
 from receiver.learn.learned import SURE, Entry, Learned
 
 Find = Callable[[Sequence[dict[str, Any]]], Sequence[Candidate]]
-"""What payloads have that an entry may be, the most likely first."""
+"""Finds the candidates for an entry in payloads, the most likely first."""
 
 
 class Keeper:

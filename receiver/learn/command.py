@@ -112,7 +112,7 @@ def _zone(name: str | None) -> str | None:
 
 
 def _leave(_question: str, _candidates: Sequence[Candidate]) -> None:
-    """Nobody is there to be asked."""
+    """Without a terminal nobody can be asked."""
 
 
 def _ask(question: str, candidates: Sequence[Candidate]) -> Candidate | None:
@@ -129,7 +129,7 @@ def _diff(before: str, after: str, file: Path) -> str:
 
 
 def _confirm(file: Path, diff: str, *, exists: bool, yes: bool, as_json: bool) -> None:
-    """Let nobody's file be written over unasked."""
+    """Ask before a file is written over."""
     if not exists or yes or not diff:
         return
     if as_json or not sys.stdin.isatty():

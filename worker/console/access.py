@@ -29,7 +29,7 @@ from worker.console.settings import ConsoleSettings, is_loopback
 OPEN = {"/healthz", "/metrics"}
 LONGEST_NAME = 60
 WRONG = 0.5
-"""Seconds that a wrong password costs, one after the other: two guesses a second, whoever asks."""
+"""Seconds that each wrong password takes, one after the other: two guesses a second from all clients together."""
 HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -103,7 +103,7 @@ def refused_change(visitor: Visitor, headers: Mapping[str, str], form: Mapping[s
 
 
 class Gate:
-    """ASGI middleware: nobody passes without leave, and answers have the headers that keep a browser to them."""
+    """ASGI middleware: refuses who may not see the console; sets the headers that restrict what a page may load."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access

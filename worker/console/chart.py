@@ -1,4 +1,4 @@
-"""Counts over time as bars, drawn on the server: numbers in, geometry out."""
+"""Counts over time as bars: computes their places and sizes on the server."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -38,7 +38,7 @@ def chart(name: str, kind: str, counts: Sequence[tuple[datetime, int]]) -> Chart
     bars = []
     for number, (at, count) in enumerate(counts):
         partial = number == len(counts) - 1
-        height = 0.0 if not count else max(1.0, HEIGHT * count / peak)  # one is seen beside a million
+        height = 0.0 if not count else max(1.0, HEIGHT * count / peak)  # a count of one stays visible beside a million
         title = f"{at.astimezone():%H:%M}: {count}{' so far' if partial else ''}"
         bars.append(
             Bar(round(number * width, 2), round(HEIGHT - height, 2), round(width * 0.85, 2), height, title, partial)

@@ -12,7 +12,7 @@ from worker.letter import Filter
 
 PAGE = 50
 LOOK, LOOK_FAR = 10_000, 200_000
-"""Dead letters that one page looks at, the newest; and when somebody asks for more."""
+"""The most dead letters that one page reads, the newest ones; and when asked for more."""
 NAMES = tuple(field.name for field in fields(Filter))
 
 
@@ -36,7 +36,7 @@ class Chosen(NamedTuple):
 
 
 def words_of(request: Request) -> Form:
-    """What stands in the address."""
+    """The parameters in the address."""
     return {name: request.query_params.getlist(name) for name in request.query_params}
 
 

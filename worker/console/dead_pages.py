@@ -17,7 +17,7 @@ from worker.letter import Filter
 
 
 async def groups(request: Request) -> Response:
-    """By handler and error, the largest first."""
+    """Dead letters in groups of one handler and one error, the largest first."""
     operator, chosen = operator_of(request), Chosen.of(words_of(request))
     try:
         letters, looked = await operator.newest_letters(Filter.of(chosen.words), look_of(request))
@@ -49,7 +49,7 @@ async def note(request: Request, form: Form) -> Response:
 
 
 async def letters(request: Request) -> Response:
-    """One by one, newest first."""
+    """Dead letters one by one, newest first."""
     operator, chosen = operator_of(request), Chosen.of(words_of(request))
     start = int(number) if (number := request.query_params.get("from", "")).isdecimal() and len(number) < 8 else 0  # noqa: PLR2004
     total = await operator.count()

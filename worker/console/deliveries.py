@@ -168,7 +168,7 @@ def _has_outcome(row: Row, handler: str, outcome: str) -> bool:
 
 
 async def _has_inside(operator: Operator, masking: Masking, row: Row, query: Query) -> bool:
-    """Whether the payload has what is asked for; what is masked is not found, or a search would tell it."""
+    """Whether the payload has what is asked for; masked values match nothing, or a search would reveal them."""
     if not (query.subject or query.text):
         return True
     try:

@@ -1,6 +1,6 @@
 """`GET /live`: tells a page that something has changed, by server-sent events; the page then asks for itself anew.
 
-So there is one way in which anything gets onto a page, and what is escaped and masked there is so here.
+No content is sent here, so escaping and masking are done in one place, where the page is made.
 """
 
 import asyncio

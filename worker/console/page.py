@@ -32,7 +32,7 @@ class Lines(str):
 
 
 def _finalized(value: Any) -> Any:
-    """What every `{{ … }}` goes through before it is escaped: no text turns its neighbours round or ends up unseen."""
+    """What every `{{ … }}` goes through before it is escaped: direction marks and control characters become visible."""
     if isinstance(value, Markup):
         return value
     if isinstance(value, Lines):

@@ -1,4 +1,4 @@
-"""A payload as it may be shown: the one place through which payloads and headers reach a page or a search.
+"""Payloads as they may be shown: the one place through which payloads and headers reach a page or a search.
 
 Values at masked paths are replaced before anything else looks. A body that cannot be read cannot be masked either, so
 it is not shown while there are masks.
@@ -66,7 +66,7 @@ class Masking:
         return Shown(headers, whole[:LONGEST], rows, "", bool(self._paths), len(whole) > LONGEST)
 
     def subject(self, delivery: Delivery) -> str:
-        """What a delivery is about, as `Delivery.subject` says it; with a masked id nobody finds it by that."""
+        """What a delivery is about, as `Delivery.subject` says it; a masked id cannot be searched for."""
         if not self._paths:
             return delivery.subject
         try:

@@ -23,7 +23,7 @@ SLOW = 60
 
 
 async def preview(request: Request) -> Response:
-    """What a replay or a drop of these would do; the form that begins it."""
+    """What a replay or a drop of these would do, with the form that starts it."""
     operator, chosen = operator_of(request), Chosen.of(words_of(request))
     verb = request.query_params.get("verb", "")
     try:
@@ -62,7 +62,7 @@ async def _by_ids(operator: Operator, ids: Sequence[str]) -> list[DeadLetter]:
 
 @change
 async def run(request: Request, form: Form) -> Response:
-    """Begin to replay or drop what was previewed: what has died since is not meant."""
+    """Start to replay or drop what was previewed, without what became a dead letter since."""
     chosen, verb, reason = Chosen.of(form), one(form, "verb"), one(form, "why")[:300]
     if verb not in bulk.ACTS:
         return await problem(request, 400, "verb: expected replay or drop")
@@ -88,12 +88,12 @@ async def _selected(ids: Sequence[str], which: Filter, until: datetime, operator
 
 
 async def runs(request: Request) -> Response:
-    """Those of this console, newest first."""
+    """The runs of this console, newest first."""
     return await page(request, "runs.html", runs=request.state.runs.all())
 
 
 async def show_run(request: Request) -> Response:
-    """One of them, and how far it is."""
+    """One run, and how far it is."""
     found = request.state.runs.get(request.path_params["run"])
     if found is None:
         return await problem(request, 404, "no such run: the console was started anew; its log tells of it")
@@ -102,7 +102,7 @@ async def show_run(request: Request) -> Response:
 
 @change
 async def stop_run(request: Request, form: Form) -> Response:  # noqa: ARG001 - an endpoint's signature
-    """Stop it: what was not reached stays a dead letter."""
+    """Stop one of them; what it has not reached stays a dead letter."""
     found = request.state.runs.get(request.path_params["run"])
     if found is not None and found.task is not None:
         found.task.cancel()

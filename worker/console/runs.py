@@ -91,7 +91,7 @@ async def _go(redis: ArqRedis, keys: Keys, run: Run, select: Select) -> None:
     except REDIS_ERRORS as error:
         why = f"Redis does not answer ({type(error).__name__}); what is left can be begun anew"
         run.state, run.trouble = "failed", why
-    except Exception as error:  # of nobody's making; its text may hold a payload
+    except Exception as error:  # unexpected; its text may hold a payload
         log.exception("console: a run failed", run=run.id)
         run.state, run.trouble = "failed", f"{type(error).__name__}; the console's log says where"
     finally:

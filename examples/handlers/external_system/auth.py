@@ -1,4 +1,4 @@
-"""Who we are to the target: what a module names as its `auth`. Whatever makes an `httpx2.Auth` of secrets will do."""
+"""Authentication at the target: what a module names as its `auth`, a function from secrets to an `httpx2.Auth`."""
 
 import asyncio
 import math
@@ -73,7 +73,7 @@ class _Header(httpx2.Auth):
 class OAuth2(httpx2.Auth):
     """Client credentials (RFC 6749, section 4.4): one token for all updates, kept until shortly before it ends.
 
-    Where there is no token to be had, the answer that says so is the answer to the request.
+    If no token is given, the answer that says so is the answer to the request.
     """
 
     def __init__(self, url: str, form: Mapping[str, str], auth: httpx2.Auth | None = None) -> None:
@@ -85,7 +85,7 @@ class OAuth2(httpx2.Auth):
         """Send a request with the token; one that is refused is renewed once."""
         refused = ""
         for _ in range(2):
-            async with self._fetching:  # many updates that need a token at once need one
+            async with self._fetching:  # updates that need a token at the same time share one
                 if self._token == refused or time.monotonic() >= self._until:
                     headers = {"accept": "application/json", "user-agent": request.headers["user-agent"]}
                     asking = httpx2.Request(

@@ -31,7 +31,7 @@ class Breaker:
 
     @asynccontextmanager
     async def passed(self) -> AsyncIterator[None]:
-        """Let an update through, and learn from it how the target is. Raises `RetryLater` while the circuit is open."""
+        """Let an update through, and note whether the target works. Raises `RetryLater` while the circuit is open."""
         probe = await self._admit()
         try:
             yield
@@ -46,7 +46,7 @@ class Breaker:
     async def _learn(self, error: Exception, *, probe: bool) -> None:
         match error:
             case Busy() | Anew() | GiveUp() if not isinstance(error, Unmappable):
-                await self._close()  # not what we wanted, but an answer
+                await self._close()  # an error, but the target answers
             case TargetUnavailable():
                 await self._failed(probe=probe)
             case _ if probe:  # the target was not asked: the next update is the probe

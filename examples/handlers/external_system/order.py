@@ -30,7 +30,7 @@ def _moment(occurred: int, received: int) -> Moment:
 async def kept(event: Event, ctx: Context, sent: str) -> AsyncIterator[None]:
     """Send an update, unless a later one was sent. `sent` names the hash of its Work Order's moments by event.
 
-    Raises `Skip`. The moment is written first and the others are read then, so that of two at once one sees the other.
+    Raises `Skip`. It writes its own moment before it reads the others, so that of two at once one sees the other.
     """
     received = (ctx.received_at - _EPOCH) // _US
     mine = _moment((event.occurred_at - _EPOCH) // _US if event.occurred_at else received, received)

@@ -11,7 +11,7 @@ from examples.handlers.external_system.target import Json, Target, Unmappable
 from worker import Event, WorkOrder
 
 _HALF = re.compile("[\ud800-\udfff\uffff]")
-_MARK = "\uffff"  # what no text holds: Unicode keeps it for a program's own use
+_MARK = "\uffff"  # a Unicode noncharacter, reserved for a program's own use
 
 
 def build(event: Event, target: Target) -> tuple[str, WorkOrder, Json]:

@@ -26,7 +26,7 @@ class TargetUnavailable(Exception):
 
 
 class Busy(TargetUnavailable):
-    """The target is well, but this record is not to be had just now."""
+    """The target works, but this record is not available at the moment."""
 
 
 class Anew(Exception):

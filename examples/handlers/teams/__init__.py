@@ -119,7 +119,7 @@ def _judge(response: httpx2.Response, attempt: int) -> None:
     if status == httpx2.codes.TOO_MANY_REQUESTS:
         raise RetryLater(wait or _pause(attempt), reason)
     if status in _TRANSIENT or response.is_server_error:
-        # Whoever says when is believed; but it may be this card that fails, which then lets the others pass.
+        # A `Retry-After` is followed; but it may be this card that fails, which then lets the others pass.
         raise RetryLater(wait, reason) if wait and attempt <= _BELIEVED else TeamsUnavailable(reason)
     advice = {
         401: "; in the workflow's trigger, 'Who can trigger the flow' must be 'Anyone'",
