@@ -75,11 +75,6 @@ class Intake:
         self.drain = Drain(spool, lambda items, seconds: self._to_redis(items, draining, seconds))
         self.watch = Watch(redis, spool, self.drain, probe=lambda: self._to_redis([], redis, PATIENCE))
 
-    async def accept(self, delivery: Delivery) -> Acceptance:
-        """Store one delivery, as `accept_all` does."""
-        [acceptance] = await self.accept_all([delivery])
-        return acceptance
-
     async def accept_all(self, deliveries: Sequence[Delivery]) -> Sequence[Acceptance]:
         """Store what came in one request, in one step and in order; all is safe on a disk when this returns.
 

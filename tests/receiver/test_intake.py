@@ -70,6 +70,11 @@ async def intake_at(url: str, spool_path: Path, *, is_watched: bool = True) -> A
         await draining.aclose()
 
 
+async def accept(intake: Intake, one: Delivery) -> Acceptance:
+    [acceptance] = await intake.accept_all([one])
+    return acceptance
+
+
 async def within_a_second(answer: Awaitable[Acceptance]) -> Acceptance:
     async with asyncio.timeout(1):
         return await answer
@@ -214,7 +219,7 @@ async def test_one_key_sent_500_times_at_once_to_two_receivers_is_one_job(
 ) -> None:
     """However many senders and receivers, one key is one job, and each is told what became of its own."""
     async with intake_at(valkey_url, folder / "a.db") as one, intake_at(valkey_url, folder / "b.db") as other:
-        acceptances = await asyncio.gather(*((one, other)[i % 2].accept(delivery("e1", at=i + 1)) for i in range(500)))
+        acceptances = await asyncio.gather(*(accept((one, other)[i % 2], delivery("e1", at=i + 1)) for i in range(500)))
     assert Counter(acceptances) == {Acceptance.STORED: 1, Acceptance.DUPLICATE: 499}
     assert await queued(redis) == ["e1"]
 
@@ -253,7 +258,7 @@ async def test_a_sender_that_hangs_up_does_not_abort_the_storing(
 ) -> None:
     """What was received is stored, whether anybody still waits for the answer or not."""
     async with intake_at(valkey_url, folder / "spool.db") as intake:
-        accepting = asyncio.create_task(intake.accept(delivery("e1")))
+        accepting = asyncio.create_task(accept(intake, delivery("e1")))
         await asyncio.sleep(0)
         accepting.cancel()
         await intake.settle()
@@ -264,11 +269,11 @@ async def test_a_sender_that_hangs_up_does_not_abort_the_storing(
 async def test_redis_away_spools_and_drains_in_order(server: Server, folder: Path) -> None:
     """Killed and started again: everything was answered at once, and ends on the queue in the order of arrival."""
     async with intake_at(server.url, folder / "spool.db") as intake:
-        assert await intake.accept(delivery("0")) is Acceptance.STORED
+        assert await accept(intake, delivery("0")) is Acceptance.STORED
         server.kill()
         for number in range(1, 40):
-            assert await within_a_second(intake.accept(delivery(str(number)))) is Acceptance.SPOOLED
-        assert await within_a_second(intake.accept(delivery("7"))) is Acceptance.SPOOLED
+            assert await within_a_second(accept(intake, delivery(str(number)))) is Acceptance.SPOOLED
+        assert await within_a_second(accept(intake, delivery("7"))) is Acceptance.SPOOLED
         assert intake.spool.depth == 40
         server.start()
         await until(lambda: intake.spool.depth == 0)
@@ -277,17 +282,17 @@ async def test_redis_away_spools_and_drains_in_order(server: Server, folder: Pat
         assert (await hash_of(redis, KEYS.counts))["duplicates"] == b"1"
         await redis.aclose()
         await until(lambda: not intake.watch.redis_away)
-        assert await intake.accept(delivery("after")) is Acceptance.STORED
+        assert await accept(intake, delivery("after")) is Acceptance.STORED
 
 
 async def test_a_frozen_redis_is_answered_for_within_a_second(server: Server, folder: Path) -> None:
     """A Redis that says nothing costs a sender no more than a second, at any concurrency."""
     async with intake_at(server.url, folder / "spool.db") as intake:
-        await intake.accept(delivery("0"))
+        await accept(intake, delivery("0"))
         server.freeze()
-        acceptances = await asyncio.gather(*(within_a_second(intake.accept(delivery(f"f{i}"))) for i in range(300)))
+        acceptances = await asyncio.gather(*(within_a_second(accept(intake, delivery(f"f{i}"))) for i in range(300)))
         assert set(acceptances) == {Acceptance.SPOOLED}
-        assert await within_a_second(intake.accept(delivery("x"))) is Acceptance.SPOOLED
+        assert await within_a_second(accept(intake, delivery("x"))) is Acceptance.SPOOLED
         server.thaw()
         await until(lambda: intake.spool.depth == 0)
         redis = connect(server.url)
@@ -302,7 +307,7 @@ async def test_redis_nearly_full_is_left_alone(server: Server, folder: Path) -> 
     await redis.config_set("maxmemory", int(used / 0.8))
     async with intake_at(server.url, folder / "spool.db") as intake:
         await until(lambda: intake.watch.redis_full)
-        assert await intake.accept(delivery("1")) is Acceptance.SPOOLED
+        assert await accept(intake, delivery("1")) is Acceptance.SPOOLED
         assert await redis.zcard(KEYS.queue) == 0
         await redis.config_set("maxmemory", 0)
         await until(lambda: intake.spool.depth == 0)
@@ -317,7 +322,7 @@ async def test_a_read_only_redis_spools_until_it_is_written_again(server: Server
         await redis.replicaof("127.0.0.1", "1")
         with structlog.testing.capture_logs() as logs:
             for number in range(3):
-                assert await within_a_second(intake.accept(delivery(str(number)))) is Acceptance.SPOOLED
+                assert await within_a_second(accept(intake, delivery(str(number)))) is Acceptance.SPOOLED
             await asyncio.sleep(1)  # several looks and attempts to drain
         assert [line["event"] for line in logs] == ["redis is away: spooling"]
         await redis.replicaof("NO", "ONE")
@@ -330,12 +335,12 @@ async def test_no_redis_and_no_disk_is_said_so(server: Server, folder: Path) -> 
     """With nowhere to store it, the caller is told; what was spooled before is still there."""
     async with intake_at(server.url, folder / "spool.db") as intake:
         server.kill()
-        assert await intake.accept(delivery("kept")) is Acceptance.SPOOLED
+        assert await accept(intake, delivery("kept")) is Acceptance.SPOOLED
         db = intake.spool._tables.file._db
         assert db
         db.execute("PRAGMA max_page_count=1")
         with pytest.raises(NotStored):
-            await intake.accept(delivery("lost", padding="x" * 100_000))
+            await accept(intake, delivery("lost", padding="x" * 100_000))
         assert intake.spool.depth == 1
 
 
@@ -358,7 +363,7 @@ async def test_two_receivers_drain_one_spool_once(server: Server, folder: Path) 
     async with intake_at(server.url, folder / "spool.db") as one, intake_at(server.url, folder / "spool.db") as other:
         server.kill()
         for number in range(100):
-            await (one, other)[number % 2].accept(delivery(str(number)))
+            await accept((one, other)[number % 2], delivery(str(number)))
         server.start()
         await until(lambda: not one.spool.depth and not other.spool.depth)
         redis = connect(server.url)
@@ -374,16 +379,16 @@ async def test_order_is_kept_within_a_subject_across_receivers(server: Server, f
     """What one receiver spooled, the next event of its subject waits for at another one; other subjects do not."""
     nowhere, path = "redis://127.0.0.1:1", folder / "spool.db"
     async with intake_at(server.url, path, is_watched=False) as one, intake_at(nowhere, path) as cut_off:
-        assert await one.accept(about("a", 0)) is Acceptance.STORED
-        assert await cut_off.accept(about("a", 1)) is Acceptance.SPOOLED
-        assert await one.accept(about("a", 2)) is Acceptance.SPOOLED
-        assert await one.accept(about("b", 0)) is Acceptance.STORED
-        assert await one.accept(delivery("without a subject")) is Acceptance.STORED
-        many = [one.accept(about(subject, number)) for number in range(3, 30) for subject in "abc"]
+        assert await accept(one, about("a", 0)) is Acceptance.STORED
+        assert await accept(cut_off, about("a", 1)) is Acceptance.SPOOLED
+        assert await accept(one, about("a", 2)) is Acceptance.SPOOLED
+        assert await accept(one, about("b", 0)) is Acceptance.STORED
+        assert await accept(one, delivery("without a subject")) is Acceptance.STORED
+        many = [accept(one, about(subject, number)) for number in range(3, 30) for subject in "abc"]
         assert Counter(await asyncio.gather(*many)) == {Acceptance.SPOOLED: 27, Acceptance.STORED: 54}
         watching = asyncio.create_task(one.watch.run())
         await until(lambda: not one.spool.depth)
-        assert await one.accept(about("a", 30)) is Acceptance.STORED
+        assert await accept(one, about("a", 30)) is Acceptance.STORED
         watching.cancel()
         await asyncio.wait([watching])
     redis = connect(server.url)
@@ -418,10 +423,10 @@ async def test_what_is_left_to_a_frozen_receiver_comes_back_by_itself(server: Se
     path = folder / "spool.db"
     async with intake_at(server.url, path) as intake:
         server.kill()
-        assert await intake.accept(delivery("before")) is Acceptance.SPOOLED
+        assert await accept(intake, delivery("before")) is Acceptance.SPOOLED
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        assert await intake.accept(delivery("meanwhile")) is Acceptance.SPOOLED
+        assert await accept(intake, delivery("meanwhile")) is Acceptance.SPOOLED
         server.start()
         redis = connect(server.url)
         async with asyncio.timeout(10):
@@ -439,7 +444,7 @@ async def test_nothing_is_looked_up_while_the_spool_is_empty(
         await until(intake.spool.is_empty)
         calls: list[object] = []
         monkeypatch.setattr(intake.spool, "waiting", calls.append)
-        await asyncio.gather(*(intake.accept(about("a", number)) for number in range(100)))
+        await asyncio.gather(*(accept(intake, about("a", number)) for number in range(100)))
         assert calls == []
     assert len(await queued(redis)) == 100
 
@@ -448,12 +453,12 @@ async def test_a_spool_that_cannot_be_written_does_not_stop_what_redis_can_take(
     """With a full disk and Redis back everything is stored, what would wait behind the spool, too."""
     async with intake_at(server.url, folder / "spool.db", is_watched=False) as intake:
         intake.watch.redis_away = True
-        assert await intake.accept(about("a", 0)) is Acceptance.SPOOLED
+        assert await accept(intake, about("a", 0)) is Acceptance.SPOOLED
         no_more(intake)
         with structlog.testing.capture_logs() as logs:
-            assert await intake.accept(about("a", 1)) is Acceptance.STORED  # although Redis is said to be away
+            assert await accept(intake, about("a", 1)) is Acceptance.STORED  # although Redis is said to be away
             intake.watch.redis_away = False
-            acceptances = await asyncio.gather(*(intake.accept(about("a", number)) for number in range(2, 302)))
+            acceptances = await asyncio.gather(*(accept(intake, about("a", number)) for number in range(2, 302)))
         assert set(acceptances) == {Acceptance.STORED}
         assert [line for line in logs if line["log_level"] == "error"] == []
         watching = asyncio.create_task(intake.watch.run())
@@ -473,13 +478,13 @@ async def test_redis_nearly_full_and_a_full_disk_store_what_fits(server: Server,
     async with intake_at(server.url, folder / "spool.db") as intake:
         await until(lambda: intake.watch.redis_full)
         no_more(intake)
-        assert await intake.accept(delivery("1")) is Acceptance.STORED
+        assert await accept(intake, delivery("1")) is Acceptance.STORED
         await redis.config_set("maxmemory", 1)
         with pytest.raises(NotStored):
-            await intake.accept(delivery("2"))
+            await accept(intake, delivery("2"))
         await redis.config_set("maxmemory", 0)
         await until(lambda: not intake.watch.redis_full)
-        assert await intake.accept(delivery("2")) is Acceptance.STORED
+        assert await accept(intake, delivery("2")) is Acceptance.STORED
     await redis.aclose()
 
 
@@ -498,13 +503,13 @@ async def test_a_redis_that_does_not_tell_its_memory_is_used_all_the_same(server
     redis = connect(server.url)
     async with intake_at(server.url, folder / "spool.db", is_watched=False) as intake:
         intake.watch.redis_away = True
-        assert await intake.accept(delivery("1")) is Acceptance.SPOOLED
+        assert await accept(intake, delivery("1")) is Acceptance.SPOOLED
         await redis.execute_command("ACL", "SETUSER", "default", "-info")
         with structlog.testing.capture_logs() as logs:
             watching = asyncio.create_task(intake.watch.run())
             await until(lambda: not intake.spool.depth)
             await asyncio.sleep(1.5)  # another look at the memory
-            assert await intake.accept(delivery("2")) is Acceptance.STORED
+            assert await accept(intake, delivery("2")) is Acceptance.STORED
             watching.cancel()
             await asyncio.wait([watching])
         assert intake.watch.memory_unknown
@@ -521,11 +526,11 @@ async def test_a_redis_that_refuses_for_want_of_memory_is_left_alone_for_a_while
     await redis.execute_command("ACL", "SETUSER", "default", "-info")
     await redis.config_set("maxmemory", 1)
     async with intake_at(server.url, folder / "spool.db") as intake:
-        assert await intake.accept(delivery("1")) is Acceptance.SPOOLED
+        assert await accept(intake, delivery("1")) is Acceptance.SPOOLED
         assert (intake.watch.redis_full, intake.watch.redis_away) == (True, False)
         await redis.config_set("maxmemory", 0)
         await until(lambda: not intake.spool.depth)
-        assert await intake.accept(delivery("2")) is Acceptance.STORED
+        assert await accept(intake, delivery("2")) is Acceptance.STORED
         assert await queued(redis) == ["1", "2"]
     await redis.aclose()
 
@@ -539,11 +544,11 @@ async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(server: Serv
     async with intake_at(server.url, folder / "spool.db") as intake:
         structlog.configure(processors=[no_space])
         server.kill()
-        assert await within_a_second(intake.accept(delivery("1"))) is Acceptance.SPOOLED
+        assert await within_a_second(accept(intake, delivery("1"))) is Acceptance.SPOOLED
         await asyncio.sleep(1)  # several looks
         server.start()
         await until(lambda: not intake.spool.depth)
-        assert await within_a_second(intake.accept(delivery("2"))) is Acceptance.STORED
+        assert await within_a_second(accept(intake, delivery("2"))) is Acceptance.STORED
 
 
 async def test_a_failed_store_is_told_until_one_succeeds(server: Server, folder: Path) -> None:
@@ -553,17 +558,17 @@ async def test_a_failed_store_is_told_until_one_succeeds(server: Server, folder:
         server.kill()
         no_more(intake)
         with pytest.raises(NotStored):
-            await intake.accept(delivery("1"))
+            await accept(intake, delivery("1"))
         await asyncio.sleep(0.5)  # looks at Redis and at the spool
         assert intake.watch.is_failing()
         db = intake.spool._tables.file._db
         assert db
         db.execute("PRAGMA query_only=0")
-        assert await intake.accept(delivery("1")) is Acceptance.SPOOLED
+        assert await accept(intake, delivery("1")) is Acceptance.SPOOLED
         assert not intake.watch.is_failing()
         no_more(intake)
         with pytest.raises(NotStored):
-            await intake.accept(delivery("2"))
+            await accept(intake, delivery("2"))
         assert intake.watch.is_failing()
         server.start()
         await until(lambda: not intake.watch.is_failing())
@@ -578,7 +583,7 @@ async def test_a_failure_is_forgotten_when_nobody_sends_any_more(
         server.kill()
         no_more(intake)
         with pytest.raises(NotStored):
-            await intake.accept(delivery("1"))
+            await accept(intake, delivery("1"))
         assert intake.watch.is_failing()
         await until(lambda: not intake.watch.is_failing())
 

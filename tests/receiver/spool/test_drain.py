@@ -23,6 +23,7 @@ from receiver.spool.drain import BATCH_ROWS, DAMAGED_REASON, ROW_TIMEOUT
 from tests.conftest import Server, until
 from tests.faults.proxy import Proxy
 from tests.receiver.spool.conftest import KEYS, delivery, entries, made
+from tests.receiver.test_intake import accept
 
 MEGABYTE = 1_000_000
 
@@ -243,7 +244,7 @@ async def test_fresh_deliveries_do_not_wait_for_a_long_drain(link: Proxy, spool:
         waits: list[float] = []
         while spool.depth:
             began = time.monotonic()
-            fresh = await asyncio.wait_for(intake.accept(made(f"fresh {len(waits)}")), 1)
+            fresh = await asyncio.wait_for(accept(intake, made(f"fresh {len(waits)}")), 1)
             waits.append(time.monotonic() - began)
             assert fresh.name == "STORED"
         watching.cancel()
