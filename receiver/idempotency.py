@@ -89,10 +89,9 @@ class IdempotencyRule:
     def _parts(self, headers: Mapping[str, str], body: bytes, path: str) -> list[bytes] | None:
         """The text of each event of a batch; None where a body is none, or has more than `batch.MOST_EVENTS`."""
         try:
-            _, text = content.read_any(headers, body, self.max_body_bytes)
+            parts = batch.parts(headers, body, path, self.max_body_bytes)
         except content.Unreadable:
             return None
-        parts = batch.elements(text.decode(), path)
         return [part.encode() for part in parts] if parts and len(parts) <= batch.MOST_EVENTS else None
 
     def all_keys(self, headers: Mapping[str, str], body: bytes) -> list[tuple[str, str | None]]:

@@ -98,14 +98,8 @@ def parse(body: bytes, settings: PayloadSettings, headers: Mapping[str, str] | N
 
 
 def read(delivery: Delivery, settings: PayloadSettings) -> Event:
-    """The event in a delivery. Raises `Unreadable`."""
-    if settings.where.batch and PART not in delivery.more:
-        _check_not_a_batch(delivery.body, settings, delivery.headers)
-    return parse(delivery.body, settings, delivery.headers)
-
-
-def _check_not_a_batch(body: bytes, settings: PayloadSettings, headers: Mapping[str, str]) -> None:
-    """Raises `Unreadable` for a body of several events that the receiver did not part."""
-    _, text = content.read_any(headers, body, settings.max_body_bytes)
-    if parts := batch.elements(text.decode(), settings.where.batch or ""):
+    """The event in a delivery. Raises `Unreadable`, also for a batch that the receiver did not part."""
+    headers, body, path, limit = delivery.headers, delivery.body, settings.where.batch, settings.max_body_bytes
+    if path and PART not in delivery.more and (parts := batch.parts(headers, body, path, limit)):
         raise content.Unreadable(batch.unparted(len(parts)))
+    return parse(body, settings, headers)

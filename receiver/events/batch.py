@@ -5,11 +5,22 @@ again in another batch is the same event.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from receiver import content
 
 MOST_EVENTS = 1000
 """Events in one body; a longer one is kept whole, as a dead letter."""
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)  # no number is of interest, nor too long to read
+
+
+def parts(headers: Mapping[str, str], body: bytes, path: str, limit: int) -> list[str] | None:
+    """The text of each event in a body that has the list; None if it has none. `limit` is for the unpacked body.
+
+    Raises `content.Unreadable`.
+    """
+    _, text = content.read_any(headers, body, limit)
+    return elements(text.decode(), path)
 
 
 def elements(text: str, path: str) -> list[str] | None:

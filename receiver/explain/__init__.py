@@ -46,14 +46,12 @@ def reports(config: PayloadSettings, headers: Mapping[str, str], body: bytes) ->
 
 def _read(config: PayloadSettings, delivery: Delivery) -> dict[str, Any]:
     """What the worker would read in a delivery, or why it would not."""
-    headers, body, limit = delivery.headers, delivery.body, config.max_body_bytes
+    headers, body, path, limit = delivery.headers, delivery.body, config.where.batch, config.max_body_bytes
     if len(body) > limit:
         return {"unreadable": f"the body is larger than MAX_BODY_BYTES ({limit}): the receiver answers 413"}
     try:
-        if config.where.batch and not delivery.more:
-            _, text = content.read_any(headers, body, limit)
-            if parts := batch.elements(text.decode(), config.where.batch):
-                return {"unreadable": batch.unparted(len(parts))}
+        if path and not delivery.more and (parts := batch.parts(headers, body, path, limit)):
+            return {"unreadable": batch.unparted(len(parts))}
         payload, _ = content.read(headers, body, limit)
     except content.Unreadable as error:
         return {"unreadable": str(error)}
