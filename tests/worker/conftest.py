@@ -106,8 +106,8 @@ async def put(redis: ArqRedis, job_id: str, job: bytes) -> None:
 async def asks_nothing(_: dict[str, Any]) -> None: ...
 
 
-class Bench:
-    """A Valkey with deliveries on its queue, and what an operator sees of them."""
+class Rig:
+    """What these tests run on: a Valkey with deliveries on its queue, workers, and what an operator sees of them."""
 
     def __init__(self, url: str, redis: ArqRedis) -> None:
         self.url, self.redis, self.operator = url, redis, Operator(redis, KEYS)
@@ -228,15 +228,15 @@ async def _running(worker: LeasedWorker) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def bench(valkey_url: str, redis: ArqRedis) -> Bench:
+async def rig(valkey_url: str, redis: ArqRedis) -> Rig:
     """An empty Valkey."""
-    return Bench(valkey_url, redis)
+    return Rig(valkey_url, redis)
 
 
 @pytest.fixture
-async def arq_redis(bench: Bench) -> AsyncIterator[ArqRedis]:
+async def arq_redis(rig: Rig) -> AsyncIterator[ArqRedis]:
     """A client that enqueues as arq does, in msgpack."""
-    client = connect(bench.url)
+    client = connect(rig.url)
     client.job_serializer, client.job_deserializer = msgpack.packb, unpack
     client.default_queue_name = KEYS.queue
     yield client

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from receiver.client import Client
-from tests.worker.conftest import Bench
+from tests.worker.conftest import Rig
 from worker import Context, Event
 
 SECRET = "s3cret"
@@ -125,19 +125,19 @@ async def test_no_handler_closes_it_for_the_others(client: Client, pager: Pager)
     assert client.is_closed
 
 
-async def test_no_secret_of_a_url_is_told_of_a_handlers_failure(bench: Bench, pager: Pager) -> None:
+async def test_no_secret_of_a_url_is_told_of_a_handlers_failure(rig: Rig, pager: Pager) -> None:
     """A handler as the README shows it: `show` and the dead letter name its target's host and status."""
 
     async def call_the_team(_: Event, ctx: Context) -> None:
         (await ctx.http.post(f"http://{pager.host}{PATH}")).raise_for_status()
 
     pager.answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
-    delivery = await bench.send("e1")
-    async with bench.working({"action.created": [call_the_team]}, max_tries=2):
-        await bench.closed(delivery)
-    [letter] = await bench.letters()
+    delivery = await rig.send("e1")
+    async with rig.working({"action.created": [call_the_team]}, max_tries=2):
+        await rig.closed(delivery)
+    [letter] = await rig.letters()
     assert letter.reason == f"HTTPStatusError: {pager.host} answered 403; all 2 tries used up"
-    assert SECRET not in str(await bench.story(delivery))
+    assert SECRET not in str(await rig.story(delivery))
 
 
 async def test_the_request_that_failed_is_the_one_named(client: Client, pager: Pager) -> None:

@@ -11,7 +11,7 @@ from receiver.environment import load
 from receiver.payload_settings import PayloadSettings
 from tests.clones import clone, kit, make, sh
 from tests.conftest import Process, Start
-from tests.worker.conftest import Bench, delivery_of
+from tests.worker.conftest import Rig, delivery_of
 from tests.worker.test_groups import NOW, letter
 from worker import failing_test
 
@@ -21,24 +21,24 @@ SENT = '"text": action.title or "An Action without a title"'
 BROKEN = '"text": event.payload["action"]["title"].upper()'
 
 
-async def broken(bench: Bench, clone: Path, start: Start, **fields: object) -> str:
+async def broken(rig: Rig, clone: Path, start: Start, **fields: object) -> str:
     """A package whose handler fails for an Action without a title; the id of the dead letter that one has become."""
     make(clone, "new", "NAME=acme")
     handlers = clone / "acme/handlers.py"
     handlers.write_text(handlers.read_text().replace(SENT, BROKEN))
     payload = events.BY_NAME["action.created"].sample()
     payload["action"] |= {"title": None, "priority": "High", "description": "Ana Silva fell", **fields}
-    delivery = await bench.accept(delivery_of(json.dumps(payload).encode()))
-    worker = command(start, bench, clone)
+    delivery = await rig.accept(delivery_of(json.dumps(payload).encode()))
+    worker = command(start, rig, clone)
     worker.wait_for("dead letter")
-    await bench.closed(delivery)
+    await rig.closed(delivery)
     return f"{delivery.id}:handlers.page"
 
 
-def command(start: Start, bench: Bench, clone: Path, *arguments: str) -> Process:
+def command(start: Start, rig: Rig, clone: Path, *arguments: str) -> Process:
     """`python -m worker` with the customer's package."""
     own = {"HANDLERS": "acme:ROUTES", "ACME_PAGER_URL": "https://pager.example.com", "MAX_TRIES": "1"}
-    return start("-m", "worker", *arguments, PYTHONPATH=str(clone), REDIS_URL=bench.url, **own)
+    return start("-m", "worker", *arguments, PYTHONPATH=str(clone), REDIS_URL=rig.url, **own)
 
 
 def mend(clone: Path) -> None:
@@ -50,10 +50,10 @@ def pytested(clone: Path, test: str, code: int) -> str:
     return sh(clone, sys.executable, "-m", "pytest", test, code=code)
 
 
-async def test_it_fails_until_the_handler_is_mended(bench: Bench, clone: Path, start: Start) -> None:
+async def test_it_fails_until_the_handler_is_mended(rig: Rig, clone: Path, start: Start) -> None:
     """As it is, beside the handler: formatted, typed, green in `make check`, and without what anybody wrote."""
-    dead_id = await broken(bench, clone, start)
-    saved = command(start, bench, clone, "dead", "save-test", dead_id, "--into", str(clone))
+    dead_id = await broken(rig, clone, start)
+    saved = command(start, rig, clone, "dead", "save-test", dead_id, "--into", str(clone))
     assert saved.wait() == 0, saved.output
     assert "it fails now: AttributeError: 'NoneType' object has no attribute 'upper'" in saved.output
     test = clone / f"acme/test_handlers_page_{dead_id[:8]}.py"
@@ -63,11 +63,11 @@ async def test_it_fails_until_the_handler_is_mended(bench: Bench, clone: Path, s
     sh(clone, ruff, "format", "--check", "acme")
     sh(clone, ruff, "check", "acme")
     sh(clone, sys.executable, "-m", "mypy", "acme")
-    again = command(start, bench, clone, "dead", "save-test", dead_id, "--into", str(clone))
+    again = command(start, rig, clone, "dead", "save-test", dead_id, "--into", str(clone))
     assert (again.wait(), "is there already; --force writes over it" in again.output) == (2, True)
     mend(clone)
     assert "7 passed" in pytested(clone, "acme", 0)
-    gone = command(start, bench, clone, "dead", "save-test", dead_id, "--into", str(clone), "--force")
+    gone = command(start, rig, clone, "dead", "save-test", dead_id, "--into", str(clone), "--force")
     assert (gone.wait(), "does not fail for its redacted sample" in gone.output) == (1, True)
 
 

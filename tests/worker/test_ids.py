@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from receiver.environment import SettingsError
 from tests.conftest import Process, Start
 from tests.terminal import Terminal
-from tests.worker.conftest import Bench, make_handler
+from tests.worker.conftest import Rig, make_handler
 from worker import GiveUp
 from worker.ids import SHORT, matching, short, the_one
 
@@ -55,24 +55,24 @@ def give_up(_: int) -> None:
 
 
 @pytest.fixture
-def run(start: Start, bench: Bench) -> Callable[..., Awaitable[Process]]:
+def run(start: Start, rig: Rig) -> Callable[..., Awaitable[Process]]:
     """Run `python -m worker …` to its end."""
 
     async def run_one(*arguments: str, **more: str) -> Process:
-        process = start("-m", "worker", *arguments, REDIS_URL=bench.url, **more)
+        process = start("-m", "worker", *arguments, REDIS_URL=rig.url, **more)
         await asyncio.to_thread(process.wait)
         return process
 
     return run_one
 
 
-async def test_commands_take_the_ids_that_they_print(run: Callable[..., Awaitable[Process]], bench: Bench) -> None:
+async def test_commands_take_the_ids_that_they_print(run: Callable[..., Awaitable[Process]], rig: Rig) -> None:
     """Whole at 80 columns, in `dead list` and `status`; taken by `show`, `replay` and `dead …`."""
-    sent = [await bench.send(f"e{number}", "work_order.completed") for number in range(3)]
-    async with bench.working({"*": [make_handler("external_system_update", give_up)]}):
-        await bench.closed(*sent)
+    sent = [await rig.send(f"e{number}", "work_order.completed") for number in range(3)]
+    async with rig.working({"*": [make_handler("external_system_update", give_up)]}):
+        await rig.closed(*sent)
     for command in (("dead", "list"), ("status",)):
-        said = await asyncio.to_thread(Terminal("worker", *command, REDIS_URL=bench.url, COLUMNS="80").end)
+        said = await asyncio.to_thread(Terminal("worker", *command, REDIS_URL=rig.url, COLUMNS="80").end)
         assert all(one.id[:SHORT] in said for one in sent)
     first, second, third = (one.id[:SHORT] for one in sent)
     assert json.loads((await run("show", first, "--json")).output)["key"] == "e0"
@@ -80,7 +80,7 @@ async def test_commands_take_the_ids_that_they_print(run: Callable[..., Awaitabl
     assert (await run("dead", "replay", second)).output.strip() == "replayed 1 of 1"
     assert (await run("dead", "drop", f"{third}:h.ext")).output.strip() == "dropped 1 of 1"
     assert (await run("replay", first)).output.strip() == "h.external_system_update: replayed"
-    assert await bench.letters() == []
+    assert await rig.letters() == []
     unknown = await run("show", "0000")
     assert unknown.wait() == 2
     assert "0000: no such delivery is remembered" in unknown.output

@@ -21,7 +21,7 @@ from receiver.intake import accept_directly
 from receiver.queue.keys import RETRY, Keys
 from receiver.queue.scripts import Script
 from tests.conftest import Start, until, wait_until
-from tests.worker.conftest import Bench, delivery_of, make_handler, wire
+from tests.worker.conftest import Rig, delivery_of, make_handler, wire
 from worker import Context, Event, GiveUp, RetryLater, in_order
 from worker.handler import Handler
 from worker.letter import Filter
@@ -176,59 +176,59 @@ def runs() -> Runs:
     return Runs()
 
 
-async def send(bench: Bench, number: int, wish: str | None = None, subject: str = "a1") -> Delivery:
-    return await bench.send(f"e{number}", action={"id": subject}, number=number, wish=wish)
+async def send(rig: Rig, number: int, wish: str | None = None, subject: str = "a1") -> Delivery:
+    return await rig.send(f"e{number}", action={"id": subject}, number=number, wish=wish)
 
 
-async def test_one_line_for_all_events_of_a_handler(bench: Bench, runs: Runs) -> None:
+async def test_one_line_for_all_events_of_a_handler(rig: Rig, runs: Runs) -> None:
     """By handler: whatever their type and subject, with one or without, events run one at a time and in order."""
     handler = in_order(runs.act, by="handler")
     for number in range(40):
         kind = ("action.created", "action.solved")[number % 2]
         about = {"action": {"id": f"a{number % 5}"}} if number % 3 else {}
-        await bench.send(f"e{number}", kind, number=number, **about)
-    async with bench.working({"action.created": [handler], "action.solved": [handler]}):
-        await until(lambda: is_idle(bench))
+        await rig.send(f"e{number}", kind, number=number, **about)
+    async with rig.working({"action.created": [handler], "action.solved": [handler]}):
+        await until(lambda: is_idle(rig))
     assert runs.numbers == list(range(40))
     assert runs.most == 1
-    assert await bench.keys("*turn:*") == []
+    assert await rig.keys("*turn:*") == []
 
 
-async def is_idle(bench: Bench) -> bool:
-    return not await bench.redis.zunion([KEYS.queue, KEYS.leases])
+async def is_idle(rig: Rig) -> bool:
+    return not await rig.redis.zunion([KEYS.queue, KEYS.leases])
 
 
-async def test_a_first_that_asks_for_later_keeps_its_place_and_no_slot(bench: Bench, runs: Runs) -> None:
+async def test_a_first_that_asks_for_later_keeps_its_place_and_no_slot(rig: Rig, runs: Runs) -> None:
     """A worker of one slot handles other events meanwhile; then the line goes on in order."""
-    await send(bench, 1, "later")
+    await send(rig, 1, "later")
     for number in (2, 3):
-        await send(bench, number)
+        await send(rig, number)
     other = asyncio.Event()
     free = make_handler("free", lambda _: other.set())
-    async with bench.working(
+    async with rig.working(
         {"action.created": [in_order(runs.act, by="handler")], "action.solved": [free]}, max_jobs=1
     ) as worker:
-        await until(lambda: bench.redis.zcard(KEYS.queue))
-        await bench.send("other", "action.solved")
+        await until(lambda: rig.redis.zcard(KEYS.queue))
+        await rig.send("other", "action.solved")
         await asyncio.wait_for(other.wait(), 5)
         assert runs.numbers == []
-        await until(lambda: is_idle(bench))
+        await until(lambda: is_idle(rig))
         assert worker.jobs_retried == 0  # nobody came back to see whether it was its turn
     assert runs.numbers == [1, 2, 3]
 
 
-async def test_after_some_failures_the_others_pass(bench: Bench, runs: Runs) -> None:
+async def test_after_some_failures_the_others_pass(rig: Rig, runs: Runs) -> None:
     """Its failures hold them up that often; then it goes on by itself, as all do in a line for a handler."""
-    failing = await send(bench, 1, "fails")
+    failing = await send(rig, 1, "fails")
     for number in (2, 3):
-        await send(bench, number)
-    async with bench.working({"*": [in_order(runs.act, by="handler", step_aside=2)]}, retry_base=0.05):
+        await send(rig, number)
+    async with rig.working({"*": [in_order(runs.act, by="handler", step_aside=2)]}, retry_base=0.05):
         await until(lambda: has(runs, [2, 3]))
-        told = (await bench.story(failing))["handlers"]["test_in_order.act"]
+        told = (await rig.story(failing))["handlers"]["test_in_order.act"]
         assert told["attempts"] >= 2
-        assert await bench.redis.zscore(KEYS.turn("test_in_order.act"), failing.id) is None
+        assert await rig.redis.zscore(KEYS.turn("test_in_order.act"), failing.id) is None
         runs.mended = True
-        await bench.closed(failing)
+        await rig.closed(failing)
     assert runs.numbers == [2, 3, 1]
 
 
@@ -243,110 +243,110 @@ def test_who_lets_the_others_pass() -> None:
     assert Order("subject", "", 5, "pass").failures == 5
 
 
-async def test_a_dead_letter_lets_the_others_pass(bench: Bench, runs: Runs) -> None:
+async def test_a_dead_letter_lets_the_others_pass(rig: Rig, runs: Runs) -> None:
     """The next one runs at once."""
-    await send(bench, 1, "dies")
-    await send(bench, 2)
-    async with bench.working({"*": [in_order(runs.act)]}):
+    await send(rig, 1, "dies")
+    await send(rig, 2)
+    async with rig.working({"*": [in_order(runs.act)]}):
         await until(lambda: has(runs, [2]))
 
 
 @pytest.mark.parametrize("then", ["drop", "replay"])
-async def test_a_dead_letter_holds_its_line_until_somebody_acts(bench: Bench, runs: Runs, then: str) -> None:
+async def test_a_dead_letter_holds_its_line_until_somebody_acts(rig: Rig, runs: Runs, then: str) -> None:
     """`show` names it; dropped, the next runs at once; replayed, it runs as the first."""
-    dead = await send(bench, 1, "dies")
-    waiting = [await send(bench, number) for number in (2, 3)]
-    await send(bench, 9, subject="a2")
-    async with bench.working({"*": [in_order(runs.act, after_dead="hold")]}):
+    dead = await send(rig, 1, "dies")
+    waiting = [await send(rig, number) for number in (2, 3)]
+    await send(rig, 9, subject="a2")
+    async with rig.working({"*": [in_order(runs.act, after_dead="hold")]}):
         await until(lambda: has(runs, [9]))
-        await until(lambda: is_parked(bench, waiting[1]))
-        waiting.append(await send(bench, 4))
-        await until(lambda: is_parked(bench, waiting[2]))
-        told = (await bench.story(waiting[1]))["handlers"]["test_in_order.act"]
+        await until(lambda: is_parked(rig, waiting[1]))
+        waiting.append(await send(rig, 4))
+        await until(lambda: is_parked(rig, waiting[2]))
+        told = (await rig.story(waiting[1]))["handlers"]["test_in_order.act"]
         assert (told["failures"], told["waits"]["ahead"], told["waits"]["first"]) == ([], 2, dead.id)
         assert in_words(told["waits"]) == (
             f"waits for its turn: 2 before it, the first is {dead.id}, a dead letter that holds the line: "
             "replay or drop it"
         )
-        await bench.redis.delete(KEYS.delivery(dead.id))  # as if the record had expired: the letter is what counts
-        [letter] = [letter async for letter in bench.operator.letters(Filter())]
+        await rig.redis.delete(KEYS.delivery(dead.id))  # as if the record had expired: the letter is what counts
+        [letter] = [letter async for letter in rig.operator.letters(Filter())]
         runs.mended = True
-        assert await (bench.operator.drop(letter) if then == "drop" else bench.operator.replay_letter(letter))
-        await bench.closed(*waiting)
-        await bench.idle()
+        assert await (rig.operator.drop(letter) if then == "drop" else rig.operator.replay_letter(letter))
+        await rig.closed(*waiting)
+        await rig.idle()
     assert runs.numbers == ([9, 2, 3, 4] if then == "drop" else [9, 1, 2, 3, 4])
-    assert await bench.keys("*turn:*") == []
+    assert await rig.keys("*turn:*") == []
 
 
-async def is_parked(bench: Bench, delivery: Delivery, handler: str = "test_in_order.act") -> bool:
-    return (await bench.states(delivery)).get(handler) == "retry"
+async def is_parked(rig: Rig, delivery: Delivery, handler: str = "test_in_order.act") -> bool:
+    return (await rig.states(delivery)).get(handler) == "retry"
 
 
-async def test_what_cannot_be_read_holds_up_nobody(bench: Bench, runs: Runs) -> None:
+async def test_what_cannot_be_read_holds_up_nobody(rig: Rig, runs: Runs) -> None:
     """It stands in the line of a handler of every event, becomes a dead letter of none, and the next is called."""
-    unreadable = await bench.accept(delivery_of(b"not JSON"))
-    place = await bench.redis.zscore(KEYS.queue, unreadable.job_id)
-    await bench.redis.zrem(KEYS.queue, unreadable.job_id)  # claimed by a worker that takes its time
-    await bench.redis.zadd(KEYS.turn("test_in_order.act"), {unreadable.id: place})
-    waiting = await send(bench, 1)
-    async with bench.working({"*": [in_order(runs.act, by="handler")]}):
-        await until(lambda: is_parked(bench, waiting))
-        await bench.redis.zadd(KEYS.queue, {unreadable.job_id: place})
+    unreadable = await rig.accept(delivery_of(b"not JSON"))
+    place = await rig.redis.zscore(KEYS.queue, unreadable.job_id)
+    await rig.redis.zrem(KEYS.queue, unreadable.job_id)  # claimed by a worker that takes its time
+    await rig.redis.zadd(KEYS.turn("test_in_order.act"), {unreadable.id: place})
+    waiting = await send(rig, 1)
+    async with rig.working({"*": [in_order(runs.act, by="handler")]}):
+        await until(lambda: is_parked(rig, waiting))
+        await rig.redis.zadd(KEYS.queue, {unreadable.job_id: place})
         await until(lambda: has(runs, [1]), 5)
-        await bench.idle()
-    assert await bench.keys("*turn:*") == []
+        await rig.idle()
+    assert await rig.keys("*turn:*") == []
 
 
 @pytest.mark.parametrize("gone", ["routed without it", "forgotten", "flushed letter"])
-async def test_one_that_never_comes_holds_up_nobody(bench: Bench, runs: Runs, gone: str) -> None:
+async def test_one_that_never_comes_holds_up_nobody(rig: Rig, runs: Runs, gone: str) -> None:
     """A first that stands in line and will not come is taken out by the next that looks."""
     line = KEYS.turn("test_in_order.act")
-    first = await send(bench, 0)
-    await bench.redis.delete(KEYS.queue)
-    await bench.redis.zadd(line, {first.id: 1})
+    first = await send(rig, 0)
+    await rig.redis.delete(KEYS.queue)
+    await rig.redis.zadd(line, {first.id: 1})
     if gone == "routed without it":
-        await bench.redis.execute_command("HDEL", KEYS.delivery(first.id), "u")
+        await rig.redis.execute_command("HDEL", KEYS.delivery(first.id), "u")
     if gone == "forgotten":
-        await bench.redis.delete(KEYS.delivery(first.id))
+        await rig.redis.delete(KEYS.delivery(first.id))
     if gone == "flushed letter":
-        await bench.redis.execute_command("HSET", KEYS.delivery(first.id), "test_in_order.act", "dead 1 5")
-    await send(bench, 1)
-    async with bench.working({"*": [in_order(runs.act, by="handler", after_dead="hold")]}):
+        await rig.redis.execute_command("HSET", KEYS.delivery(first.id), "test_in_order.act", "dead 1 5")
+    await send(rig, 1)
+    async with rig.working({"*": [in_order(runs.act, by="handler", after_dead="hold")]}):
         await until(lambda: has(runs, [1]), 5)
 
 
-async def test_a_delivery_that_was_given_back_gets_no_new_place(bench: Bench, runs: Runs) -> None:
+async def test_a_delivery_that_was_given_back_gets_no_new_place(rig: Rig, runs: Runs) -> None:
     """One that let the others pass, while another handler of its was not done yet, would hold them up again."""
-    first = await send(bench, 1)
-    await bench.redis.execute_command("HSET", KEYS.delivery(first.id), "test_in_order.act", "retry 3 12")
-    await bench.redis.set(f"{RETRY}{first.job_id}", 0)  # it was started before
-    await send(bench, 2)
-    async with bench.working({"*": [in_order(runs.act, by="handler")]}):
+    first = await send(rig, 1)
+    await rig.redis.execute_command("HSET", KEYS.delivery(first.id), "test_in_order.act", "retry 3 12")
+    await rig.redis.set(f"{RETRY}{first.job_id}", 0)  # it was started before
+    await send(rig, 2)
+    async with rig.working({"*": [in_order(runs.act, by="handler")]}):
         await until(lambda: has(runs, [2]), 5)
 
 
-async def test_a_call_that_was_missed_is_made_by_the_next_who_looks(bench: Bench, runs: Runs) -> None:
+async def test_a_call_that_was_missed_is_made_by_the_next_who_looks(rig: Rig, runs: Runs) -> None:
     """A first that sleeps although it is its turn, because of a lost call, is called by anybody in its line."""
     handler = in_order(runs.act, by="handler")
     name = "test_in_order.act"
-    first, second, third = [await send(bench, number, "later" if number == 1 else None) for number in (1, 2, 3)]
-    async with bench.working({"*": [handler]}):
-        await until(lambda: is_parked(bench, third))
-    await bench.redis.zrem(KEYS.turn(name), first.id)  # without a call
-    await bench.redis.zrem(KEYS.queue, KEYS.retry_job_id(first.id, name, 1))
-    await bench.redis.zadd(KEYS.queue, {KEYS.retry_job_id(third.id, name, 0): 1})
-    async with bench.working({"*": [handler]}):
-        await bench.closed(second, third)
+    first, second, third = [await send(rig, number, "later" if number == 1 else None) for number in (1, 2, 3)]
+    async with rig.working({"*": [handler]}):
+        await until(lambda: is_parked(rig, third))
+    await rig.redis.zrem(KEYS.turn(name), first.id)  # without a call
+    await rig.redis.zrem(KEYS.queue, KEYS.retry_job_id(first.id, name, 1))
+    await rig.redis.zadd(KEYS.queue, {KEYS.retry_job_id(third.id, name, 0): 1})
+    async with rig.working({"*": [handler]}):
+        await rig.closed(second, third)
     assert runs.numbers == [2, 3]
 
 
-async def test_what_fails_after_it_waited_in_line_for_too_long_is_dead(bench: Bench, runs: Runs) -> None:
+async def test_what_fails_after_it_waited_in_line_for_too_long_is_dead(rig: Rig, runs: Runs) -> None:
     """Its age counts from when it was parked: before a target that is gone not one after the other has MAX_AGE."""
-    await send(bench, 1, "later")
-    second = await send(bench, 2, "later")  # asks for 0.3 s once 0.3 s have passed
-    async with bench.working({"*": [in_order(runs.act, by="handler")]}, max_age=0.55):
-        await bench.closed(second)
-    assert (await bench.states(second)) == {"test_in_order.act": "dead"}
+    await send(rig, 1, "later")
+    second = await send(rig, 2, "later")  # asks for 0.3 s once 0.3 s have passed
+    async with rig.working({"*": [in_order(runs.act, by="handler")]}, max_age=0.55):
+        await rig.closed(second)
+    assert (await rig.states(second)) == {"test_in_order.act": "dead"}
     assert runs.numbers == [1]
 
 
@@ -380,22 +380,22 @@ def test_no_window_has_more_starts_than_its_limit(
             assert last - first > span
 
 
-def outcomes_of(bench: Bench, redis: ArqRedis, order: Order) -> Outcomes:
-    return Outcomes(redis, KEYS, bench.settings(), Keep(0, 0), {"h.act": order})
+def outcomes_of(rig: Rig, redis: ArqRedis, order: Order) -> Outcomes:
+    return Outcomes(redis, KEYS, rig.settings(), Keep(0, 0), {"h.act": order})
 
 
-async def test_a_reply_that_was_lost_takes_no_second_start(bench: Bench, tmp_path: Path) -> None:
+async def test_a_reply_that_was_lost_takes_no_second_start(rig: Rig, tmp_path: Path) -> None:
     """The client asks again with the same token: one start is noted; a run after a crash asks anew and counts."""
     order = Order("handler", "1/10s", None, "pass")
-    delivery = await bench.send("e1")
-    await outcomes_of(bench, bench.redis, order).lines.turn(delivery, "h.act")
-    await bench.redis.delete(KEYS.pace("h.act"))  # the server knows the script now
-    async with wire(bench.url, tmp_path / "wire", b"pace:h.act", "reply") as lossy:
-        assert (await outcomes_of(bench, lossy, order).lines.turn(delivery, "h.act")).wait == 0
-    assert await bench.redis.zcard(KEYS.pace("h.act")) == 1
-    first, second = [await outcomes_of(bench, bench.redis, order).lines.turn(delivery, "h.act") for _ in range(2)]
+    delivery = await rig.send("e1")
+    await outcomes_of(rig, rig.redis, order).lines.turn(delivery, "h.act")
+    await rig.redis.delete(KEYS.pace("h.act"))  # the server knows the script now
+    async with wire(rig.url, tmp_path / "wire", b"pace:h.act", "reply") as lossy:
+        assert (await outcomes_of(rig, lossy, order).lines.turn(delivery, "h.act")).wait == 0
+    assert await rig.redis.zcard(KEYS.pace("h.act")) == 1
+    first, second = [await outcomes_of(rig, rig.redis, order).lines.turn(delivery, "h.act") for _ in range(2)]
     assert 9 < second.wait <= first.wait <= 10.01  # a promise is kept, not given anew
-    assert await bench.redis.zcard(KEYS.pace("h.act")) == 2
+    assert await rig.redis.zcard(KEYS.pace("h.act")) == 2
 
 
 def assert_within(times: Sequence[float], count: int, span: float) -> None:
@@ -403,37 +403,37 @@ def assert_within(times: Sequence[float], count: int, span: float) -> None:
         assert last - first > span, (first, last)
 
 
-async def test_a_line_keeps_the_pace_and_nobody_looks_in_vain(bench: Bench, runs: Runs) -> None:
+async def test_a_line_keeps_the_pace_and_nobody_looks_in_vain(rig: Rig, runs: Runs) -> None:
     """Every limit holds over all; those behind the first are called once, when it is their turn."""
     for number in range(60):
-        await send(bench, number)
-    async with bench.working({"*": [in_order(runs.act, by="handler", rate="5/100ms, 40/1s")]}, max_jobs=10) as worker:
+        await send(rig, number)
+    async with rig.working({"*": [in_order(runs.act, by="handler", rate="5/100ms, 40/1s")]}, max_jobs=10) as worker:
         await until(lambda: has(runs, range(60)), 20)
-        await bench.idle()
+        await rig.idle()
         assert worker.jobs_retried <= 10
     assert_within(runs.times, 5, 0.1)
     assert_within(runs.times, 40, 1.0)
-    assert 0 < await bench.redis.pttl(KEYS.pace("test_in_order.act")) <= 2000
+    assert 0 < await rig.redis.pttl(KEYS.pace("test_in_order.act")) <= 2000
 
 
-async def test_many_lines_share_one_pace(bench: Bench, runs: Runs) -> None:
+async def test_many_lines_share_one_pace(rig: Rig, runs: Runs) -> None:
     """Firsts of many lines that wait for the rate come one by one, not all at once whenever one may start."""
     for number in range(100):
-        await send(bench, number, subject=f"a{number}")
+        await send(rig, number, subject=f"a{number}")
     rate = "20/200ms, 1000/1h"  # with the second one Redis keeps all starts
-    async with bench.working({"*": [in_order(runs.act, rate=rate)]}) as worker:
-        await until(lambda: is_idle(bench), 20)
+    async with rig.working({"*": [in_order(runs.act, rate=rate)]}) as worker:
+        await until(lambda: is_idle(rig), 20)
         assert worker.jobs_retried < 100
     assert sorted(runs.numbers) == list(range(100))
-    starts = [at for _, at in await bench.redis.zrange(KEYS.pace("test_in_order.act"), 0, -1, withscores=True)]
+    starts = [at for _, at in await rig.redis.zrange(KEYS.pace("test_in_order.act"), 0, -1, withscores=True)]
     assert len(starts) == 100
     assert_within(starts, 20, 200)
 
 
-async def test_a_handler_without_order_asks_nothing(bench: Bench) -> None:
+async def test_a_handler_without_order_asks_nothing(rig: Rig) -> None:
     """No line, no pace and no script: it costs what it did."""
-    delivery = await bench.send("e1", action={"id": "a1"})
-    broken = outcomes_of(bench, None, Order("handler", "1/1s", None, "pass"))  # type: ignore[arg-type]
+    delivery = await rig.send("e1", action={"id": "a1"})
+    broken = outcomes_of(rig, None, Order("handler", "1/1s", None, "pass"))  # type: ignore[arg-type]
     assert await broken.lines.turn(delivery, "h.other") == (0.0, "")
 
 

@@ -14,7 +14,7 @@ from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
 from receiver.queue.jobs import job_key, pack_job, unpack
 from tests.conftest import hash_of, until
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
+from tests.worker.conftest import KEYS, Rig, body_of, delivery_of, make_handler
 from worker import Context, Event, GiveUp, RetryLater, Skip
 from worker.app import create_services
 from worker.handler import Handler
@@ -58,37 +58,37 @@ def calls() -> Calls:
     return Calls()
 
 
-async def test_every_handler_of_an_event_runs_once(bench: Bench, calls: Calls) -> None:
+async def test_every_handler_of_an_event_runs_once(rig: Rig, calls: Calls) -> None:
     """Those of its type and those of every type are done, and nothing of the job is left."""
-    delivery = await bench.send("e1")
+    delivery = await rig.send("e1")
     routes = {"action.created": [calls.handler("a"), calls.handler("b")], "*": [calls.handler("c")]}
-    async with bench.working(routes, keep_payloads=0):
-        await bench.closed(delivery)
-        await bench.idle()
+    async with rig.working(routes, keep_payloads=0):
+        await rig.closed(delivery)
+        await rig.idle()
     assert calls == {"a": 1, "b": 1, "c": 1}
-    assert await bench.states(delivery) == {"h.a": "done", "h.b": "done", "h.c": "done"}
-    assert await bench.keys("arq:*") == []
-    counts = await hash_of(bench.redis, KEYS.counts)
+    assert await rig.states(delivery) == {"h.a": "done", "h.b": "done", "h.c": "done"}
+    assert await rig.keys("arq:*") == []
+    counts = await hash_of(rig.redis, KEYS.counts)
     assert counts == {"accepted": b"1", "h.a done": b"1", "h.b done": b"1", "h.c done": b"1"}
 
 
-async def test_a_skipped_event_is_an_outcome_of_its_own(bench: Bench, calls: Calls) -> None:
+async def test_a_skipped_event_is_an_outcome_of_its_own(rig: Rig, calls: Calls) -> None:
     """Not done and no failure: it is not run again, the record is closed and its story says why."""
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [calls.handler("a", fail(Skip("older than what is there"))), calls.handler("b")]}):
-        await bench.closed(delivery)
-        await bench.idle()
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [calls.handler("a", fail(Skip("older than what is there"))), calls.handler("b")]}):
+        await rig.closed(delivery)
+        await rig.idle()
     assert calls == {"a": 1, "b": 1}
-    story = await bench.story(delivery)
+    story = await rig.story(delivery)
     told = story["handlers"]["h.a"]
     assert (told["state"], told["skipped"], told["failures"]) == ("skipped", "older than what is there", [])
     assert story["handlers"]["h.b"]["skipped"] is None
     assert story["forgotten_in_s"] > 0
-    counts = await hash_of(bench.redis, KEYS.counts)
+    counts = await hash_of(rig.redis, KEYS.counts)
     assert counts == {"accepted": b"1", "h.a skipped": b"1", "h.b done": b"1"}
 
 
-async def test_handlers_run_side_by_side(bench: Bench, calls: Calls) -> None:
+async def test_handlers_run_side_by_side(rig: Rig, calls: Calls) -> None:
     """Neither waits for the other: each can wait for what the other does."""
     first, second = asyncio.Event(), asyncio.Event()
 
@@ -100,12 +100,12 @@ async def test_handlers_run_side_by_side(bench: Bench, calls: Calls) -> None:
         second.set()
         await first.wait()
 
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [calls.handler("a", one), calls.handler("b", other)]}):
-        await bench.closed(delivery)
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [calls.handler("a", one), calls.handler("b", other)]}):
+        await rig.closed(delivery)
 
 
-async def test_a_handler_is_given_event_and_context(bench: Bench) -> None:
+async def test_a_handler_is_given_event_and_context(rig: Rig) -> None:
     """The event as it was sent, and what it needs to be idempotent."""
     given: list[tuple[Event, Context]] = []
 
@@ -114,9 +114,9 @@ async def test_a_handler_is_given_event_and_context(bench: Bench) -> None:
         if ctx.attempt == 1:
             raise OSError
 
-    delivery = await bench.send("e1", action={"id": "a1"})
-    async with bench.working({"*": [look]}):
-        await bench.closed(delivery)
+    delivery = await rig.send("e1", action={"id": "a1"})
+    async with rig.working({"*": [look]}):
+        await rig.closed(delivery)
     (event, first), (_, second) = given
     assert (event.id, event.type, event.payload["action"]) == ("e1", "action.created", {"id": "a1"})
     assert (first.delivery_id, first.attempt, second.attempt) == (delivery.id, 1, 2)
@@ -124,52 +124,52 @@ async def test_a_handler_is_given_event_and_context(bench: Bench) -> None:
     assert first.received_at.timestamp() == pytest.approx(delivery.received_us / 1e6)
 
 
-async def test_a_failing_handler_does_not_run_the_others_again(bench: Bench, calls: Calls) -> None:
+async def test_a_failing_handler_does_not_run_the_others_again(rig: Rig, calls: Calls) -> None:
     """A Teams outage never re-runs the audit log."""
-    delivery = await bench.send("e1")
+    delivery = await rig.send("e1")
     failing = calls.handler("fails", fail_until(4, OSError("away")))
-    async with bench.working({"*": [failing, calls.handler("works")]}):
-        await bench.closed(delivery)
+    async with rig.working({"*": [failing, calls.handler("works")]}):
+        await rig.closed(delivery)
     assert calls == {"fails": 4, "works": 1}
-    told = (await bench.story(delivery))["handlers"]["h.fails"]
+    told = (await rig.story(delivery))["handlers"]["h.fails"]
     assert (told["state"], told["attempts"]) == ("done", 4)
     assert [failure["error"] for failure in told["failures"]] == ["OSError: away"] * 3
-    assert (await hash_of(bench.redis, KEYS.counts))["h.fails done"] == b"1"
+    assert (await hash_of(rig.redis, KEYS.counts))["h.fails done"] == b"1"
 
 
-async def test_a_retry_leaves_the_record_open_until_every_handler_has_ended(bench: Bench, calls: Calls) -> None:
+async def test_a_retry_leaves_the_record_open_until_every_handler_has_ended(rig: Rig, calls: Calls) -> None:
     """A handler that was retried while another still runs does not start the window: nothing open ever expires."""
     release = asyncio.Event()
     slow = calls.handler("slow", lambda _: release.wait())
     quick = calls.handler("quick", fail_until(2, OSError("once")))
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [slow, quick]}):
-        await until(lambda: _is(bench, delivery, "h.quick", "done"))
-        assert await bench.redis.pttl(KEYS.delivery(delivery.id)) == -1
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [slow, quick]}):
+        await until(lambda: _is(rig, delivery, "h.quick", "done"))
+        assert await rig.redis.pttl(KEYS.delivery(delivery.id)) == -1
         release.set()
-        await bench.closed(delivery)
+        await rig.closed(delivery)
     assert calls == {"slow": 1, "quick": 2}
 
 
-async def test_retry_later_comes_again_and_uses_no_try(bench: Bench, calls: Calls) -> None:
+async def test_retry_later_comes_again_and_uses_no_try(rig: Rig, calls: Calls) -> None:
     """A target that says when is asked again then, however few tries there are."""
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [calls.handler("a", fail_until(6, RetryLater(0.01, "429")))]}, max_tries=2):
-        await bench.closed(delivery)
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [calls.handler("a", fail_until(6, RetryLater(0.01, "429")))]}, max_tries=2):
+        await rig.closed(delivery)
     assert calls == {"a": 6}
-    assert await bench.states(delivery) == {"h.a": "done"}
+    assert await rig.states(delivery) == {"h.a": "done"}
 
 
-async def test_a_wait_is_whole_when_the_clock_went_back(bench: Bench, calls: Calls) -> None:
+async def test_a_wait_is_whole_when_the_clock_went_back(rig: Rig, calls: Calls) -> None:
     """After a failover to a server whose clock is behind, a delivery is handled at once and its retry is not."""
-    ahead = (await bench.redis.time())[0] * 1000 + 60_000
-    await bench.redis.set(KEYS.order, str(ahead))
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [calls.handler("a", fail(RetryLater(5, "429")))]}):
-        await until(lambda: _is(bench, delivery, "h.a", "retry"))
-        await until(lambda: bench.redis.zcard(KEYS.queue))
+    ahead = (await rig.redis.time())[0] * 1000 + 60_000
+    await rig.redis.set(KEYS.order, str(ahead))
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [calls.handler("a", fail(RetryLater(5, "429")))]}):
+        await until(lambda: _is(rig, delivery, "h.a", "retry"))
+        await until(lambda: rig.redis.zcard(KEYS.queue))
     assert calls == {"a": 1}
-    [(_, due)] = await bench.redis.zrange(KEYS.queue, 0, -1, withscores=True)
+    [(_, due)] = await rig.redis.zrange(KEYS.queue, 0, -1, withscores=True)
     assert due > ahead + 4000
 
 
@@ -185,23 +185,23 @@ async def test_a_wait_is_whole_when_the_clock_went_back(bench: Bench, calls: Cal
     ids=["GiveUp", "OSError", "CancelledError", "SystemExit", "ExceptionGroup"],
 )
 async def test_a_handler_that_does_not_succeed_is_a_dead_letter(
-    bench: Bench, calls: Calls, error: BaseException, runs: int, reason: str
+    rig: Rig, calls: Calls, error: BaseException, runs: int, reason: str
 ) -> None:
     """With payload, reason and tries, whatever it raised, and the handlers beside it are done."""
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [calls.handler("a", fail(error)), calls.handler("b")]}, max_tries=3):
-        await bench.closed(delivery)
-        await bench.idle()
-    [letter] = await bench.letters()
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [calls.handler("a", fail(error)), calls.handler("b")]}, max_tries=3):
+        await rig.closed(delivery)
+        await rig.idle()
+    [letter] = await rig.letters()
     assert (letter.kind, letter.handler, letter.delivery, letter.type) == ("dead", "h.a", delivery.id, "action.created")
     assert letter.reason.startswith(reason)
     assert letter.tries == runs
     assert letter.body() == delivery.body
     assert calls == {"a": runs, "b": 1}
-    assert await bench.states(delivery) == {"h.a": "dead", "h.b": "done"}
+    assert await rig.states(delivery) == {"h.a": "dead", "h.b": "done"}
 
 
-async def test_a_handler_that_takes_too_long_is_stopped(bench: Bench, calls: Calls) -> None:
+async def test_a_handler_that_takes_too_long_is_stopped(rig: Rig, calls: Calls) -> None:
     """Its run counts as failed, and it can clean up."""
     cleaned: list[int] = []
 
@@ -211,42 +211,42 @@ async def test_a_handler_that_takes_too_long_is_stopped(bench: Bench, calls: Cal
         finally:
             cleaned.append(attempt)
 
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [calls.handler("a", hang)]}, max_tries=2, handler_timeout=0.05):
-        await bench.closed(delivery)
-    [letter] = await bench.letters()
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [calls.handler("a", hang)]}, max_tries=2, handler_timeout=0.05):
+        await rig.closed(delivery)
+    [letter] = await rig.letters()
     assert letter.reason.startswith("TimeoutError")
     assert cleaned == [1, 2]
 
 
-async def test_a_handler_removed_from_the_table_is_a_dead_letter(bench: Bench, calls: Calls) -> None:
+async def test_a_handler_removed_from_the_table_is_a_dead_letter(rig: Rig, calls: Calls) -> None:
     """A retry whose handler is gone says so instead of vanishing."""
-    delivery = await bench.send("e1")
+    delivery = await rig.send("e1")
     gone = calls.handler("gone", fail(RetryLater(0.3, "later")))
-    async with bench.working({"*": [gone]}):
-        await until(lambda: _is(bench, delivery, "h.gone", "retry"))
-    async with bench.working({"*": [calls.handler("other")]}):
-        await bench.closed(delivery)
-    [letter] = await bench.letters()
+    async with rig.working({"*": [gone]}):
+        await until(lambda: _is(rig, delivery, "h.gone", "retry"))
+    async with rig.working({"*": [calls.handler("other")]}):
+        await rig.closed(delivery)
+    [letter] = await rig.letters()
     assert "no handler 'h.gone' in HANDLERS any more" in letter.reason
 
 
-async def test_no_handler_for_an_event_is_an_end_too(bench: Bench) -> None:
+async def test_no_handler_for_an_event_is_an_end_too(rig: Rig) -> None:
     """A delivery that nobody wants is closed, not forgotten in the open."""
-    delivery = await bench.send("e1")
-    async with bench.working({"action.solved": [make_handler("a")]}):
-        await bench.closed(delivery)
-        await bench.idle()
-    assert await bench.states(delivery) == {}
+    delivery = await rig.send("e1")
+    async with rig.working({"action.solved": [make_handler("a")]}):
+        await rig.closed(delivery)
+        await rig.idle()
+    assert await rig.states(delivery) == {}
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"[1]", b"\xff"])
-async def test_a_body_that_is_no_event_is_a_dead_letter(bench: Bench, calls: Calls, body: bytes) -> None:
+async def test_a_body_that_is_no_event_is_a_dead_letter(rig: Rig, calls: Calls, body: bytes) -> None:
     """With the bytes as they came and the reason; no handler is run."""
-    delivery = await bench.accept(delivery_of(body))
-    async with bench.working({"*": [calls.handler("a")]}):
-        await bench.closed(delivery)
-    [letter] = await bench.letters()
+    delivery = await rig.accept(delivery_of(body))
+    async with rig.working({"*": [calls.handler("a")]}):
+        await rig.closed(delivery)
+    [letter] = await rig.letters()
     assert (letter.handler, letter.kind) == ("parse", "dead")
     assert letter.reason.startswith("the body is")
     assert letter.body() == body
@@ -265,12 +265,12 @@ async def test_a_body_that_is_no_event_is_a_dead_letter(bench: Bench, calls: Cal
     ],
 )
 async def test_a_compressed_body_is_unpacked(
-    bench: Bench, calls: Calls, pack: Callable[[bytes], bytes], encoding: str
+    rig: Rig, calls: Calls, pack: Callable[[bytes], bytes], encoding: str
 ) -> None:
     """The handler sees the event, routed by the type inside."""
-    delivery = await bench.accept(delivery_of(pack(body_of("e1")), content_encoding=encoding))
-    async with bench.working({"action.created": [calls.handler("a")]}):
-        await bench.closed(delivery)
+    delivery = await rig.accept(delivery_of(pack(body_of("e1")), content_encoding=encoding))
+    async with rig.working({"action.created": [calls.handler("a")]}):
+        await rig.closed(delivery)
     assert calls == {"a": 1}
 
 
@@ -287,14 +287,12 @@ async def test_a_compressed_body_is_unpacked(
     ],
     ids=["bomb", "ratio", "values", "depth", "cut", "plain", "brotli"],
 )
-async def test_a_body_that_cannot_be_read_is_a_dead_letter(
-    bench: Bench, body: bytes, encoding: str, reason: str
-) -> None:
+async def test_a_body_that_cannot_be_read_is_a_dead_letter(rig: Rig, body: bytes, encoding: str, reason: str) -> None:
     """It says why; a bomb is not unpacked beyond the limit, and nothing is lost either way."""
-    delivery = await bench.accept(delivery_of(body, content_encoding=encoding))
-    async with bench.working({"*": [make_handler("a")]}):
-        await bench.closed(delivery)
-    [letter] = await bench.letters()
+    delivery = await rig.accept(delivery_of(body, content_encoding=encoding))
+    async with rig.working({"*": [make_handler("a")]}):
+        await rig.closed(delivery)
+    [letter] = await rig.letters()
     assert reason in letter.reason
     assert letter.body() == body
 
@@ -302,160 +300,160 @@ async def test_a_body_that_cannot_be_read_is_a_dead_letter(
 # ── the record's life ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _is(bench: Bench, delivery: Delivery, handler: str, state: str) -> bool:
-    return (await bench.states(delivery)).get(handler) == state
+async def _is(rig: Rig, delivery: Delivery, handler: str, state: str) -> bool:
+    return (await rig.states(delivery)).get(handler) == state
 
 
 @pytest.mark.parametrize(
     ("source", "body", "window"),
     [("event-id", body_of("e1"), WEEK), ("body", b"{}", HOUR), ("body-without:at", b'{"at":1}', HOUR)],
 )
-async def test_the_window_counts_from_the_last_outcome(bench: Bench, source: str, body: bytes, window: int) -> None:
+async def test_the_window_counts_from_the_last_outcome(rig: Rig, source: str, body: bytes, window: int) -> None:
     """A week for an event id, an hour for what is known by its content only; the attempts live as long."""
-    delivery = await bench.accept(IdempotencyRule([source]).delivery({}, body, time.time_ns() // 1000))
-    assert await bench.redis.ttl(KEYS.delivery(delivery.id)) == -1
-    async with bench.working({"*": [make_handler("a", fail_until(2, OSError()))]}):
-        await bench.closed(delivery)
+    delivery = await rig.accept(IdempotencyRule([source]).delivery({}, body, time.time_ns() // 1000))
+    assert await rig.redis.ttl(KEYS.delivery(delivery.id)) == -1
+    async with rig.working({"*": [make_handler("a", fail_until(2, OSError()))]}):
+        await rig.closed(delivery)
     for key in (KEYS.delivery(delivery.id), KEYS.attempts(delivery.id)):
-        assert window - 5 < await bench.redis.ttl(key) <= window
+        assert window - 5 < await rig.redis.ttl(key) <= window
 
 
-async def test_a_record_with_open_work_never_expires(bench: Bench) -> None:
+async def test_a_record_with_open_work_never_expires(rig: Rig) -> None:
     """While a retry waits, however long, a duplicate is still a duplicate."""
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [make_handler("a", fail(RetryLater(1000, "later"))), make_handler("b")]}):
-        await until(lambda: _is(bench, delivery, "h.a", "retry"))
-        await until(lambda: _is(bench, delivery, "h.b", "done"))
-        await until(lambda: _no_leases(bench))
-    assert await bench.redis.ttl(KEYS.delivery(delivery.id)) == -1
-    assert await bench.redis.ttl(job_key(KEYS.retry_job_id(delivery.id, "h.a", 1))) == -1
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [make_handler("a", fail(RetryLater(1000, "later"))), make_handler("b")]}):
+        await until(lambda: _is(rig, delivery, "h.a", "retry"))
+        await until(lambda: _is(rig, delivery, "h.b", "done"))
+        await until(lambda: _no_leases(rig))
+    assert await rig.redis.ttl(KEYS.delivery(delivery.id)) == -1
+    assert await rig.redis.ttl(job_key(KEYS.retry_job_id(delivery.id, "h.a", 1))) == -1
 
 
-async def _no_leases(bench: Bench) -> bool:
-    return not await bench.redis.zcard(KEYS.leases)
+async def _no_leases(rig: Rig) -> bool:
+    return not await rig.redis.zcard(KEYS.leases)
 
 
-async def test_a_dead_letter_does_not_expire_with_its_record(bench: Bench) -> None:
+async def test_a_dead_letter_does_not_expire_with_its_record(rig: Rig) -> None:
     """Nothing drops out of the dead letters by age."""
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [make_handler("a", fail(GiveUp("no")))]}, dedupe_window=1):
-        await bench.closed(delivery)
-    [letter] = await bench.letters()
-    assert await bench.redis.ttl(KEYS.dead_letter(letter.id)) == -1
-    assert await bench.redis.ttl(KEYS.delivery(delivery.id)) <= 1
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [make_handler("a", fail(GiveUp("no")))]}, dedupe_window=1):
+        await rig.closed(delivery)
+    [letter] = await rig.letters()
+    assert await rig.redis.ttl(KEYS.dead_letter(letter.id)) == -1
+    assert await rig.redis.ttl(KEYS.delivery(delivery.id)) <= 1
 
 
 @pytest.mark.parametrize("keep", [0, 500])
-async def test_a_payload_is_kept_as_long_as_it_is_said(bench: Bench, keep: int) -> None:
+async def test_a_payload_is_kept_as_long_as_it_is_said(rig: Rig, keep: int) -> None:
     """KEEP_PAYLOADS after the last outcome, for a forced replay; 0 is not at all."""
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [make_handler("a")]}, keep_payloads=keep):
-        await bench.closed(delivery)
-        await bench.idle()
-    assert (await bench.story(delivery))["payload_kept"] is bool(keep)
-    assert keep - 5 < await bench.redis.ttl(KEYS.payload(delivery.id)) <= max(keep, -2)
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [make_handler("a")]}, keep_payloads=keep):
+        await rig.closed(delivery)
+        await rig.idle()
+    assert (await rig.story(delivery))["payload_kept"] is bool(keep)
+    assert keep - 5 < await rig.redis.ttl(KEYS.payload(delivery.id)) <= max(keep, -2)
 
 
-async def test_kept_payloads_have_a_budget_and_the_oldest_go(bench: Bench) -> None:
+async def test_kept_payloads_have_a_budget_and_the_oldest_go(rig: Rig) -> None:
     """KEEP_PAYLOADS_BYTES of them at most, however long KEEP_PAYLOADS is; 0 is none."""
-    deliveries = [await bench.send(f"e{number}", pad="x" * 10_000) for number in range(8)]
-    async with bench.working({"*": [make_handler("a")]}, keep_payloads_bytes=35_000, max_jobs=1):
-        await bench.closed(*deliveries)
-        await bench.idle()
-    assert [(await bench.story(one))["payload_kept"] for one in deliveries] == [False] * 5 + [True] * 3
-    kept = await bench.redis.execute_command("LRANGE", KEYS.kept, 0, -1)
+    deliveries = [await rig.send(f"e{number}", pad="x" * 10_000) for number in range(8)]
+    async with rig.working({"*": [make_handler("a")]}, keep_payloads_bytes=35_000, max_jobs=1):
+        await rig.closed(*deliveries)
+        await rig.idle()
+    assert [(await rig.story(one))["payload_kept"] for one in deliveries] == [False] * 5 + [True] * 3
+    kept = await rig.redis.execute_command("LRANGE", KEYS.kept, 0, -1)
     assert [one.split(b" ")[0].decode() for one in kept] == [one.id for one in deliveries[5:]]
-    assert 30_000 < int(await bench.redis.get(KEYS.kept_bytes) or 0) <= 35_000
-    none = await bench.send("none")
-    async with bench.working({"*": [make_handler("a")]}, keep_payloads_bytes=0):
-        await bench.closed(none)
-        await bench.idle()
-    assert not (await bench.story(none))["payload_kept"]
+    assert 30_000 < int(await rig.redis.get(KEYS.kept_bytes) or 0) <= 35_000
+    none = await rig.send("none")
+    async with rig.working({"*": [make_handler("a")]}, keep_payloads_bytes=0):
+        await rig.closed(none)
+        await rig.idle()
+    assert not (await rig.story(none))["payload_kept"]
 
 
-async def test_what_has_expired_is_the_first_to_leave_the_budget(bench: Bench) -> None:
+async def test_what_has_expired_is_the_first_to_leave_the_budget(rig: Rig) -> None:
     """It is gone already: nothing that is still kept has to go for it."""
-    early = [await bench.send(f"e{number}", pad="x" * 10_000) for number in range(3)]
-    async with bench.working({"*": [make_handler("a")]}, keep_payloads=0.05):
-        await bench.closed(*early)
-        await bench.idle()
-    await until(lambda: _is_gone(bench, KEYS.payload(early[-1].id)))
-    late = [await bench.send(f"l{number}", pad="x" * 10_000) for number in range(3)]
-    async with bench.working({"*": [make_handler("a")]}, keep_payloads_bytes=35_000):
-        await bench.closed(*late)
-        await bench.idle()
-    assert all([(await bench.story(one))["payload_kept"] for one in late])
-    assert await bench.redis.execute_command("LLEN", KEYS.kept) == 3
+    early = [await rig.send(f"e{number}", pad="x" * 10_000) for number in range(3)]
+    async with rig.working({"*": [make_handler("a")]}, keep_payloads=0.05):
+        await rig.closed(*early)
+        await rig.idle()
+    await until(lambda: _is_gone(rig, KEYS.payload(early[-1].id)))
+    late = [await rig.send(f"l{number}", pad="x" * 10_000) for number in range(3)]
+    async with rig.working({"*": [make_handler("a")]}, keep_payloads_bytes=35_000):
+        await rig.closed(*late)
+        await rig.idle()
+    assert all([(await rig.story(one))["payload_kept"] for one in late])
+    assert await rig.redis.execute_command("LLEN", KEYS.kept) == 3
 
 
-async def _is_gone(bench: Bench, key: str) -> bool:
-    return not await bench.redis.exists(key)
+async def _is_gone(rig: Rig, key: str) -> bool:
+    return not await rig.redis.exists(key)
 
 
 # ── outcomes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
-async def outcomes(bench: Bench) -> Outcomes:
-    return create_services(bench.settings(), RouteTable({"*": []}), bench.redis).outcomes
+async def outcomes(rig: Rig) -> Outcomes:
+    return create_services(rig.settings(), RouteTable({"*": []}), rig.redis).outcomes
 
 
 def again(delivery: Delivery, attempt: int) -> Transition:
     return Transition("h.a", attempt, "retry", "why", retry_job(delivery, "h.a", attempt + 1, attempt, 1), 1000)
 
 
-async def test_an_outcome_written_twice_is_one(bench: Bench, outcomes: Outcomes) -> None:
+async def test_an_outcome_written_twice_is_one(rig: Rig, outcomes: Outcomes) -> None:
     """A write whose reply was lost is sent again, and changes nothing."""
-    delivery = await bench.send("e1")
+    delivery = await rig.send("e1")
     for _ in range(2):
         await outcomes.record(delivery, delivery.job_id, [again(delivery, 1)])
     for _ in range(2):
         await outcomes.record(delivery, delivery.job_id, [Transition("h.b", 1, "done")])
-    assert (await hash_of(bench.redis, KEYS.counts))["h.b done"] == b"1"
-    assert len((await bench.story(delivery))["handlers"]["h.a"]["failures"]) == 1
-    assert await bench.redis.zcard(KEYS.queue) == 2
+    assert (await hash_of(rig.redis, KEYS.counts))["h.b done"] == b"1"
+    assert len((await rig.story(delivery))["handlers"]["h.a"]["failures"]) == 1
+    assert await rig.redis.zcard(KEYS.queue) == 2
 
 
 @pytest.mark.parametrize("stale", ["retry", "dead", "done", "skipped"])
-async def test_a_stale_attempt_changes_nothing(bench: Bench, outcomes: Outcomes, stale: Any) -> None:
+async def test_a_stale_attempt_changes_nothing(rig: Rig, outcomes: Outcomes, stale: Any) -> None:
     """What an overtaken worker has to say of attempt 1 is ignored after attempt 2."""
-    delivery = await bench.send("e1")
+    delivery = await rig.send("e1")
     await outcomes.record(delivery, delivery.job_id, [again(delivery, 1)])
     await outcomes.record(delivery, delivery.job_id, [again(delivery, 2)])
-    before = await bench.story(delivery)
+    before = await rig.story(delivery)
     old = Transition("h.a", 1, stale, "late", retry_job(delivery, "h.a", 2, 0, 0), 0)
     await outcomes.record(delivery, delivery.job_id, [old])
-    assert await bench.story(delivery) == before
-    assert await bench.letters() == []
+    assert await rig.story(delivery) == before
+    assert await rig.letters() == []
 
 
-async def test_done_after_dead_is_done_and_no_dead_letter(bench: Bench, outcomes: Outcomes) -> None:
+async def test_done_after_dead_is_done_and_no_dead_letter(rig: Rig, outcomes: Outcomes) -> None:
     """A frozen worker that finished what others had given up on is believed, and the ledger counts it once."""
-    delivery = await bench.send("e1")
+    delivery = await rig.send("e1")
     dead = Transition("h.a", 1, "dead", "lost", retry_job(delivery, "h.a", 2, 0, 0))
     await outcomes.record(delivery, delivery.job_id, [dead])
     await outcomes.record(delivery, delivery.job_id, [Transition("h.a", 1, "done")])
-    assert await bench.states(delivery) == {"h.a": "done"}
-    assert await bench.letters() == []
-    counts = await hash_of(bench.redis, KEYS.counts)
+    assert await rig.states(delivery) == {"h.a": "done"}
+    assert await rig.letters() == []
+    counts = await hash_of(rig.redis, KEYS.counts)
     assert (counts["h.a done"], counts["h.a dead"]) == (b"1", b"0")
 
 
 @pytest.mark.parametrize(("first", "second"), [("skipped", "done"), ("done", "skipped"), ("dead", "skipped")])
 async def test_the_first_success_of_an_attempt_is_the_one_that_counts(
-    bench: Bench, outcomes: Outcomes, first: Any, second: Any
+    rig: Rig, outcomes: Outcomes, first: Any, second: Any
 ) -> None:
     """Two workers ran it, because one was frozen: skipped is a success like done, and the ledger counts one."""
-    delivery = await bench.send("e1")
+    delivery = await rig.send("e1")
     job = retry_job(delivery, "h.a", 2, 0, 0)
     await outcomes.record(
         delivery, delivery.job_id, [Transition("h.a", 1, first, "" if first == "done" else "why", job)]
     )
     await outcomes.record(delivery, delivery.job_id, [Transition("h.a", 1, second, "" if second == "done" else "why")])
     expected = "skipped" if first == "dead" else first
-    assert await bench.states(delivery) == {"h.a": expected}
-    assert await bench.letters() == []
-    counts = await hash_of(bench.redis, KEYS.counts)
+    assert await rig.states(delivery) == {"h.a": expected}
+    assert await rig.letters() == []
+    counts = await hash_of(rig.redis, KEYS.counts)
     assert {name: count for name, count in counts.items() if count != b"0"} == {
         "accepted": b"1",
         f"h.a {expected}": b"1",
@@ -465,53 +463,51 @@ async def test_the_first_success_of_an_attempt_is_the_one_that_counts(
 # ── burying ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def lost(bench: Bench, job_id: str) -> None:
+async def lost(rig: Rig, job_id: str) -> None:
     """As if the job's worker had been lost three times."""
-    await bench.redis.execute_command("HSET", KEYS.crashes, job_id, MAX_CRASHES - 1)
-    await bench.redis.zrem(KEYS.queue, job_id)
-    await bench.redis.set(f"arq:retry:{job_id}", 2)
-    await bench.redis.zadd(KEYS.leases, {job_id: 0})
+    await rig.redis.execute_command("HSET", KEYS.crashes, job_id, MAX_CRASHES - 1)
+    await rig.redis.zrem(KEYS.queue, job_id)
+    await rig.redis.set(f"arq:retry:{job_id}", 2)
+    await rig.redis.zadd(KEYS.leases, {job_id: 0})
 
 
-async def test_a_delivery_that_kills_its_worker_is_a_dead_letter_of_each_open_handler(
-    bench: Bench, calls: Calls
-) -> None:
+async def test_a_delivery_that_kills_its_worker_is_a_dead_letter_of_each_open_handler(rig: Rig, calls: Calls) -> None:
     """Each handler that has no outcome can be replayed on its own; one that is done is not touched."""
-    delivery = await bench.send("e1")
-    await bench.redis.execute_command("HSET", KEYS.delivery(delivery.id), "h.b", "done 1 5")
-    await lost(bench, delivery.job_id)
-    async with bench.working({"action.created": [calls.handler("a")], "*": [calls.handler("b"), calls.handler("c")]}):
-        await bench.closed(delivery)
-        await bench.idle()
+    delivery = await rig.send("e1")
+    await rig.redis.execute_command("HSET", KEYS.delivery(delivery.id), "h.b", "done 1 5")
+    await lost(rig, delivery.job_id)
+    async with rig.working({"action.created": [calls.handler("a")], "*": [calls.handler("b"), calls.handler("c")]}):
+        await rig.closed(delivery)
+        await rig.idle()
     assert calls == {}
-    assert await bench.states(delivery) == {"h.a": "dead", "h.b": "done", "h.c": "dead"}
-    letters = await bench.letters()
+    assert await rig.states(delivery) == {"h.a": "dead", "h.b": "done", "h.c": "dead"}
+    letters = await rig.letters()
     assert sorted(letter.handler for letter in letters) == ["h.a", "h.c"]
     assert {letter.reason for letter in letters} == {f"its worker was lost {MAX_CRASHES} times while it ran"}
 
 
-async def test_a_compressed_delivery_that_kills_its_worker_loses_no_handler(bench: Bench, calls: Calls) -> None:
+async def test_a_compressed_delivery_that_kills_its_worker_loses_no_handler(rig: Rig, calls: Calls) -> None:
     """The receiver could not read its type; the handlers of the type inside become dead letters all the same."""
-    delivery = await bench.accept(delivery_of(gzip.compress(body_of("e1")), content_encoding="gzip"))
-    await lost(bench, delivery.job_id)
-    async with bench.working({"action.created": [calls.handler("a")], "*": [calls.handler("b")]}):
-        await bench.closed(delivery)
-    assert await bench.states(delivery) == {"h.a": "dead", "h.b": "dead"}
+    delivery = await rig.accept(delivery_of(gzip.compress(body_of("e1")), content_encoding="gzip"))
+    await lost(rig, delivery.job_id)
+    async with rig.working({"action.created": [calls.handler("a")], "*": [calls.handler("b")]}):
+        await rig.closed(delivery)
+    assert await rig.states(delivery) == {"h.a": "dead", "h.b": "dead"}
 
 
-async def test_a_finished_delivery_that_lost_its_worker_is_no_dead_letter(bench: Bench, calls: Calls) -> None:
+async def test_a_finished_delivery_that_lost_its_worker_is_no_dead_letter(rig: Rig, calls: Calls) -> None:
     """When every handler had ended there is nothing to replay, and a replay would run what is done."""
-    delivery = await bench.send("e1")
-    await bench.redis.execute_command("HSET", KEYS.delivery(delivery.id), "h.a", "done 1 5")
-    await lost(bench, delivery.job_id)
-    async with bench.working({"*": [calls.handler("a")]}):
-        await bench.closed(delivery)
-        await bench.idle()
-    assert await bench.letters() == []
-    assert await bench.states(delivery) == {"h.a": "done"}
+    delivery = await rig.send("e1")
+    await rig.redis.execute_command("HSET", KEYS.delivery(delivery.id), "h.a", "done 1 5")
+    await lost(rig, delivery.job_id)
+    async with rig.working({"*": [calls.handler("a")]}):
+        await rig.closed(delivery)
+        await rig.idle()
+    assert await rig.letters() == []
+    assert await rig.states(delivery) == {"h.a": "done"}
 
 
-async def test_a_job_of_somebody_else_is_kept_as_it_is(bench: Bench) -> None:
+async def test_a_job_of_somebody_else_is_kept_as_it_is(rig: Rig) -> None:
     """Its bytes and the reason, whatever they are."""
     jobs = {
         "unknown": pack_job("no_such_function", [1], 5),
@@ -528,20 +524,20 @@ async def test_a_job_of_somebody_else_is_kept_as_it_is(bench: Bench) -> None:
     value = delivery_of(b"{}").as_value()
     jobs |= {name: pack_job("deliver", [value | {name: None}], 5) for name in value}
     for name, job in jobs.items():
-        await bench.redis.set(f"arq:job:{name}", job)
-        await bench.redis.zadd(KEYS.queue, {name: 1})
-    await bench.redis.zadd(KEYS.queue, {"gone": 1})
-    last = await bench.send("e1")
-    async with bench.working({"*": [make_handler("a")]}):
-        await bench.idle()
-    assert await bench.states(last) == {"h.a": "done"}
-    letters = {letter.id: letter for letter in await bench.letters()}
+        await rig.redis.set(f"arq:job:{name}", job)
+        await rig.redis.zadd(KEYS.queue, {name: 1})
+    await rig.redis.zadd(KEYS.queue, {"gone": 1})
+    last = await rig.send("e1")
+    async with rig.working({"*": [make_handler("a")]}):
+        await rig.idle()
+    assert await rig.states(last) == {"h.a": "done"}
+    letters = {letter.id: letter for letter in await rig.letters()}
     assert letters.keys() == {f"{name}:job" for name in [*jobs, "gone"]}
     assert all(letters[f"{name}:job"].job == job for name, job in jobs.items())
     assert {letter.kind for letter in letters.values()} == {"job"}
     assert "no function 'no_such_function'" in letters["unknown:job"].reason
     assert "payload is gone" in letters["gone:job"].reason
-    assert await bench.keys("arq:*") == []
+    assert await rig.keys("arq:*") == []
 
 
 def unpack_and_change(job: bytes, **changes: Any) -> bytes:

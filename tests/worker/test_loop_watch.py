@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 
 import worker.loop_watch
 from tests.conftest import until
-from tests.worker.conftest import Bench, make_handler
+from tests.worker.conftest import Rig, make_handler
 from worker.loop_watch import Watch
 
 
@@ -18,9 +18,7 @@ def warned(logs: list[EventDict], event: str) -> list[EventDict]:
     return [line for line in logs if line["event"] == event]
 
 
-async def test_a_handler_that_blocks_the_event_loop_is_named_once(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_handler_that_blocks_the_event_loop_is_named_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the delivery and the line while it blocks, and with its time when it has ended."""
     monkeypatch.setattr(worker.loop_watch, "TICK", 0.05)
     ended = threading.Event()
@@ -29,10 +27,10 @@ async def test_a_handler_that_blocks_the_event_loop_is_named_once(
         ended.wait(10)  # the watch looks from another thread
 
     with capture_logs() as logs:
-        async with bench.working({"*": [make_handler("block", block)]}):
-            delivery = await bench.send("e1")
+        async with rig.working({"*": [make_handler("block", block)]}):
+            delivery = await rig.send("e1")
             threading.Thread(target=_when_warned, args=(logs, ended)).start()
-            await bench.closed(delivery)
+            await rig.closed(delivery)
             await until(lambda: _has(logs, "the event loop goes on"))
     [blocked], [goes_on] = warned(logs, "the event loop is blocked"), warned(logs, "the event loop goes on")
     assert (blocked["handler"], blocked["delivery"]) == ("h.block", delivery.id)
@@ -69,7 +67,7 @@ async def test_a_loop_that_was_frozen_with_the_whole_process_is_not_blamed() -> 
     assert len(warned(logs, "the event loop is blocked")) == 1
 
 
-async def test_a_handler_that_goes_on_after_its_time_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_handler_that_goes_on_after_its_time_is_named(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """It swallowed its time-out and holds a place for good: somebody should know which one does."""
     monkeypatch.setattr(worker.loop_watch, "TICK", 0.05)
     monkeypatch.setattr(worker.loop_watch, "OVERDUE", 0.1)
@@ -83,10 +81,10 @@ async def test_a_handler_that_goes_on_after_its_time_is_named(bench: Bench, monk
                 continue
 
     with capture_logs() as logs:
-        async with bench.working({"*": [make_handler("swallow", swallow)]}, handler_timeout=0.05):
-            delivery = await bench.send("e1")
+        async with rig.working({"*": [make_handler("swallow", swallow)]}, handler_timeout=0.05):
+            delivery = await rig.send("e1")
             await until(lambda: _has(logs, "a handler does not end when its time is up"))
             may_end.set()
-            await bench.closed(delivery)
+            await rig.closed(delivery)
     [line] = warned(logs, "a handler does not end when its time is up")
     assert (line["handler"], line["delivery"]) == ("h.swallow", delivery.id)

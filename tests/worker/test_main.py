@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Process, Server, Start, until
 from tests.terminal import Terminal
-from tests.worker.conftest import KEYS, Bench, make_handler
+from tests.worker.conftest import KEYS, Rig, make_handler
 from worker import GiveUp
 
 HANDLERS = """
@@ -33,12 +33,12 @@ NO_COROUTINE = {"*": [plain]}
 
 
 @pytest.fixture
-def run(start: Start, bench: Bench, tmp_path: Path) -> Callable[..., Process]:
+def run(start: Start, rig: Rig, tmp_path: Path) -> Callable[..., Process]:
     """Start `python -m worker …`; settings as keyword arguments."""
     (tmp_path / "acts.py").write_text(HANDLERS, encoding="utf-8")
 
     def run_one(*arguments: str, **settings: str) -> Process:
-        return start("-m", "worker", *arguments, **{"REDIS_URL": bench.url, "HANDLERS": "acts:ROUTES"} | settings)
+        return start("-m", "worker", *arguments, **{"REDIS_URL": rig.url, "HANDLERS": "acts:ROUTES"} | settings)
 
     return run_one
 
@@ -80,15 +80,15 @@ async def end_in_time(process: Process, number: signal.Signals) -> None:
     assert "Traceback" not in process.output
 
 
-async def test_it_ends_when_asked(run: Run, bench: Bench) -> None:
+async def test_it_ends_when_asked(run: Run, rig: Rig) -> None:
     """Within 5 s of SIGTERM or SIGINT, with exit code 0; its keys are gone, so that nobody thinks that it runs."""
     processes = run(), run()
     for process, number in zip(processes, (signal.SIGTERM, signal.SIGINT), strict=True):
         await asyncio.to_thread(process.wait_for, "worker running")
-        await until(lambda pid=process.pid: bench.keys(f"{KEYS.prefix}worker:*:{pid}"))  # type: ignore[misc]
+        await until(lambda pid=process.pid: rig.keys(f"{KEYS.prefix}worker:*:{pid}"))  # type: ignore[misc]
         await end_in_time(process, number)
-    assert await bench.keys("arq:*") == []
-    assert await bench.keys(f"{KEYS.prefix}worker:*") == []
+    assert await rig.keys("arq:*") == []
+    assert await rig.keys(f"{KEYS.prefix}worker:*") == []
 
 
 async def test_it_starts_and_ends_without_redis(run: Run, server: Server) -> None:
@@ -120,18 +120,18 @@ async def test_it_ends_when_asked_while_it_starts(run: Run) -> None:
     silent.close()
 
 
-async def test_the_log_has_a_line_for_each_run_and_nothing_secret(run: Run, bench: Bench) -> None:
+async def test_the_log_has_a_line_for_each_run_and_nothing_secret(run: Run, rig: Rig) -> None:
     """JSON, even of what went wrong; no payload, no password, no signature in a URL."""
-    await bench.redis.set("arq:job:foreign", b"\xc1secret-words")
-    await bench.redis.zadd(KEYS.queue, {"foreign": 1})
+    await rig.redis.set("arq:job:foreign", b"\xc1secret-words")
+    await rig.redis.zadd(KEYS.queue, {"foreign": 1})
     deliveries = [
-        await bench.send("e1", note="payload-words"),
-        await bench.send("e2", note="payload-words", fails=True),
-        await bench.send("e3", note="payload-words", gives_up=True),
+        await rig.send("e1", note="payload-words"),
+        await rig.send("e2", note="payload-words", fails=True),
+        await rig.send("e3", note="payload-words", gives_up=True),
     ]
     process = run(LOG_LEVEL="debug", RETRY_BASE="0.01s", MAX_TRIES="2")
-    await bench.closed(*deliveries)
-    await bench.idle()
+    await rig.closed(*deliveries)
+    await rig.idle()
     assert process.stop() == 0
     said = [json.loads(line) for line in process.output.splitlines()]
     runs = [line for line in said if "outcome" in line]
@@ -151,12 +151,12 @@ async def test_the_log_has_a_line_for_each_run_and_nothing_secret(run: Run, benc
         assert secret not in process.output
 
 
-async def test_commands_are_pretty_on_a_terminal_and_plain_in_a_pipe(run: Run, bench: Bench) -> None:
+async def test_commands_are_pretty_on_a_terminal_and_plain_in_a_pipe(run: Run, rig: Rig) -> None:
     """`show` and `dead list` draw and colour only where someone looks; --json is the same everywhere."""
-    delivery = await bench.send("e1", title="[red]")
-    async with bench.working({"*": [make_handler("act", _give_up), make_handler("fine")]}):
-        await bench.closed(delivery)
-    terminals = [Terminal("worker", *command, REDIS_URL=bench.url) for command in (("show", "e1"), ("dead", "list"))]
+    delivery = await rig.send("e1", title="[red]")
+    async with rig.working({"*": [make_handler("act", _give_up), make_handler("fine")]}):
+        await rig.closed(delivery)
+    terminals = [Terminal("worker", *command, REDIS_URL=rig.url) for command in (("show", "e1"), ("dead", "list"))]
     pipes = [run("show", "e1"), run("show", "e1", "--json")]
     for terminal in terminals:
         said = await asyncio.to_thread(terminal.end)
@@ -168,18 +168,18 @@ async def test_commands_are_pretty_on_a_terminal_and_plain_in_a_pipe(run: Run, b
     assert json.loads(as_json)["handlers"]["h.act"]["state"] == "dead"
 
 
-async def test_a_bulk_replay_asks_and_shows_how_far_it_is_on_a_terminal(bench: Bench) -> None:
+async def test_a_bulk_replay_asks_and_shows_how_far_it_is_on_a_terminal(rig: Rig) -> None:
     """Two questions before, a bar while it goes on, one line at the end."""
-    deliveries = [await bench.send(f"e{number}") for number in range(3)]
-    async with bench.working({"*": [make_handler("act", _give_up)]}):
-        await bench.closed(*deliveries)
-    terminal = Terminal("worker", "dead", "replay", "--all", REDIS_URL=bench.url)
+    deliveries = [await rig.send(f"e{number}") for number in range(3)]
+    async with rig.working({"*": [make_handler("act", _give_up)]}):
+        await rig.closed(*deliveries)
+    terminal = Terminal("worker", "dead", "replay", "--all", REDIS_URL=rig.url)
     await asyncio.to_thread(terminal.type_at, "replay 3 dead letters? [y/N]: ", "y\n")
     await asyncio.to_thread(terminal.type_at, "why: ", "it is up again\n")
     said = await asyncio.to_thread(terminal.end)
     assert "100%" in said
     assert said.rstrip().endswith("replayed 3 of 3")
-    assert await bench.letters() == []
+    assert await rig.letters() == []
 
 
 def _give_up(_: int) -> None:

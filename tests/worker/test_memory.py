@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start, until
-from tests.worker.conftest import Bench, body_of, delivery_of
+from tests.worker.conftest import Rig, body_of, delivery_of
 from worker.memory import Memory
 
 MIB = 1 << 20
@@ -115,36 +115,34 @@ def nested(event_id: str) -> bytes:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 async def test_costly_events_neither_fill_the_memory_nor_hold_up_the_others(
-    bench: Bench, start: Start, tmp_path: Path
+    rig: Rig, start: Start, tmp_path: Path
 ) -> None:
     """Fifty small gzips, half a gigabyte together, wait for each other; events behind them are handled meanwhile."""
     (tmp_path / "acts.py").write_text(HANDLERS, encoding="utf-8")
-    costly = [await bench.accept(delivery_of(nested(f"e{number}"), content_encoding="gzip")) for number in range(50)]
-    cheap = [await bench.send(f"cheap{number}") for number in range(20)]
-    process = start("-m", "worker", REDIS_URL=bench.url, HANDLERS="acts:ROUTES", MAX_HELD_BYTES=str(128 * MIB))
-    await bench.closed(*cheap)
-    assert any([(await bench.story(one))["open"] for one in costly])
+    costly = [await rig.accept(delivery_of(nested(f"e{number}"), content_encoding="gzip")) for number in range(50)]
+    cheap = [await rig.send(f"cheap{number}") for number in range(20)]
+    process = start("-m", "worker", REDIS_URL=rig.url, HANDLERS="acts:ROUTES", MAX_HELD_BYTES=str(128 * MIB))
+    await rig.closed(*cheap)
+    assert any([(await rig.story(one))["open"] for one in costly])
     (tmp_path / "go").touch()
-    await bench.closed(*costly)
+    await rig.closed(*costly)
     assert peak(process.pid) < 100e6 + 128 * MIB
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-async def test_costly_events_whose_end_waits_for_redis_hold_no_memory(
-    bench: Bench, start: Start, tmp_path: Path
-) -> None:
+async def test_costly_events_whose_end_waits_for_redis_hold_no_memory(rig: Rig, start: Start, tmp_path: Path) -> None:
     """Once its handler has ended an event is let go, although Redis is away and its outcome is still to be written."""
     (tmp_path / "acts.py").write_text(HANDLERS, encoding="utf-8")
-    costly = [await bench.accept(delivery_of(nested(f"e{number}"), content_encoding="gzip")) for number in range(50)]
-    cheap = await bench.send("cheap")
-    process = start("-m", "worker", REDIS_URL=bench.url, HANDLERS="acts:ROUTES", MAX_HELD_BYTES=str(128 * MIB))
-    await bench.closed(cheap)
-    redis = (await bench.redis.info("server"))["process_id"]
+    costly = [await rig.accept(delivery_of(nested(f"e{number}"), content_encoding="gzip")) for number in range(50)]
+    cheap = await rig.send("cheap")
+    process = start("-m", "worker", REDIS_URL=rig.url, HANDLERS="acts:ROUTES", MAX_HELD_BYTES=str(128 * MIB))
+    await rig.closed(cheap)
+    redis = (await rig.redis.info("server"))["process_id"]
     os.kill(redis, signal.SIGSTOP)
     try:
         (tmp_path / "go").touch()
         await until(lambda: len((tmp_path / "ended").read_text().split()) == 51, timeout=20)
     finally:
         os.kill(redis, signal.SIGCONT)
-    await bench.closed(*costly)
+    await rig.closed(*costly)
     assert peak(process.pid) < 100e6 + 128 * MIB

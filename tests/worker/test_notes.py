@@ -2,38 +2,38 @@
 
 import pytest
 
-from tests.worker.conftest import KEYS, Bench
+from tests.worker.conftest import KEYS, Rig
 from tests.worker.test_dead_letters import Command, Flaky, run_all, worker
 from worker import notes
 
 __all__ = ["worker"]
 
 
-async def test_a_note_is_there_until_it_is_taken_away(bench: Bench) -> None:
+async def test_a_note_is_there_until_it_is_taken_away(rig: Rig) -> None:
     """With who wrote it; empty it is none."""
-    await notes.write(bench.redis, KEYS, "0a1b2c3d", " new tenant ", "ana", "rui")
-    [(group, note)] = (await notes.read(bench.redis, KEYS, ["0a1b2c3d", "ffffffff"])).items()
+    await notes.write(rig.redis, KEYS, "0a1b2c3d", " new tenant ", "ana", "rui")
+    [(group, note)] = (await notes.read(rig.redis, KEYS, ["0a1b2c3d", "ffffffff"])).items()
     assert (group, note.text, note.owner, note.by) == ("0a1b2c3d", "new tenant", "ana", "rui")
-    await notes.write(bench.redis, KEYS, "0a1b2c3d", "", " ", "rui")
-    assert await notes.read(bench.redis, KEYS, ["0a1b2c3d"]) == {}
-    assert await notes.read(bench.redis, KEYS, []) == {}
+    await notes.write(rig.redis, KEYS, "0a1b2c3d", "", " ", "rui")
+    assert await notes.read(rig.redis, KEYS, ["0a1b2c3d"]) == {}
+    assert await notes.read(rig.redis, KEYS, []) == {}
 
 
-async def test_the_oldest_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_oldest_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups come and go: their notes have a bound."""
     monkeypatch.setattr(notes, "MOST", 3)
     groups = [f"{number:08x}" for number in range(5)]
     for group in groups:
-        await notes.write(bench.redis, KEYS, group, "x" * 5000, "", "rui")
-    held = await notes.read(bench.redis, KEYS, groups)
+        await notes.write(rig.redis, KEYS, group, "x" * 5000, "", "rui")
+    held = await notes.read(rig.redis, KEYS, groups)
     assert [*held] == groups[2:]
     assert {len(note.text) for note in held.values()} == {notes.LONGEST}
 
 
-async def test_the_command_notes_and_lists(bench: Bench, worker: Command) -> None:
+async def test_the_command_notes_and_lists(rig: Rig, worker: Command) -> None:
     """`dead note` sets it, `dead groups` has it; what is no group's id is one line."""
     flaky = Flaky()
-    await run_all(bench, flaky, await bench.send("e1"))
+    await run_all(rig, flaky, await rig.send("e1"))
     [group] = await worker.json("dead", "groups")
     await worker("dead", "note", group["group"], "--text", "asked the ERP's people", "--owner", "ana")
     [noted] = await worker.json("dead", "groups")

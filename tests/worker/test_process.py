@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Process, Start, until
-from tests.worker.conftest import Bench
+from tests.worker.conftest import Rig
 from worker.process import ABANDONED
 
 HANDLERS = '''
@@ -185,14 +185,14 @@ Run = Callable[..., Process]
 
 
 @pytest.fixture
-def run(start: Start, bench: Bench, tmp_path: Path) -> Run:
+def run(start: Start, rig: Rig, tmp_path: Path) -> Run:
     """Start a worker; settings as keyword arguments."""
     (tmp_path / "acts.py").write_text(HANDLERS, encoding="utf-8")
     (tmp_path / "others.py").write_text(OTHERS, encoding="utf-8")
     (tmp_path / "journal").touch()
 
     def run_one(**settings: str) -> Process:
-        defaults = {"REDIS_URL": bench.url, "HANDLERS": "acts:ROUTES", "LEASE": "1s", "SHUTDOWN_GRACE": "0.1s"}
+        defaults = {"REDIS_URL": rig.url, "HANDLERS": "acts:ROUTES", "LEASE": "1s", "SHUTDOWN_GRACE": "0.1s"}
         return start("-m", "worker", **defaults | {"RETRY_BASE": "0.01s", "MAX_TRIES": "2"} | settings)
 
     return run_one
@@ -217,57 +217,57 @@ def said(process: Process, event: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
-async def test_whatever_a_handler_raises_is_its_own_failure(run: Run, bench: Bench) -> None:
+async def test_whatever_a_handler_raises_is_its_own_failure(run: Run, rig: Rig) -> None:
     """Counted and told by its name; its siblings and all other events are done once, by the same process."""
     process = run()
-    bad = {do: await bench.send(do, do=do) for do in (*DEAD, *DONE)}
-    good = [await bench.send(f"good{number}", do="nothing") for number in range(20)]
-    await bench.closed(*bad.values(), *good)
-    await bench.idle()
-    letters = {letter.delivery: letter for letter in await bench.letters()}
+    bad = {do: await rig.send(do, do=do) for do in (*DEAD, *DONE)}
+    good = [await rig.send(f"good{number}", do="nothing") for number in range(20)]
+    await rig.closed(*bad.values(), *good)
+    await rig.idle()
+    letters = {letter.delivery: letter for letter in await rig.letters()}
     for do, reason in DEAD.items():
-        assert await bench.states(bad[do]) == {"acts.act": "dead", "acts.sibling": "done"}, do
+        assert await rig.states(bad[do]) == {"acts.act": "dead", "acts.sibling": "done"}, do
         assert letters[bad[do].id].reason.startswith(reason), do
     for delivery in (*good, *(bad[do] for do in DONE)):
-        assert await bench.states(delivery) == {"acts.act": "done", "acts.sibling": "done"}
+        assert await rig.states(delivery) == {"acts.act": "done", "acts.sibling": "done"}
     assert sorted(journal(process, "sibling")) == sorted([*bad, *(f"good{number}" for number in range(20))])
     assert process.stop() == 0
     assert len(said(process, "worker running")) == 1
 
 
-async def test_a_handler_that_cancels_every_task_is_a_failure_of_its_own(run: Run, bench: Bench) -> None:
+async def test_a_handler_that_cancels_every_task_is_a_failure_of_its_own(run: Run, rig: Rig) -> None:
     """The worker goes on, and what it cancelled of the others is run again."""
-    bad = await bench.send("bad", do="cancel_all")
-    good = [await bench.send(f"good{number}", do="nothing") for number in range(50)]
+    bad = await rig.send("bad", do="cancel_all")
+    good = [await rig.send(f"good{number}", do="nothing") for number in range(50)]
     process = run()
-    await bench.closed(*good, bad)
-    assert await bench.states(bad) == {"acts.act": "dead", "acts.sibling": "done"}
+    await rig.closed(*good, bad)
+    assert await rig.states(bad) == {"acts.act": "dead", "acts.sibling": "done"}
     assert sorted(journal(process, "sibling")) == sorted(["bad", *(f"good{number}" for number in range(50))])
     assert process.stop() == 0
     assert len(said(process, "worker running")) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_still_stops_it(run: Run, bench: Bench, number: signal.Signals) -> None:
+async def test_a_signal_still_stops_it(run: Run, rig: Rig, number: signal.Signals) -> None:
     """Exit code 0, although what handlers raised has left its event loop before."""
     process = run()
-    await bench.closed(*[await bench.send(do, do=do) for do in ("orphan", "callback", "stop")])
+    await rig.closed(*[await rig.send(do, do=do) for do in ("orphan", "callback", "stop")])
     process.signal(number)
     assert await asyncio.to_thread(process.wait) == 0
     assert said(process, "worker stopped")
 
 
-async def test_a_signal_that_comes_with_an_error_is_not_lost(run: Run, bench: Bench) -> None:
+async def test_a_signal_that_comes_with_an_error_is_not_lost(run: Run, rig: Rig) -> None:
     """The event loop forgets signals when it is left: the worker does not."""
     process = run()
-    await bench.send("e1", do="signal_and_raise")
+    await rig.send("e1", do="signal_and_raise")
     assert await asyncio.to_thread(process.wait) == 0
 
 
 @pytest.mark.parametrize("do", ["swallow", "block_in_a_thread", "block"])
-async def test_a_handler_that_does_not_end_does_not_keep_its_worker(run: Run, bench: Bench, do: str) -> None:
+async def test_a_handler_that_does_not_end_does_not_keep_its_worker(run: Run, rig: Rig, do: str) -> None:
     """It is named and abandoned, with an exit code of its own; its lease hands the job on, other outcomes stand."""
-    delivery = await bench.send("e1", do=do)
+    delivery = await rig.send("e1", do=do)
     process = run()
     await begun(process)
     asked = time.monotonic()
@@ -276,18 +276,18 @@ async def test_a_handler_that_does_not_end_does_not_keep_its_worker(run: Run, be
     assert time.monotonic() - asked < 8
     [line] = said(process, "a handler did not end: it is abandoned")
     assert (line["handler"], line["delivery"]) == ("acts.act", delivery.id)
-    assert (await bench.states(delivery)).get("acts.sibling") == (None if do == "block" else "done")
+    assert (await rig.states(delivery)).get("acts.sibling") == (None if do == "block" else "done")
     again = run(HANDLERS="others:ROUTES")
-    await bench.closed(delivery)
-    assert await bench.states(delivery) == {"acts.act": "done", "acts.sibling": "done"}
+    await rig.closed(delivery)
+    assert await rig.states(delivery) == {"acts.act": "done", "acts.sibling": "done"}
     assert again.stop() == 0
 
 
-async def test_a_thread_of_a_handlers_own_does_not_keep_its_worker(run: Run, bench: Bench) -> None:
+async def test_a_thread_of_a_handlers_own_does_not_keep_its_worker(run: Run, rig: Rig) -> None:
     """Python would wait for it; it is named, too."""
-    delivery = await bench.send("e1", do="own_thread")
+    delivery = await rig.send("e1", do="own_thread")
     process = run()
-    await bench.closed(delivery)
+    await rig.closed(delivery)
     process.signal(signal.SIGTERM)
     assert await asyncio.to_thread(process.wait) == ABANDONED
     [line] = said(process, "the worker did not end: it is abandoned")

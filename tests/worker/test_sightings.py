@@ -10,7 +10,7 @@ import pytest
 
 from receiver.queue.connection import REDIS_ERRORS, connect
 from tests.conftest import ROOT, Start, hash_of, until
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
+from tests.worker.conftest import KEYS, Rig, body_of, delivery_of, make_handler
 from tests.worker.test_dead_letters import Command
 from worker.drift import LEAST, changes
 from worker.event import Event, parse
@@ -23,12 +23,12 @@ MONTH = 30 * 86400.0
 
 
 @pytest.fixture
-def worker(bench: Bench, clean_environment: Path) -> Command:
-    return Command(bench.url, clean_environment, process=False)
+def worker(rig: Rig, clean_environment: Path) -> Command:
+    return Command(rig.url, clean_environment, process=False)
 
 
-def event(bench: Bench, event_type: str = "action.created", **payload: Any) -> Event:
-    return parse(body_of("e1", event_type, **payload), bench.settings())
+def event(rig: Rig, event_type: str = "action.created", **payload: Any) -> Event:
+    return parse(body_of("e1", event_type, **payload), rig.settings())
 
 
 # ── gaps ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -60,53 +60,53 @@ def test_what_cannot_be_told_is_no_gap() -> None:
     assert ([one["subject"] for one in told["gaps"]], told["too_early"]) == (["work_order:2"], 1)
 
 
-async def test_a_gap_is_seen_by_workers_and_told_by_the_command(bench: Bench, worker: Command, start: Start) -> None:
+async def test_a_gap_is_seen_by_workers_and_told_by_the_command(rig: Rig, worker: Command, start: Start) -> None:
     """One Work Order whole, one that was only completed; what the worker noted last is written when it stops."""
     hour_ago = (time.time_ns() - 3600 * 10**9) // 1000
     for name, subject in (("created", "a"), ("started", "a"), ("completed", "a"), ("completed", "b")):
         body = body_of(f"{name} {subject}", f"work_order.{name}", work_order={"id": subject})
-        await bench.accept(delivery_of(body)._replace(received_us=hour_ago))
-    async with bench.working({"*": [make_handler("fine")]}):
-        await bench.idle()
+        await rig.accept(delivery_of(body)._replace(received_us=hour_ago))
+    async with rig.working({"*": [make_handler("fine")]}):
+        await rig.idle()
     told = await worker.json("gaps", "--settle", "0", code=1)
     assert [(one["subject"], one["never_seen"]) for one in told["gaps"]] == [
         ("work_order:b", ["work_order.created", "work_order.started"])
     ]
     assert "gaps: 0 of 1, 1 too early to tell" in await worker("gaps")
-    process = start("-m", "worker", "gaps", "--settle", "0", REDIS_URL=bench.url, COLUMNS="100")
+    process = start("-m", "worker", "gaps", "--settle", "0", REDIS_URL=rig.url, COLUMNS="100")
     assert await asyncio.to_thread(process.wait) == 1
     assert "work_order:b" in process.output
     assert "gaps: 1 of 2" in process.output
 
 
-async def test_a_worker_writes_while_it_runs(bench: Bench, start: Start, tmp_path: Path) -> None:
+async def test_a_worker_writes_while_it_runs(rig: Rig, start: Start, tmp_path: Path) -> None:
     """What was noted is in Redis within seconds, not only when the worker stops."""
     (tmp_path / "none.py").write_text("ROUTES = {}\n")
-    await bench.send("e1", action={"id": "a1"})
-    start("-m", "worker", REDIS_URL=bench.url, HANDLERS="none:ROUTES", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    await rig.send("e1", action={"id": "a1"})
+    start("-m", "worker", REDIS_URL=rig.url, HANDLERS="none:ROUTES", PYTHONPATH=f"{tmp_path}:{ROOT}")
 
     async def written() -> bool:
-        return bool(await bench.keys(KEYS.seen) and await bench.keys(KEYS.types))
+        return bool(await rig.keys(KEYS.seen) and await rig.keys(KEYS.types))
 
     await until(written, 20)
 
 
-async def test_marks_are_bounded_and_expire(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_marks_are_bounded_and_expire(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest go when there are too many, and what is older than REMEMBER_EVENTS; a first time stays."""
     monkeypatch.setattr("worker.sightings.MOST_MARKS", 5)
-    sightings, now = Sightings(bench.redis, KEYS, MONTH), time.time_ns() // 1000
+    sightings, now = Sightings(rig.redis, KEYS, MONTH), time.time_ns() // 1000
     for number in (*range(4), 0):
-        sightings.see(event(bench, action={"id": f"a{number}"}), now + number)
-    sightings.see(event(bench, action={"id": "old"}), now - 31 * 86400 * 10**6)
+        sightings.see(event(rig, action={"id": f"a{number}"}), now + number)
+    sightings.see(event(rig, action={"id": "old"}), now - 31 * 86400 * 10**6)
     await sightings.write()
-    assert await bench.redis.zscore(KEYS.seen, "action.created old") is None
+    assert await rig.redis.zscore(KEYS.seen, "action.created old") is None
     for number in range(2, 6):
-        sightings.see(event(bench, action={"id": f"a{number}"}), now + 9_000_000)
+        sightings.see(event(rig, action={"id": f"a{number}"}), now + 9_000_000)
     await sightings.write()
-    kept = await bench.redis.execute_command("ZRANGE", KEYS.seen, 0, -1)
+    kept = await rig.redis.execute_command("ZRANGE", KEYS.seen, 0, -1)
     assert sorted(kept) == [f"action.created a{number}".encode() for number in range(1, 6)]
-    assert await bench.redis.zscore(KEYS.seen, "action.created a2") == now // 1000
-    assert 0 < await bench.redis.ttl(KEYS.seen) <= MONTH
+    assert await rig.redis.zscore(KEYS.seen, "action.created a2") == now // 1000
+    assert 0 < await rig.redis.ttl(KEYS.seen) <= MONTH
 
 
 # ── drift ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -138,13 +138,13 @@ def test_a_field_has_changed_only_if_many_samples_say_so(first: int, last: int, 
     assert (late["appeared"], late["vanished"]) == ([], [])
 
 
-async def test_fields_that_come_and_go_are_told_with_a_redacted_example(bench: Bench, worker: Command) -> None:
+async def test_fields_that_come_and_go_are_told_with_a_redacted_example(rig: Rig, worker: Command) -> None:
     """By type; items of a list are one field, and a person's name is not told."""
-    sightings = Sightings(bench.redis, KEYS, MONTH)
+    sightings = Sightings(rig.redis, KEYS, MONTH)
     for number in range(60):
         changed = {"reviewer": {"name": "Ana Sousa"}} if number > 30 else {"origin": "app_3"}
-        sightings.see(event(bench, action={"id": number, "labels": [{"id": "l1"}] * (number + 1), **changed}), 1)
-        sightings.see(event(bench, "made.up"), 1)
+        sightings.see(event(rig, action={"id": number, "labels": [{"id": "l1"}] * (number + 1), **changed}), 1)
+        sightings.see(event(rig, "made.up"), 1)
         await sightings.write()
     [action, other] = await worker.json("drift", code=1)
     assert (action["type"], action["samples"], action["fields"]) == ("action.created", 60, 6)
@@ -158,54 +158,54 @@ async def test_fields_that_come_and_go_are_told_with_a_redacted_example(bench: B
     assert "0 fields changed" in await worker("drift", "--last", "0")
 
 
-async def test_fields_and_types_are_bounded(bench: Bench) -> None:
+async def test_fields_and_types_are_bounded(rig: Rig) -> None:
     """300 fields of 40 types; the type that was seen longest ago goes, and all of it expires."""
-    sightings = Sightings(bench.redis, KEYS, MONTH)
+    sightings = Sightings(rig.redis, KEYS, MONTH)
     for number in range(MOST_TYPES + 5):
-        sightings.see(event(bench, f"made.up_{number}", **{f"f{field}": 1 for field in range(400)}), 1)
+        sightings.see(event(rig, f"made.up_{number}", **{f"f{field}": 1 for field in range(400)}), 1)
         await sightings.write()
     last = f"made.up_{MOST_TYPES + 4}"
-    sightings.see(event(bench, last, **{f"g{field}": 1 for field in range(400)}), 1)
+    sightings.see(event(rig, last, **{f"g{field}": 1 for field in range(400)}), 1)
     await sightings.write()
-    names = await bench.keys(f"{KEYS.fields('')}*")
+    names = await rig.keys(f"{KEYS.fields('')}*")
     assert len(names) == MOST_TYPES
     assert KEYS.fields("made.up_0") not in names
-    fields = await hash_of(bench.redis, KEYS.fields(last))
+    fields = await hash_of(rig.redis, KEYS.fields(last))
     assert fields["samples"] == b"2"
     assert len([name for name in fields if name.startswith(".")]) == MOST_FIELDS
     assert len(fields) <= 2 * MOST_FIELDS + 4
-    assert 0 < await bench.redis.ttl(names[0]) <= MONTH
+    assert 0 < await rig.redis.ttl(names[0]) <= MONTH
 
 
-async def test_one_event_of_a_type_is_looked_at_between_two_writes(bench: Bench) -> None:
+async def test_one_event_of_a_type_is_looked_at_between_two_writes(rig: Rig) -> None:
     """However many there are; a large one is not."""
-    sightings = Sightings(bench.redis, KEYS, MONTH)
+    sightings = Sightings(rig.redis, KEYS, MONTH)
     for _ in range(100):
-        sightings.see(event(bench), 1)
-    sightings.see(event(bench, "made.up", text="x" * 70_000), 1)
+        sightings.see(event(rig), 1)
+    sightings.see(event(rig, "made.up", text="x" * 70_000), 1)
     await sightings.write()
-    assert (await hash_of(bench.redis, KEYS.fields("action.created")))["samples"] == b"1"
-    assert await bench.keys(f"{KEYS.fields('')}*") == [KEYS.fields("action.created")]
+    assert (await hash_of(rig.redis, KEYS.fields("action.created")))["samples"] == b"1"
+    assert await rig.keys(f"{KEYS.fields('')}*") == [KEYS.fields("action.created")]
 
 
-async def test_names_that_have_no_utf_8_form_are_fields_too(bench: Bench) -> None:
+async def test_names_that_have_no_utf_8_form_are_fields_too(rig: Rig) -> None:
     """Half of a surrogate pair is escaped: it must not keep all else from being written."""
     body = b'{"id": "e", "type": "action.created", "a\\ud83d": "\\ud83d", "action": {"id": "\\ud83d"}}'
-    sightings = Sightings(bench.redis, KEYS, MONTH)
-    sightings.see(parse(body, bench.settings()), 1)
+    sightings = Sightings(rig.redis, KEYS, MONTH)
+    sightings.see(parse(body, rig.settings()), 1)
     await sightings.write()
-    assert ".a\\ud83d" in await hash_of(bench.redis, KEYS.fields("action.created"))
+    assert ".a\\ud83d" in await hash_of(rig.redis, KEYS.fields("action.created"))
 
 
 # ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_nothing_is_noted_where_nothing_is_to_be_remembered(bench: Bench, worker: Command) -> None:
+async def test_nothing_is_noted_where_nothing_is_to_be_remembered(rig: Rig, worker: Command) -> None:
     """REMEMBER_EVENTS=0; the commands say that there is nothing."""
-    await bench.send("e1", action={"id": "a1"})
-    async with bench.working({"*": []}, remember_events=0):
-        await bench.idle()
-    assert not await bench.keys(KEYS.seen) + await bench.keys(KEYS.types)
+    await rig.send("e1", action={"id": "a1"})
+    async with rig.working({"*": []}, remember_events=0):
+        await rig.idle()
+    assert not await rig.keys(KEYS.seen) + await rig.keys(KEYS.types)
     assert "nothing is remembered" in await worker("gaps")
     assert "0 fields changed in 0 types" in await worker("drift")
 
@@ -215,23 +215,23 @@ async def test_a_wrong_duration_is_one_line(worker: Command) -> None:
     assert "--settle: expected a duration" in await worker("gaps", "--settle", "soon", code=2)
 
 
-async def test_what_redis_did_not_take_is_written_later(bench: Bench) -> None:
+async def test_what_redis_did_not_take_is_written_later(rig: Rig) -> None:
     """A mark that is lost would be told as a gap."""
     gone = connect("redis://127.0.0.1:1", timeout=0.5, retries=0)
     sightings = Sightings(gone, KEYS, MONTH)
-    sightings.see(event(bench, action={"id": "a1"}), time.time_ns() // 1000)
+    sightings.see(event(rig, action={"id": "a1"}), time.time_ns() // 1000)
     with pytest.raises(REDIS_ERRORS):
         await sightings.write()
     await sightings.stop()
-    sightings._redis = bench.redis
+    sightings._redis = rig.redis
     await sightings.write()
-    assert await bench.redis.execute_command("ZRANGE", KEYS.seen, 0, -1) == [b"action.created a1"]
+    assert await rig.redis.execute_command("ZRANGE", KEYS.seen, 0, -1) == [b"action.created a1"]
     await gone.aclose()
 
 
-async def test_what_waits_to_be_written_is_bounded(bench: Bench) -> None:
+async def test_what_waits_to_be_written_is_bounded(rig: Rig) -> None:
     """With Redis away no more than so many marks wait in memory."""
-    sightings = Sightings(bench.redis, KEYS, MONTH)
+    sightings = Sightings(rig.redis, KEYS, MONTH)
     sightings._marks = {str(number): 1 for number in range(MOST_MARKS)}
-    sightings.see(event(bench, action={"id": "a1"}), 1)
+    sightings.see(event(rig, action={"id": "a1"}), 1)
     assert len(sightings._marks) == MOST_MARKS

@@ -7,7 +7,7 @@ from typing import Any
 
 from receiver.intake import accept_directly
 from tests.conftest import Start, until
-from tests.worker.conftest import KEYS, Bench, body_of, delivery_of, make_handler
+from tests.worker.conftest import KEYS, Rig, body_of, delivery_of, make_handler
 from worker import GiveUp, RetryLater
 from worker.tail import MOST, Tail
 
@@ -25,46 +25,46 @@ def told(lines: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     return [(line["what"], line.get("handler", ""), line.get("reason", "")) for line in lines]
 
 
-async def test_it_tells_each_step_once_and_why(bench: Bench) -> None:
+async def test_it_tells_each_step_once_and_why(rig: Rig) -> None:
     """An acceptance, a duplicate, a retry, an end and a dead letter; what was before it began is not told."""
-    await bench.send("before")
-    tail = Tail(bench.redis, KEYS)
+    await rig.send("before")
+    tail = Tail(rig.redis, KEYS)
     assert await tail.look() == []
-    sent = await bench.send("e1")
+    sent = await rig.send("e1")
     assert told(await tail.look()) == [("accepted", "", "")]
-    await accept_directly(bench.redis, KEYS, delivery_of(body_of("e1")))
+    await accept_directly(rig.redis, KEYS, delivery_of(body_of("e1")))
     [line] = await tail.look()
     assert (line["what"], line["count"], line["delivery"]) == ("duplicate", 1, sent.id)
     lines = []
-    async with bench.working({"*": [make_handler("again", once), make_handler("gives_up", give_up)]}):
-        await bench.closed(sent)
+    async with rig.working({"*": [make_handler("again", once), make_handler("gives_up", give_up)]}):
+        await rig.closed(sent)
         lines = told(await tail.look())
     assert sorted(lines) == [("dead", "h.gives_up", "not today"), ("done", "h.again", "")]
     assert await tail.look() == []
 
 
-async def test_it_says_when_it_could_not_keep_up(bench: Bench) -> None:
+async def test_it_says_when_it_could_not_keep_up(rig: Rig) -> None:
     """More deliveries at once than it looks at: it tells that some were missed, and goes on with the newest."""
-    tail = Tail(bench.redis, KEYS)
-    await bench.send("first")
+    tail = Tail(rig.redis, KEYS)
+    await rig.send("first")
     await tail.look()
-    await bench.redis.execute_command(
+    await rig.redis.execute_command(
         "RPUSH", KEYS.recent, *(f"{KEYS.delivery('')}{number:024x}" for number in range(MOST))
     )
     lines = await tail.look()
     assert told(lines) == [("missed", "", f"more than {MOST} were accepted since the last look")]
 
 
-async def test_the_command_writes_a_line_each(bench: Bench, start: Start) -> None:
+async def test_the_command_writes_a_line_each(rig: Rig, start: Start) -> None:
     """One JSON object a line with --json, at once, until Ctrl-C."""
-    await bench.send("before")
-    tail = start("-m", "worker", "tail", "--json", "--type", "action.created", REDIS_URL=bench.url)
+    await rig.send("before")
+    tail = start("-m", "worker", "tail", "--json", "--type", "action.created", REDIS_URL=rig.url)
     numbers = count()
 
     async def something_is_told() -> bool:
         number = next(numbers)  # it may not follow yet when the first arrive
-        await bench.send(f"e{number}")
-        await bench.send(f"x{number}", "action.solved")
+        await rig.send(f"e{number}")
+        await rig.send(f"x{number}", "action.solved")
         return "\n" in tail.output
 
     await until(something_is_told, timeout=20)

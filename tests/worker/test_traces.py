@@ -21,7 +21,7 @@ from receiver.queue.jobs import unpack
 from receiver.settings import ReceiverSettings
 from tests.conftest import ROOT, TOKEN, Start, until
 from tests.receiver.conftest import PATH, event, listening
-from tests.worker.conftest import KEYS, Bench, make_handler
+from tests.worker.conftest import KEYS, Rig, make_handler
 from worker import Context, Event, GiveUp, RetryLater, Skip
 
 SENDER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -88,7 +88,7 @@ def about(span: ReadableSpan) -> dict[str, Any]:
 
 
 async def test_the_first_run_is_a_child_of_the_post_and_a_retry_a_trace_linked_to_it(
-    bench: Bench, post: Post, spans: Spans
+    rig: Rig, post: Post, spans: Spans
 ) -> None:
     """Two handlers, one of which fails once: three runs, one of them in a trace of its own."""
 
@@ -97,9 +97,9 @@ async def test_the_first_run_is_a_child_of_the_post_and_a_retry_a_trace_linked_t
             raise OSError("the target is away")
 
     assert post(event("e1")) == 200
-    async with bench.working({"*": [make_handler("act", fails_once), make_handler("other")]}, traces=True):
+    async with rig.working({"*": [make_handler("act", fails_once), make_handler("other")]}, traces=True):
         await until(lambda: len(spans.named("run h.act")) == 2)
-        await bench.idle()
+        await rig.idle()
     [accepted] = spans.accepted
     [other], [first, second] = spans.named("run h.other"), spans.named("run h.act")
     assert accepted.parent is None
@@ -112,12 +112,12 @@ async def test_the_first_run_is_a_child_of_the_post_and_a_retry_a_trace_linked_t
     assert [about(run)["glartek.attempt"] for run in (first, second)] == [1, 2]
 
 
-async def test_a_span_says_what_it_is_about(bench: Bench, post: Post, spans: Spans) -> None:
+async def test_a_span_says_what_it_is_about(rig: Rig, post: Post, spans: Spans) -> None:
     """By the names of OpenTelemetry's conventions for messaging; a duplicate is told, too."""
     assert [post(event("e1")), post(event("e1"))] == [200, 200]
-    async with bench.working({"*": [make_handler("act")]}, traces=True):
+    async with rig.working({"*": [make_handler("act")]}, traces=True):
         await until(lambda: spans.named("run h.act"))
-        await bench.idle()
+        await rig.idle()
     [first, again], [run] = spans.accepted, spans.named("run h.act")
     common = {
         "messaging.system": "arq",
@@ -138,10 +138,10 @@ async def test_a_span_says_what_it_is_about(bench: Bench, post: Post, spans: Spa
     assert [span.kind for span in (first, run)] == [SpanKind.PRODUCER, SpanKind.CONSUMER]
 
 
-async def test_the_sender_s_trace_goes_on(bench: Bench, post: Post, spans: Spans) -> None:
+async def test_the_sender_s_trace_goes_on(rig: Rig, post: Post, spans: Spans) -> None:
     """A `traceparent` in the request is the parent of the POST, and its trace that of the first run."""
     assert post(event("e1"), traceparent=SENDER) == 200
-    async with bench.working({"*": [make_handler("act")]}, traces=True):
+    async with rig.working({"*": [make_handler("act")]}, traces=True):
         await until(lambda: spans.named("run h.act"))
     [accepted], [run] = spans.accepted, spans.named("run h.act")
     assert f"{accepted.context.trace_id:032x}" == f"{run.context.trace_id:032x}" == SENDER[3:35]
@@ -155,19 +155,19 @@ def test_a_traceparent_that_is_none_begins_a_trace(post: Post, spans: Spans, tra
     assert [span.parent for span in spans.accepted] == [None]
 
 
-async def test_a_delivery_that_went_through_the_spool_keeps_its_trace(bench: Bench, post: Post, spans: Spans) -> None:
+async def test_a_delivery_that_went_through_the_spool_keeps_its_trace(rig: Rig, post: Post, spans: Spans) -> None:
     """Accepted while Redis was away, run later: one trace."""
     assert post(event("e1"), url="redis://127.0.0.1:1") == 200
     assert post(event("e2")) == 200  # this receiver finds what waits
     [spooled, _] = spans.accepted
-    async with bench.working({"*": [make_handler("act")]}, traces=True):
+    async with rig.working({"*": [make_handler("act")]}, traces=True):
         await until(lambda: len(spans.named("run h.act")) == 2)
     assert about(spooled)["glartek.acceptance"] == ("spooled",)
     children = [run for run in spans.named("run h.act") if parent_of(run) == spooled.context.span_id]
     assert [about(run)["messaging.message.id"] for run in children] == [about(spooled)["messaging.message.id"]]
 
 
-async def test_what_a_handler_traces_itself_is_part_of_its_run(bench: Bench, post: Post, spans: Spans) -> None:
+async def test_what_a_handler_traces_itself_is_part_of_its_run(rig: Rig, post: Post, spans: Spans) -> None:
     """So an instrumented HTTP client shows what a handler sent."""
 
     async def calls(event: Event, ctx: Context) -> None:  # noqa: ARG001 - a handler's signature
@@ -176,13 +176,13 @@ async def test_what_a_handler_traces_itself_is_part_of_its_run(bench: Bench, pos
 
     calls.__module__ = "h"
     assert post(event("e1")) == 200
-    async with bench.working({"*": [calls, make_handler("other")]}, traces=True):
+    async with rig.working({"*": [calls, make_handler("other")]}, traces=True):
         await until(lambda: spans.named("run h.calls"))
     [call], [run] = spans.named("their call"), spans.named("run h.calls")
     assert parent_of(call) == run.context.span_id
 
 
-async def test_an_error_is_told_by_its_type_alone(bench: Bench, post: Post, spans: Spans) -> None:
+async def test_an_error_is_told_by_its_type_alone(rig: Rig, post: Post, spans: Spans) -> None:
     """Neither its text, nor payload, token or header is in a span; to ask for later, or to skip, is no error."""
 
     def fails(error: BaseException) -> Callable[[int], None]:
@@ -200,8 +200,8 @@ async def test_an_error_is_told_by_its_type_alone(bench: Bench, post: Post, span
         make_handler("skips", fails(Skip(secret))),
     ]
     assert post(event("e1", title=secret, type=secret), user_agent=secret) == 200
-    async with bench.working({"*": failing}, traces=True):
-        await bench.idle()
+    async with rig.working({"*": failing}, traces=True):
+        await rig.idle()
     told = {name: spans.named(f"run h.{name}")[0] for name in ("breaks", "gives_up", "waits", "skips")}
     codes = {name: span.status.status_code for name, span in told.items()}
     assert codes == dict.fromkeys(("breaks", "gives_up"), StatusCode.ERROR) | dict.fromkeys(
@@ -226,17 +226,17 @@ def test_who_has_no_token_makes_no_span(post: Post, spans: Spans) -> None:
 # ── without an SDK, without the API, off ────────────────────────────────────────────────────────────────────────
 
 
-async def _stored(bench: Bench) -> list[dict[str, Any]]:
-    jobs = [await bench.redis.get(b"arq:job:" + job_id) for job_id in await bench.redis.zrange(KEYS.queue, 0, -1)]
+async def _stored(rig: Rig) -> list[dict[str, Any]]:
+    jobs = [await rig.redis.get(b"arq:job:" + job_id) for job_id in await rig.redis.zrange(KEYS.queue, 0, -1)]
     return [unpack(job)["a"][0] for job in jobs]
 
 
-async def test_without_an_sdk_nothing_is_added(bench: Bench, start: Start, tmp_path: Path) -> None:
+async def test_without_an_sdk_nothing_is_added(rig: Rig, start: Start, tmp_path: Path) -> None:
     """The API alone records nothing; the sender's own trace is handed on all the same."""
-    env = {"REDIS_URL": bench.url, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "SPOOL_PATH": str(tmp_path / "spool.db")}
+    env = {"REDIS_URL": rig.url, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "SPOOL_PATH": str(tmp_path / "spool.db")}
     receiver = await asyncio.to_thread(lambda: listening(start("-m", "receiver", TRACES="true", **env)))
     assert receiver.post(event("e1")).status == receiver.post(event("e2"), traceparent=SENDER).status == 200
-    assert [value.get("traceparent") for value in await _stored(bench)] == [None, SENDER]
+    assert [value.get("traceparent") for value in await _stored(rig)] == [None, SENDER]
 
 
 OPENTELEMETRY = "from pathlib import Path\nPath('imported').touch()\nraise ModuleNotFoundError('not installed')\n"
@@ -256,16 +256,16 @@ def test_a_missing_package_stops_the_start_with_one_line(start: Start, tmp_path:
     assert "pip install" in line
 
 
-async def test_off_nothing_is_imported_and_nothing_written(bench: Bench, start: Start, tmp_path: Path) -> None:
+async def test_off_nothing_is_imported_and_nothing_written(rig: Rig, start: Start, tmp_path: Path) -> None:
     """The default: a kit without OpenTelemetry, whatever a sender's `traceparent` says."""
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry" / "__init__.py").write_text(OPENTELEMETRY, encoding="utf-8")
     (tmp_path / "acts.py").write_text("async def act(event, ctx): ...\nROUTES = {'*': [act]}\n", encoding="utf-8")
-    env = {"REDIS_URL": bench.url, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "HANDLERS": "acts:ROUTES"}
+    env = {"REDIS_URL": rig.url, "WEBHOOK_TOKEN": TOKEN, "PORT": "0", "HANDLERS": "acts:ROUTES"}
     env |= {"SPOOL_PATH": str(tmp_path / "spool.db"), "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     receiver = await asyncio.to_thread(lambda: listening(start("-m", "receiver", **env)))
     assert receiver.post(event("e1"), traceparent=SENDER).status == 200
-    [value] = await _stored(bench)
+    [value] = await _stored(rig)
     assert "traceparent" not in json.dumps(value, default=repr)
     worker = start("-m", "worker", **env)
     await asyncio.to_thread(worker.wait_for, '"handled"')

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start, until
-from tests.worker.conftest import Bench
+from tests.worker.conftest import Rig
 from worker.tracing import place, trace
 
 HANDLERS = """\
@@ -82,17 +82,17 @@ def test_a_trace_has_lines_and_types_and_no_values() -> None:
     assert trace(chain).count("ValueError") == 8
 
 
-async def test_log_and_show_tell_where_a_handler_failed(start: Start, bench: Bench, tmp_path: Path) -> None:
+async def test_log_and_show_tell_where_a_handler_failed(start: Start, rig: Rig, tmp_path: Path) -> None:
     """File and line of the customer's, also when its time was up; the traceback at debug and with --trace."""
     (tmp_path / "acts.py").write_text(HANDLERS, encoding="utf-8")
-    settings = {"REDIS_URL": bench.url, "HANDLERS": "acts:ROUTES", "MAX_TRIES": "1", "HANDLER_TIMEOUT": "0.3s"}
+    settings = {"REDIS_URL": rig.url, "HANDLERS": "acts:ROUTES", "MAX_TRIES": "1", "HANDLER_TIMEOUT": "0.3s"}
     worker = start("-m", "worker", LOG_LEVEL="debug", **settings)
     doing = {"library": 11, "late": 13, "give up": 21}
-    deliveries = {do: await bench.send(do, do=do, secret="secret-words") for do in [*doing, "wait"]}
-    await bench.closed(*(deliveries[do] for do in doing))
+    deliveries = {do: await rig.send(do, do=do, secret="secret-words") for do in [*doing, "wait"]}
+    await rig.closed(*(deliveries[do] for do in doing))
 
     async def waits() -> bool:
-        return await bench.states(deliveries["wait"]) == {"acts.act": "retry"}
+        return await rig.states(deliveries["wait"]) == {"acts.act": "retry"}
 
     await until(waits)
     worker.stop()
@@ -103,19 +103,19 @@ async def test_log_and_show_tell_where_a_handler_failed(start: Start, bench: Ben
         assert dead["at"].startswith(at)
         [debug] = [one for one in said if one["event"] == "traceback" and one["delivery"] == deliveries[do].id]
         assert at in debug["trace"]
-        told = (await bench.story(deliveries[do]))["handlers"]["acts.act"]
+        told = (await rig.story(deliveries[do]))["handlers"]["acts.act"]
         assert told["failed_at"].startswith(at)
         assert at in told["trace"]
         assert "secret-words" not in json.dumps(told["trace"])
     assert "secret-words" not in worker.output
-    waiting = (await bench.story(deliveries["wait"]))["handlers"]["acts.act"]
+    waiting = (await rig.story(deliveries["wait"]))["handlers"]["acts.act"]
     assert (waiting["failed_at"], waiting["trace"]) == (None, None)
-    short, long = (start("-m", "worker", "show", "late", *more, REDIS_URL=bench.url) for more in ((), ("--trace",)))
+    short, long = (start("-m", "worker", "show", "late", *more, REDIS_URL=rig.url) for more in ((), ("--trace",)))
     for process in (short, long):
         assert await asyncio.to_thread(process.wait) == 0, process.output
     assert "acts.py:13 in act" in short.output
     assert "TimeoutError" in long.output.partition("failed at")[2]
-    ttl = await bench.redis.pttl(f"glartek:trace:{deliveries['late'].id}")
+    ttl = await rig.redis.pttl(f"glartek:trace:{deliveries['late'].id}")
     assert 0 < ttl <= 7 * 86400 * 1000
 
 

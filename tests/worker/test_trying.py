@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Process, Start
-from tests.worker.conftest import Bench, make_handler
+from tests.worker.conftest import Rig, make_handler
 from worker import GiveUp
 
 HANDLERS = """\
@@ -57,7 +57,7 @@ Run = Callable[..., Process]
 
 
 @pytest.fixture
-async def run(start: Start, bench: Bench, tmp_path: Path) -> Run:
+async def run(start: Start, rig: Rig, tmp_path: Path) -> Run:
     """Start `python -m worker try …` where six events are kept, one of them dead."""
     (tmp_path / "acts.py").write_text(HANDLERS, encoding="utf-8")
     types = ["action.created", "action.solved", *["action.created"] * 4]
@@ -65,19 +65,19 @@ async def run(start: Start, bench: Bench, tmp_path: Path) -> Run:
     def give_up(_: int) -> None:
         raise GiveUp("not today")
 
-    sent = [await bench.send(f"e{number}", one) for number, one in enumerate(types[:5])]
-    async with bench.working({"*": [make_handler("fine")]}):
-        await bench.closed(*sent)
-    dead = await bench.send("e5", types[5])
-    async with bench.working({"*": [make_handler("dead", give_up)]}):
-        await bench.closed(dead)
-    settings = {"REDIS_URL": bench.url, "HANDLERS": "acts:ROUTES"}
+    sent = [await rig.send(f"e{number}", one) for number, one in enumerate(types[:5])]
+    async with rig.working({"*": [make_handler("fine")]}):
+        await rig.closed(*sent)
+    dead = await rig.send("e5", types[5])
+    async with rig.working({"*": [make_handler("dead", give_up)]}):
+        await rig.closed(dead)
+    settings = {"REDIS_URL": rig.url, "HANDLERS": "acts:ROUTES"}
     return lambda *arguments, **more: start("-m", "worker", "try", *arguments, **settings | more)
 
 
-async def test_it_shows_what_would_have_been_done(run: Run, bench: Bench) -> None:
+async def test_it_shows_what_would_have_been_done(run: Run, rig: Rig) -> None:
     """Every kept event in order of acceptance, its requests without secrets; nothing is sent and Redis is as it was."""
-    before = await bench.keys()
+    before = await rig.keys()
     told = run("acts:act", "--json")
     assert await asyncio.to_thread(told.wait) == 0, told.output
     tried = json.loads(told.output)
@@ -92,7 +92,7 @@ async def test_it_shows_what_would_have_been_done(run: Run, bench: Bench) -> Non
         "body": {"id": "e0"},
     }
     assert "secret-words" not in told.output
-    assert await bench.keys() == before
+    assert await rig.keys() == before
 
 
 async def test_how_many_which_type_and_which_answer_can_be_said(run: Run) -> None:

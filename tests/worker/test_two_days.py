@@ -17,7 +17,7 @@ from receiver.intake import Acceptance, accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.keys import JOB
 from tests.conftest import Server, Start, until
-from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, body_of, delivery_of, stock_worker
+from tests.worker.conftest import KEYS, Journal, Rig, asks_nothing, body_of, delivery_of, stock_worker
 from worker import Context, Event, GiveUp, RetryLater
 from worker.lease.claims import Claims
 
@@ -45,9 +45,9 @@ def later() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def served(server: Server) -> AsyncIterator[Bench]:
+async def served(server: Server) -> AsyncIterator[Rig]:
     redis = connect(server.url)
-    yield Bench(server.url, redis)
+    yield Rig(server.url, redis)
     await redis.aclose()
 
 
@@ -65,17 +65,17 @@ async def test_nothing_is_lost_while_a_worker_is_away_for_two_days(
 ) -> None:
     """What waited, was to be tried again or was running is done, what is dead is kept; a job of arq's own is gone."""
     (tmp_path / "acts.py").write_text(HANDLERS, encoding="utf-8")
-    async with served(server) as bench:
-        retried, dead = await bench.send("retried"), await bench.send("dead")
-        async with bench.working({"*": [act]}):
-            await bench.closed(dead)
-            await until(lambda: bench.redis.exists(JOB + KEYS.retry_job_id(retried.id, "acts.act", 1)))
-        running = await bench.send("running")
-        [claim] = await Claims(bench.redis, KEYS, KEYS.queue, 1.0).take(10, alone=True)
+    async with served(server) as rig:
+        retried, dead = await rig.send("retried"), await rig.send("dead")
+        async with rig.working({"*": [act]}):
+            await rig.closed(dead)
+            await until(lambda: rig.redis.exists(JOB + KEYS.retry_job_id(retried.id, "acts.act", 1)))
+        running = await rig.send("running")
+        [claim] = await Claims(rig.redis, KEYS, KEYS.queue, 1.0).take(10, alone=True)
         assert claim.job_id == running.job_id
-        waiting = await bench.send("waiting")
-        bench.redis.job_serializer = msgpack.packb
-        assert await bench.redis.enqueue_job("asks_nothing", _queue_name="stock")
+        waiting = await rig.send("waiting")
+        rig.redis.job_serializer = msgpack.packb
+        assert await rig.redis.enqueue_job("asks_nothing", _queue_name="stock")
     server.stop()
 
     for name, value in later.items():
@@ -83,19 +83,19 @@ async def test_nothing_is_lost_while_a_worker_is_away_for_two_days(
     await asyncio.to_thread(server.start)
     for name in later:
         monkeypatch.delenv(name)
-    async with served(server) as bench:
-        assert (await bench.redis.time())[0] > time.time() + AWAY - 60
-        assert await accept_directly(bench.redis, KEYS, delivery_of(waiting.body)) is Acceptance.DUPLICATE
+    async with served(server) as rig:
+        assert (await rig.redis.time())[0] > time.time() + AWAY - 60
+        assert await accept_directly(rig.redis, KEYS, delivery_of(waiting.body)) is Acceptance.DUPLICATE
         start("-m", "worker", **later, REDIS_URL=server.url, HANDLERS="acts:ROUTES", LEASE="1s")
-        await bench.closed(retried, running, waiting)
+        await rig.closed(retried, running, waiting)
         for delivery in (retried, running, waiting):
-            assert await bench.states(delivery) == {"acts.act": "done"}
-            assert await bench.redis.ttl(KEYS.delivery(delivery.id)) == pytest.approx(7 * 86400, abs=60)
-        [letter] = await bench.letters()
+            assert await rig.states(delivery) == {"acts.act": "done"}
+            assert await rig.redis.ttl(KEYS.delivery(delivery.id)) == pytest.approx(7 * 86400, abs=60)
+        [letter] = await rig.letters()
         assert letter.body() == body_of("dead")
 
         journal = Journal()
         functions = [journal.function(asks_nothing)]
-        await stock_worker(bench.redis, functions, queue_name="stock", burst=True, keep_result=0).async_run()
+        await stock_worker(rig.redis, functions, queue_name="stock", burst=True, keep_result=0).async_run()
         assert journal.starts == []
-        assert not await bench.redis.exists("stock")
+        assert not await rig.redis.exists("stock")

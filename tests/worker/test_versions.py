@@ -15,7 +15,7 @@ from receiver.packing import pack_delivery, script_args, script_keys
 from receiver.queue import keys as key_names
 from receiver.queue.jobs import pack_job, unpack
 from tests.conftest import hash_of, until
-from tests.worker.conftest import KEYS, SOURCES, Bench, delivery_of, make_handler
+from tests.worker.conftest import KEYS, SOURCES, Rig, delivery_of, make_handler
 from worker import GiveUp, Skip
 from worker.outcomes import retry_job
 
@@ -56,12 +56,12 @@ def delivery() -> Delivery:
 # ── what is written ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_what_is_written_is_what_version_0_1_writes(bench: Bench, delivery: Delivery) -> None:
+async def test_what_is_written_is_what_version_0_1_writes(rig: Rig, delivery: Delivery) -> None:
     """Job, record, spooled item and retry job, byte for byte."""
-    await bench.accept(delivery)
-    assert await bench.redis.get(key_names.JOB + JOB_ID) == JOB
-    assert await bench.redis.zrange(KEYS.queue, 0, -1) == [JOB_ID.encode()]
-    record = await hash_of(bench.redis, KEYS.delivery(ID))
+    await rig.accept(delivery)
+    assert await rig.redis.get(key_names.JOB + JOB_ID) == JOB
+    assert await rig.redis.zrange(KEYS.queue, 0, -1) == [JOB_ID.encode()]
+    record = await hash_of(rig.redis, KEYS.delivery(ID))
     del record["q"]  # of what was accepted long ago; 0.1 reads past it, as past all without a dot that it does not know
     assert record == RECORD
     assert pack_delivery(KEYS, delivery) == SPOOLED
@@ -69,35 +69,35 @@ async def test_what_is_written_is_what_version_0_1_writes(bench: Bench, delivery
     assert msgpack.packb(written | {"et": 1_764_000_001_000}) == RETRY
 
 
-async def test_an_outcome_is_written_as_version_0_1_writes_it(bench: Bench, delivery: Delivery) -> None:
+async def test_an_outcome_is_written_as_version_0_1_writes_it(rig: Rig, delivery: Delivery) -> None:
     """State, attempt and milliseconds since the acceptance, in a field named as the handler."""
 
     def fails_once(attempt: int) -> None:
         if attempt == 1:
             raise OSError("away")
 
-    await bench.accept(delivery)
-    async with bench.working({"*": [make_handler("act", fails_once), make_handler("other", lambda _: give_up())]}):
-        await bench.closed(delivery)
-    record = await hash_of(bench.redis, KEYS.delivery(ID))
+    await rig.accept(delivery)
+    async with rig.working({"*": [make_handler("act", fails_once), make_handler("other", lambda _: give_up())]}):
+        await rig.closed(delivery)
+    record = await hash_of(rig.redis, KEYS.delivery(ID))
     assert set(record) == {"k", "t", "d", "a", "q", "h.act", "h.other"}
     state, attempt, after = record["h.act"].split()
     assert (state, attempt, after.isdigit()) == (b"done", b"2", True)
-    dead = await hash_of(bench.redis, KEYS.dead_letter(f"{ID}:h.other"))
+    dead = await hash_of(rig.redis, KEYS.dead_letter(f"{ID}:h.other"))
     about = {"delivery", "type", "key", "source", "accepted"}
     assert set(dead) == {"kind", "job", "reason", "handler", "tries", "at"} | about
 
 
-async def test_a_skipped_event_is_an_end_for_version_0_1(bench: Bench, delivery: Delivery) -> None:
+async def test_a_skipped_event_is_an_end_for_version_0_1(rig: Rig, delivery: Delivery) -> None:
     """Its form is that of the other outcomes, and no word of it is one that 0.1 goes on with (`retry`)."""
 
     def skip(_: int) -> None:
         raise Skip("older")
 
-    await bench.accept(delivery)
-    async with bench.working({"*": [make_handler("act", skip)]}):
-        await bench.closed(delivery)
-    record = await hash_of(bench.redis, KEYS.delivery(ID))
+    await rig.accept(delivery)
+    async with rig.working({"*": [make_handler("act", skip)]}):
+        await rig.closed(delivery)
+    record = await hash_of(rig.redis, KEYS.delivery(ID))
     state, attempt, after = record["h.act"].split()
     assert (state, attempt, after.isdigit()) == (b"skipped", b"1", True)
 
@@ -109,71 +109,71 @@ def give_up() -> None:
 # ── what an older version wrote ─────────────────────────────────────────────────────────────────────────────────
 
 
-async def put(bench: Bench, job_id: str, job: bytes, **record: bytes) -> None:
+async def put(rig: Rig, job_id: str, job: bytes, **record: bytes) -> None:
     """A job and its record, as another version of the kit left them."""
-    await bench.redis.set(key_names.JOB + job_id, job)
-    await bench.redis.zadd(KEYS.queue, {job_id: 1_764_000_000_123})
+    await rig.redis.set(key_names.JOB + job_id, job)
+    await rig.redis.zadd(KEYS.queue, {job_id: 1_764_000_000_123})
     fields = RECORD | {name.replace("_", "."): value for name, value in record.items()}
-    await bench.redis.execute_command("HSET", KEYS.delivery(ID), *(part for pair in fields.items() for part in pair))
+    await rig.redis.execute_command("HSET", KEYS.delivery(ID), *(part for pair in fields.items() for part in pair))
 
 
-async def test_a_delivery_spooled_by_version_0_1_is_handled(bench: Bench, delivery: Delivery) -> None:
+async def test_a_delivery_spooled_by_version_0_1_is_handled(rig: Rig, delivery: Delivery) -> None:
     """A receiver that was upgraded finds its spool as the old one left it."""
-    acceptances = await ACCEPT(bench.redis, script_keys(KEYS), script_args([SPOOLED]))
+    acceptances = await ACCEPT(rig.redis, script_keys(KEYS), script_args([SPOOLED]))
     assert acceptances == [Acceptance.STORED]
-    async with bench.working({"*": [make_handler("act")]}):
-        await bench.closed(delivery)
-    assert await bench.states(delivery) == {"h.act": "done"}
+    async with rig.working({"*": [make_handler("act")]}):
+        await rig.closed(delivery)
+    assert await rig.states(delivery) == {"h.act": "done"}
 
 
-async def test_a_retry_job_of_version_0_1_is_run(bench: Bench, delivery: Delivery) -> None:
+async def test_a_retry_job_of_version_0_1_is_run(rig: Rig, delivery: Delivery) -> None:
     """As the attempt that it says, and its record is closed."""
-    await put(bench, RETRY_ID, RETRY, h_act=b"retry 1 377", h_other=b"done 1 12")
-    await bench.redis.execute_command("HDEL", KEYS.delivery(ID), "u")
+    await put(rig, RETRY_ID, RETRY, h_act=b"retry 1 377", h_other=b"done 1 12")
+    await rig.redis.execute_command("HDEL", KEYS.delivery(ID), "u")
     attempts: list[int] = []
-    async with bench.working({"*": [make_handler("act", attempts.append), make_handler("other")]}):
-        await bench.closed(delivery)
+    async with rig.working({"*": [make_handler("act", attempts.append), make_handler("other")]}):
+        await rig.closed(delivery)
     assert attempts == [2]
-    assert await bench.states(delivery) == {"h.act": "done", "h.other": "done"}
+    assert await rig.states(delivery) == {"h.act": "done", "h.other": "done"}
 
 
-async def test_a_claim_that_a_killed_worker_of_version_0_1_left_is_taken_over(bench: Bench, delivery: Delivery) -> None:
+async def test_a_claim_that_a_killed_worker_of_version_0_1_left_is_taken_over(rig: Rig, delivery: Delivery) -> None:
     """Lease, token, crashes and lease clock are understood; what was done is not run again."""
-    await put(bench, JOB_ID, JOB, h_other=b"done 1 12")
-    await bench.redis.zrem(KEYS.queue, JOB_ID)
-    await bench.redis.set(key_names.IN_PROGRESS + JOB_ID, "0f8fad5bd9cb469fa165408e1e1f9b4c")
-    await bench.redis.set(key_names.RETRY + JOB_ID, 1)
-    await bench.redis.execute_command("HSET", KEYS.crashes, JOB_ID, 1)
-    await bench.redis.execute_command("HSET", KEYS.lease_clock, "seen", 1_764_000_005_000, "reads", 81_000)
-    await bench.redis.zadd(KEYS.leases, {JOB_ID: 81_200})
+    await put(rig, JOB_ID, JOB, h_other=b"done 1 12")
+    await rig.redis.zrem(KEYS.queue, JOB_ID)
+    await rig.redis.set(key_names.IN_PROGRESS + JOB_ID, "0f8fad5bd9cb469fa165408e1e1f9b4c")
+    await rig.redis.set(key_names.RETRY + JOB_ID, 1)
+    await rig.redis.execute_command("HSET", KEYS.crashes, JOB_ID, 1)
+    await rig.redis.execute_command("HSET", KEYS.lease_clock, "seen", 1_764_000_005_000, "reads", 81_000)
+    await rig.redis.zadd(KEYS.leases, {JOB_ID: 81_200})
     runs: list[int] = []
-    async with bench.working({"*": [make_handler("act", runs.append), make_handler("other", runs.append)]}):
-        await bench.closed(delivery)
-        await bench.idle()
+    async with rig.working({"*": [make_handler("act", runs.append), make_handler("other", runs.append)]}):
+        await rig.closed(delivery)
+        await rig.idle()
     assert runs == [1]
-    assert await bench.keys("arq:*") == []
+    assert await rig.keys("arq:*") == []
 
 
-async def test_a_dead_letter_and_a_conflict_of_version_0_1_are_replayed(bench: Bench, delivery: Delivery) -> None:
+async def test_a_dead_letter_and_a_conflict_of_version_0_1_are_replayed(rig: Rig, delivery: Delivery) -> None:
     """However old they are."""
     dead_id, conflict_id = f"{ID}:h.act", f"{ID}:conflict:bd5c1e71d9a3a279"
     about = ("type", "action.created", "key", "evt_1", "source", "event-id", "accepted", "1764000000123456")
     dead = ("kind", "dead", "job", RETRY, "reason", "no", "handler", "h.act", "tries", 1, "at", 1_764_000_000_500)
     conflict = ("kind", "conflict", "job", JOB, "at", 1_764_000_000_500, "digest", DIGEST[:16])
     first = ("first_digest", b"\0" * 16)
-    await bench.redis.execute_command("HSET", KEYS.dead_letter(dead_id), *dead, *about, "delivery", ID)
-    await bench.redis.execute_command("HSET", KEYS.dead_letter(conflict_id), *conflict, *first, *about)
-    await bench.redis.zadd(KEYS.dead, {dead_id: 1_764_000_000_500, conflict_id: 1_764_000_000_501})
-    letters = await bench.letters()
+    await rig.redis.execute_command("HSET", KEYS.dead_letter(dead_id), *dead, *about, "delivery", ID)
+    await rig.redis.execute_command("HSET", KEYS.dead_letter(conflict_id), *conflict, *first, *about)
+    await rig.redis.zadd(KEYS.dead, {dead_id: 1_764_000_000_500, conflict_id: 1_764_000_000_501})
+    letters = await rig.letters()
     assert [letter.id for letter in letters] == [dead_id, conflict_id]
     assert [letter.body() for letter in letters] == [BODY, BODY]
     runs: list[int] = []
-    async with bench.working({"*": [make_handler("act", runs.append)]}):
-        assert [await bench.operator.replay_letter(letter) for letter in letters] == [True, True]
-        await bench.closed(delivery)
-        await bench.idle()
+    async with rig.working({"*": [make_handler("act", runs.append)]}):
+        assert [await rig.operator.replay_letter(letter) for letter in letters] == [True, True]
+        await rig.closed(delivery)
+        await rig.idle()
     assert sorted(runs) == [1, 2]
-    assert await bench.letters() == []
+    assert await rig.letters() == []
 
 
 # ── what a newer version writes ─────────────────────────────────────────────────────────────────────────────────
@@ -184,10 +184,10 @@ def newer(delivery: Delivery) -> Delivery:
     return delivery._replace(more={"tenant": "north", "trace": {"id": b"\x01"}})
 
 
-async def test_what_a_newer_version_added_to_a_delivery_is_handed_on(bench: Bench, delivery: Delivery) -> None:
+async def test_what_a_newer_version_added_to_a_delivery_is_handed_on(rig: Rig, delivery: Delivery) -> None:
     """Through a handler that does not know it, a retry, a dead letter and its replay."""
     added = newer(delivery).more
-    assert await accept_directly(bench.redis, KEYS, newer(delivery)) is Acceptance.STORED
+    assert await accept_directly(rig.redis, KEYS, newer(delivery)) is Acceptance.STORED
     attempts: list[int] = []
 
     def fails_twice(attempt: int) -> None:
@@ -197,27 +197,27 @@ async def test_what_a_newer_version_added_to_a_delivery_is_handed_on(bench: Benc
         if attempt == 2:
             raise GiveUp("no")
 
-    async with bench.working({"*": [make_handler("act", fails_twice), make_handler("other")]}):
-        await bench.closed(delivery)
-        [letter] = await bench.letters()
+    async with rig.working({"*": [make_handler("act", fails_twice), make_handler("other")]}):
+        await rig.closed(delivery)
+        [letter] = await rig.letters()
         assert Delivery.from_job(unpack(letter.job)["a"][0]) == newer(delivery)
-        assert await bench.operator.replay_letter(letter)
-        await bench.closed(delivery)
-        await bench.idle()
+        assert await rig.operator.replay_letter(letter)
+        await rig.closed(delivery)
+        await rig.idle()
     assert attempts == [1, 2, 3]
-    assert added.items() <= unpack(await bench.redis.get(KEYS.payload(ID)))["a"][0].items()
+    assert added.items() <= unpack(await rig.redis.get(KEYS.payload(ID)))["a"][0].items()
 
 
-async def test_a_record_with_more_than_today_knows_is_closed(bench: Bench, delivery: Delivery) -> None:
+async def test_a_record_with_more_than_today_knows_is_closed(rig: Rig, delivery: Delivery) -> None:
     """Another field, another word after an outcome, another state of a handler: none keeps it open, none is run."""
-    await put(bench, JOB_ID, JOB, y=b"new", h_act=b"done 1 12 by-hand", h_other=b"postponed 1 12")
-    await bench.redis.set(key_names.RETRY + JOB_ID, 0)
+    await put(rig, JOB_ID, JOB, y=b"new", h_act=b"done 1 12 by-hand", h_other=b"postponed 1 12")
+    await rig.redis.set(key_names.RETRY + JOB_ID, 0)
     runs: list[int] = []
-    async with bench.working({"*": [make_handler("act", runs.append), make_handler("other", runs.append)]}):
-        await bench.closed(delivery)
+    async with rig.working({"*": [make_handler("act", runs.append), make_handler("other", runs.append)]}):
+        await rig.closed(delivery)
     assert runs == []
-    assert await bench.states(delivery) == {"h.act": "done", "h.other": "postponed"}
-    assert (await hash_of(bench.redis, KEYS.delivery(ID)))["y"] == b"new"
+    assert await rig.states(delivery) == {"h.act": "done", "h.other": "postponed"}
+    assert (await hash_of(rig.redis, KEYS.delivery(ID)))["y"] == b"new"
 
 
 @pytest.mark.parametrize(
@@ -226,14 +226,14 @@ async def test_a_record_with_more_than_today_knows_is_closed(bench: Bench, deliv
     ids=["function", "argument"],
 )
 async def test_a_job_that_only_a_newer_version_can_run_is_kept_for_it(
-    bench: Bench, delivery: Delivery, function: str, more: list[Any], letter_id: str
+    rig: Rig, delivery: Delivery, function: str, more: list[Any], letter_id: str
 ) -> None:
     """A dead letter with its payload, to be replayed once every worker is new."""
     job = pack_job(function, [delivery.as_value(), *more], 5)
-    await put(bench, JOB_ID, job, h_act=b"retry 1 12")
-    async with bench.working({"*": [make_handler("act")]}):
-        await until(bench.letters)
-    [letter] = await bench.letters()
+    await put(rig, JOB_ID, job, h_act=b"retry 1 12")
+    async with rig.working({"*": [make_handler("act")]}):
+        await until(rig.letters)
+    [letter] = await rig.letters()
     assert (letter.id, letter.body()) == (letter_id, BODY)
 
 

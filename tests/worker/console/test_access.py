@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from tests.conftest import Start, hash_of
-from tests.worker.conftest import KEYS, Bench, make_handler
+from tests.worker.conftest import KEYS, Rig, make_handler
 from tests.worker.console.conftest import StartConsole
 from worker import GiveUp
 from worker.console.access import Visitor, refused_change
@@ -20,11 +20,11 @@ def give_up(_: int) -> None:
     raise GiveUp("not today")
 
 
-async def dead_one(bench: Bench) -> str:
+async def dead_one(rig: Rig) -> str:
     """The id of a dead letter."""
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [make_handler("act", give_up)]}):
-        await bench.closed(delivery)
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [make_handler("act", give_up)]}):
+        await rig.closed(delivery)
     return f"{delivery.id}:h.act"
 
 
@@ -65,9 +65,9 @@ def test_a_page_of_the_internet_is_not_this_machine(console: StartConsole) -> No
         assert httpx2.get(f"{base}/deliveries", headers={"host": host}).status_code == 200, host
 
 
-async def test_a_change_is_taken_from_the_console_s_own_page_only(bench: Bench, console: StartConsole) -> None:
+async def test_a_change_is_taken_from_the_console_s_own_page_only(rig: Rig, console: StartConsole) -> None:
     """With its token, from its own origin; anything else changes nothing."""
-    dead_id = await dead_one(bench)
+    dead_id = await dead_one(rig)
     base = console()
     with httpx2.Client(base_url=base) as client:
         form = form_of(client, dead_id)
@@ -84,13 +84,13 @@ async def test_a_change_is_taken_from_the_console_s_own_page_only(bench: Bench, 
             assert client.post("/dead/run", data=form | wrong, headers=own).status_code == 403
         assert client.get("/dead/run").status_code == 405
         assert client.post("/dead/run", content=b"a=" + b"x" * 70_000, headers=own).status_code == 413
-        assert await bench.operator.count() == 1
+        assert await rig.operator.count() == 1
         assert client.post("/dead/run", data=form, headers=own).status_code == 303
 
 
-async def test_a_reader_sees_and_changes_nothing(bench: Bench, console: StartConsole) -> None:
+async def test_a_reader_sees_and_changes_nothing(rig: Rig, console: StartConsole) -> None:
     """Neither with a form of their own, nor with the token of an operator."""
-    dead_id = await dead_one(bench)
+    dead_id = await dead_one(rig)
     base = console(CONSOLE_PASSWORD=PASSWORD, CONSOLE_READER_PASSWORD=READER)
     own = {"origin": base}
     with httpx2.Client(base_url=base, auth=("rui", PASSWORD)) as client:
@@ -100,8 +100,8 @@ async def test_a_reader_sees_and_changes_nothing(bench: Bench, console: StartCon
         assert (page.status_code, "only to look" in page.text, '<form method="post"' in page.text) == (200, True, False)
         assert client.post("/dead/run", data=form, headers=own).status_code == 403
         assert client.post(f"/deliveries/{dead_id[:24]}/replay", data=form, headers=own).status_code == 403
-    assert await bench.operator.count() == 1
-    assert (await hash_of(bench.redis, KEYS.counts))["h.act dead"] == b"1"
+    assert await rig.operator.count() == 1
+    assert (await hash_of(rig.redis, KEYS.counts))["h.act dead"] == b"1"
 
 
 def test_a_reader_is_refused_whatever_the_token() -> None:

@@ -4,18 +4,18 @@ import time
 
 import httpx2
 
-from tests.worker.conftest import KEYS, Bench
+from tests.worker.conftest import KEYS, Rig
 from tests.worker.console.conftest import StartConsole
 from worker.console import chosen, deliveries
 
 MANY = 12_000
 
 
-async def fill(bench: Bench) -> None:
+async def fill(rig: Rig) -> None:
     """Deliveries that are done, and one dead letter for each."""
     now = time.time_ns() // 1000
     for start in range(0, MANY, 1000):
-        async with bench.redis.pipeline(transaction=False) as pipe:
+        async with rig.redis.pipeline(transaction=False) as pipe:
             for number in range(start, start + 1000):
                 name, accepted = f"{number:024x}", now - (MANY - number) * 1000
                 record = {"k": f"e{number}", "t": "action.created", "a": accepted, "h.act": "dead 1 5"}
@@ -27,9 +27,9 @@ async def fill(bench: Bench) -> None:
             await pipe.execute()
 
 
-async def test_every_page_says_how_far_it_looked(bench: Bench, console: StartConsole) -> None:
+async def test_every_page_says_how_far_it_looked(rig: Rig, console: StartConsole) -> None:
     """A list ends after so many looks, and goes on from there; groups are of the newest until all are asked for."""
-    await fill(bench)
+    await fill(rig)
     with httpx2.Client(base_url=console(), timeout=30) as client:
         page = client.get("/deliveries", params={"key": "e7"}).text
         assert f"looked at {deliveries.LOOK} of the {MANY} deliveries" in page
@@ -59,22 +59,22 @@ ASKED = {
 """Commands that a page may ask of Redis, whatever is there: who accepts and handles has to wait for each."""
 
 
-async def test_what_a_page_asks_of_redis_has_a_bound(bench: Bench, console: StartConsole) -> None:
+async def test_what_a_page_asks_of_redis_has_a_bound(rig: Rig, console: StartConsole) -> None:
     """Not one of them grows with what was accepted or died."""
-    await fill(bench)
+    await fill(rig)
     asked = {}
     with httpx2.Client(base_url=console(), timeout=30) as client:
         client.get("/runs").raise_for_status()  # so that it is connected
         for path in ASKED:
-            before = (await bench.redis.info("stats"))["total_commands_processed"]
+            before = (await rig.redis.info("stats"))["total_commands_processed"]
             client.get(path).raise_for_status()
-            asked[path] = (await bench.redis.info("stats"))["total_commands_processed"] - before
+            asked[path] = (await rig.redis.info("stats"))["total_commands_processed"] - before
     assert {path: count for path, count in asked.items() if count > ASKED[path]} == {}
 
 
-async def test_the_next_page_begins_where_this_one_ended(bench: Bench, console: StartConsole) -> None:
+async def test_the_next_page_begins_where_this_one_ended(rig: Rig, console: StartConsole) -> None:
     """Whatever has arrived since: no delivery is shown twice, none is left out."""
-    await fill(bench)
+    await fill(rig)
     found: list[str] = []
     with httpx2.Client(base_url=console()) as client:
         address = "/deliveries"
@@ -82,5 +82,5 @@ async def test_the_next_page_begins_where_this_one_ended(bench: Bench, console: 
             page = client.get(address).text
             found += [part[:24] for part in page.split('href="/deliveries/')[1:]]
             address = "/deliveries" + page.split('rel="next" href="')[1].partition('"')[0].replace("&amp;", "&")
-            await bench.send(f"later-{len(found)}")
+            await rig.send(f"later-{len(found)}")
     assert found == [f"{MANY - 1 - number:024x}" for number in range(200)]

@@ -17,7 +17,7 @@ from receiver import events
 from receiver.delivery import Delivery
 from receiver.intake import accept_directly
 from tests.conftest import Start, until
-from tests.worker.conftest import KEYS, Bench, delivery_of, make_handler
+from tests.worker.conftest import KEYS, Rig, delivery_of, make_handler
 from tests.worker.console.conftest import StartConsole, serious
 from worker import Context, Event, GiveUp, Handler, RetryLater
 
@@ -41,13 +41,13 @@ def busy(_: int) -> None:
     raise RetryLater(600, "the channel asks us to wait")
 
 
-async def sample(bench: Bench, name: str, event_id: str, **more: Any) -> Delivery:
+async def sample(rig: Rig, name: str, event_id: str, **more: Any) -> Delivery:
     """One of our sample events."""
     payload = events.BY_NAME[name].sample() | {"id": event_id} | more
-    return await bench.accept(delivery_of(json.dumps(payload, ensure_ascii=False).encode()))
+    return await rig.accept(delivery_of(json.dumps(payload, ensure_ascii=False).encode()))
 
 
-async def a_morning(bench: Bench, dead: int = 3) -> list[Delivery]:
+async def a_morning(rig: Rig, dead: int = 3) -> list[Delivery]:
     """Events with every outcome: done, dead for two reasons, one that waits, a duplicate and a conflict."""
     update = failing_update()
     routes: dict[str, Any] = {
@@ -56,34 +56,34 @@ async def a_morning(bench: Bench, dead: int = 3) -> list[Delivery]:
         "action.created": [make_handler("notify", busy)],
         "*": [make_handler("append")],
     }
-    sent = [await sample(bench, "work_order.completed", f"evt-done-{one}") for one in range(dead)]
-    sent += [await sample(bench, "work_order.created", "evt-new"), await sample(bench, "action.solved", "evt-solved")]
+    sent = [await sample(rig, "work_order.completed", f"evt-done-{one}") for one in range(dead)]
+    sent += [await sample(rig, "work_order.created", "evt-new"), await sample(rig, "action.solved", "evt-solved")]
     for more in ({}, {"note": "changed"}):
         payload = events.BY_NAME["action.solved"].sample() | {"id": "evt-solved"} | more
-        await accept_directly(bench.redis, KEYS, delivery_of(json.dumps(payload, ensure_ascii=False).encode()))
-    async with bench.working(routes):
-        await bench.closed(*sent)
-        waits = await sample(bench, "action.created", "evt-waits")
-        await until(lambda: bench.states(waits))
-        await until(lambda: _is_recorded(bench, waits))
+        await accept_directly(rig.redis, KEYS, delivery_of(json.dumps(payload, ensure_ascii=False).encode()))
+    async with rig.working(routes):
+        await rig.closed(*sent)
+        waits = await sample(rig, "action.created", "evt-waits")
+        await until(lambda: rig.states(waits))
+        await until(lambda: _is_recorded(rig, waits))
     return [*sent, waits]
 
 
-async def a_day_before(bench: Bench) -> int:
+async def a_day_before(rig: Rig) -> int:
     """Counts of the hours before; how many were accepted."""
     now, total = int(time.time()) // 600, 0
     for ago in range(1, 36):
         count = 40 + ago * 37 % 23
         fields = {"accepted action.created": count, "ended h.append done action.created": count - ago % 3}
-        await bench.redis.execute_command(
+        await rig.redis.execute_command(
             "HSET", KEYS.metrics_of(now - ago), *(part for pair in fields.items() for part in pair)
         )
         total += count
     return total
 
 
-async def _is_recorded(bench: Bench, waits: Delivery) -> bool:
-    return len(await bench.states(waits)) == 2
+async def _is_recorded(rig: Rig, waits: Delivery) -> bool:
+    return len(await rig.states(waits)) == 2
 
 
 async def shoot(page: Page, name: str) -> None:
@@ -93,15 +93,15 @@ async def shoot(page: Page, name: str) -> None:
 
 
 async def test_the_overview_tells_how_it_goes(
-    bench: Bench, console: StartConsole, browser: Page, start: Start, tmp_path: Path
+    rig: Rig, console: StartConsole, browser: Page, start: Start, tmp_path: Path
 ) -> None:
     """Counts of the last hours with the time that is not over marked, latencies, what waits, and who is alive."""
-    await a_morning(bench)
+    await a_morning(rig)
     (tmp_path / "h.py").write_text("async def quick(event, ctx): ...\nROUTES = {'action.cant_do': [quick]}\n")
-    start("-m", "worker", REDIS_URL=bench.url, HANDLERS="h:ROUTES")
-    await bench.closed(await sample(bench, "action.cant_do", "evt-quick"))
-    await until(lambda: bench.redis.execute_command("HGET", KEYS.metrics, "to_done h.quick us"))
-    before = await a_day_before(bench)
+    start("-m", "worker", REDIS_URL=rig.url, HANDLERS="h:ROUTES")
+    await rig.closed(await sample(rig, "action.cant_do", "evt-quick"))
+    await until(lambda: rig.redis.execute_command("HGET", KEYS.metrics, "to_done h.quick us"))
+    before = await a_day_before(rig)
     base = console(WEBHOOK_TOKEN="a-test-token-0123456789abcdef")
     await browser.goto(base)
     tiles = browser.locator(".tiles")
@@ -117,16 +117,16 @@ async def test_the_overview_tells_how_it_goes(
     await shoot(browser, "overview")
 
 
-async def test_the_list_shows_what_arrives_and_is_filtered(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_the_list_shows_what_arrives_and_is_filtered(rig: Rig, console: StartConsole, browser: Page) -> None:
     """Newest first; by type, outcome and text; what arrives while it is open appears by itself."""
-    await a_morning(bench)
+    await a_morning(rig)
     async with browser.expect_response("**/live"):  # from then on it hears of what is new
         await browser.goto(f"{console()}/deliveries")
     rows = browser.locator("tbody tr")
     await expect(rows).to_have_count(6)
     await expect(rows.first).to_contain_text("evt-waits")
     await shoot(browser, "deliveries")
-    await bench.send("evt-later")
+    await rig.send("evt-later")
     await expect(rows).to_have_count(7)
     for name, value, found in (
         ("key", "evt-done", 3),
@@ -142,9 +142,9 @@ async def test_the_list_shows_what_arrives_and_is_filtered(bench: Bench, console
     await expect(rows).to_have_count(4)
 
 
-async def test_a_delivery_shows_its_whole_way(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_a_delivery_shows_its_whole_way(rig: Rig, console: StartConsole, browser: Page) -> None:
     """Key and its source, duplicates, each handler's attempts with their reason and line, payload and headers."""
-    sent = await a_morning(bench)
+    sent = await a_morning(rig)
     base = console()
     await browser.goto(f"{base}/deliveries/{sent[0].id}")
     main = browser.locator("main")
@@ -162,9 +162,9 @@ async def test_a_delivery_shows_its_whole_way(bench: Bench, console: StartConsol
     await shoot(browser, "conflict")
 
 
-async def test_a_group_is_previewed_and_replayed(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_a_group_is_previewed_and_replayed(rig: Rig, console: StartConsole, browser: Page) -> None:
     """By handler and error with counts; a replay says what may be out of order, asks why, and shows how far it is."""
-    sent = await a_morning(bench)
+    sent = await a_morning(rig)
     await browser.goto(f"{console()}/dead")
     groups = browser.locator("tbody tr")
     await expect(groups).to_have_count(3)
@@ -177,15 +177,15 @@ async def test_a_group_is_previewed_and_replayed(bench: Bench, console: StartCon
     await browser.click("button.go")
     await expect(browser.locator("main [role=status]")).to_contain_text("3 of 3")
     await expect(browser.locator("main")).to_contain_text("the ERP is up again")
-    assert await bench.operator.count() == 2
-    async with bench.working({"*": [make_handler("update")]}):
-        await bench.closed(*sent[:3])
-    assert (await bench.states(sent[0]))["h.update"] == "done"
+    assert await rig.operator.count() == 2
+    async with rig.working({"*": [make_handler("update")]}):
+        await rig.closed(*sent[:3])
+    assert (await rig.states(sent[0]))["h.update"] == "done"
 
 
-async def test_a_group_has_a_note_and_an_owner(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_a_group_has_a_note_and_an_owner(rig: Rig, console: StartConsole, browser: Page) -> None:
     """Whoever looks at the groups sees who looks after which."""
-    await a_morning(bench)
+    await a_morning(rig)
     base = console()
     await browser.goto(f"{base}/dead")
     await browser.locator("tbody a").first.click()
@@ -198,9 +198,9 @@ async def test_a_group_has_a_note_and_an_owner(bench: Bench, console: StartConso
     await shoot(browser, "groups")
 
 
-async def test_chosen_ones_are_dropped_and_the_others_stay(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_chosen_ones_are_dropped_and_the_others_stay(rig: Rig, console: StartConsole, browser: Page) -> None:
     """Only those that were chosen; dropping says that it is for ever."""
-    await a_morning(bench)
+    await a_morning(rig)
     await browser.goto(f"{console()}/dead/letters?handler=h.update")
     await expect(browser.locator("tbody tr")).to_have_count(4)
     await browser.locator("tbody input").nth(0).check()
@@ -210,12 +210,12 @@ async def test_chosen_ones_are_dropped_and_the_others_stay(bench: Bench, console
     await browser.fill("input[name=why]", "tests of last week")
     await browser.click("button.go")
     await expect(browser.locator("main [role=status]")).to_contain_text("2 of 2")
-    assert await bench.operator.count() == 3
+    assert await rig.operator.count() == 3
 
 
-async def test_a_paced_run_is_stopped(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_a_paced_run_is_stopped(rig: Rig, console: StartConsole, browser: Page) -> None:
     """What was not reached stays a dead letter."""
-    await a_morning(bench)
+    await a_morning(rig)
     await browser.goto(f"{console()}/dead/preview?verb=replay&handler=h.update")
     await browser.fill("input[name=why]", "slowly")
     await browser.fill("input[name=per_minute]", "1")
@@ -223,12 +223,12 @@ async def test_a_paced_run_is_stopped(bench: Bench, console: StartConsole, brows
     await expect(browser.locator("main [role=status]")).to_contain_text("1 of 4")
     await browser.click("text=Stop")
     await expect(browser.locator("main [role=status]")).to_contain_text("stopped")
-    assert await bench.operator.count() == 4
+    assert await rig.operator.count() == 4
 
 
-async def test_the_keyboard_is_enough(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_the_keyboard_is_enough(rig: Rig, console: StartConsole, browser: Page) -> None:
     """`/` searches, j and k move, Enter opens, r leads to the preview of the row, ? tells of all of them."""
-    await a_morning(bench)
+    await a_morning(rig)
     await browser.goto(f"{console()}/dead")
     await browser.keyboard.press("?")
     await expect(browser.locator("dialog")).to_be_visible()
@@ -250,11 +250,9 @@ async def test_the_keyboard_is_enough(bench: Bench, console: StartConsole, brows
     await expect(browser.locator("h1")).to_have_text("Dead letters, one by one")
 
 
-async def test_a_key_right_after_the_help_is_closed_is_heard(
-    bench: Bench, console: StartConsole, browser: Page
-) -> None:
+async def test_a_key_right_after_the_help_is_closed_is_heard(rig: Rig, console: StartConsole, browser: Page) -> None:
     """Until the browser draws the next frame, the focus is still in the dialog that is closed."""
-    await a_morning(bench)
+    await a_morning(rig)
     await browser.goto(f"{console()}/dead")
     await browser.evaluate("""
         const help = document.getElementById("help");
@@ -265,16 +263,16 @@ async def test_a_key_right_after_the_help_is_closed_is_heard(
     await expect(browser.locator("input[name=reason]")).to_be_focused()
 
 
-async def test_hostile_text_stays_text(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_hostile_text_stays_text(rig: Rig, console: StartConsole, browser: Page) -> None:
     """In key, type, fields, values, reasons and addresses: nothing runs, is loaded, or turns its neighbours round."""
 
     def fail(_: int) -> None:
         raise GiveUp(HOSTILE)
 
-    hostile = await bench.send(HOSTILE, HOSTILE, **{HOSTILE: [HOSTILE, {"deep": HOSTILE}], "__proto__": {"x": 1}})
-    unread = await bench.accept(delivery_of(HOSTILE.encode()))
-    async with bench.working({"*": [make_handler("act", fail)]}):
-        await bench.closed(hostile, unread)
+    hostile = await rig.send(HOSTILE, HOSTILE, **{HOSTILE: [HOSTILE, {"deep": HOSTILE}], "__proto__": {"x": 1}})
+    unread = await rig.accept(delivery_of(HOSTILE.encode()))
+    async with rig.working({"*": [make_handler("act", fail)]}):
+        await rig.closed(hostile, unread)
     base = console()
     asked: list[str] = []
     browser.on("request", lambda request: asked.append(request.url))
@@ -300,10 +298,10 @@ async def test_hostile_text_stays_text(bench: Bench, console: StartConsole, brow
     assert [url for url in asked if not url.startswith(base)] == []
 
 
-async def test_masked_values_are_nowhere(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_masked_values_are_nowhere(rig: Rig, console: StartConsole, browser: Page) -> None:
     """Not on a page, not in its source, and not by a search for them; what cannot be masked is not shown."""
-    sent = await sample(bench, "work_order.completed", "evt-1", actor={"name": "Xavier Quintão"})
-    unread = await bench.accept(delivery_of("Quintão, not JSON".encode()))
+    sent = await sample(rig, "work_order.completed", "evt-1", actor={"name": "Xavier Quintão"})
+    unread = await rig.accept(delivery_of("Quintão, not JSON".encode()))
     base = console(CONSOLE_MASK="actor.name")
     for path in (f"/deliveries/{sent.id}", f"/deliveries/{unread.id}", "/deliveries", "/deliveries?text=***"):
         await browser.goto(base + path)
@@ -322,10 +320,10 @@ async def test_masked_values_are_nowhere(bench: Bench, console: StartConsole, br
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 360), ("dark", 375)])
 async def test_everybody_can_use_it(
-    bench: Bench, console: StartConsole, chromium: Browser, scheme: Any, width: int
+    rig: Rig, console: StartConsole, chromium: Browser, scheme: Any, width: int
 ) -> None:
     """Axe finds nothing serious on any page, in light and dark; on a phone no page is wider than the screen."""
-    sent = await a_morning(bench)
+    sent = await a_morning(rig)
     base = console()
     page = await chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
     dead_id = f"{sent[0].id}:h.update"
@@ -348,9 +346,9 @@ async def test_everybody_can_use_it(
     await page.close()
 
 
-async def test_a_hidden_page_asks_for_nothing(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_a_hidden_page_asks_for_nothing(rig: Rig, console: StartConsole, browser: Page) -> None:
     """Its stream is closed while it is hidden, and what was missed is loaded when it is seen again."""
-    await a_morning(bench)
+    await a_morning(rig)
     await browser.goto(f"{console()}/deliveries")
     rows = browser.locator("tbody tr")
     await expect(rows).to_have_count(6)
@@ -361,7 +359,7 @@ async def test_a_hidden_page_asks_for_nothing(bench: Bench, console: StartConsol
     await browser.evaluate(hide, True)
     asked: list[str] = []
     browser.on("request", lambda request: asked.append(request.url))
-    await bench.send("evt-unseen")
+    await rig.send("evt-unseen")
     await browser.wait_for_timeout(2500)
     assert asked == []
     await browser.evaluate(hide, False)

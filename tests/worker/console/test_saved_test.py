@@ -8,7 +8,7 @@ from playwright.async_api import Page
 
 from tests.clones import clone, kit
 from tests.conftest import Start
-from tests.worker.conftest import Bench, make_handler
+from tests.worker.conftest import Rig, make_handler
 from tests.worker.console.conftest import StartConsole
 from tests.worker.test_failing_test import broken, mend, pytested
 from worker import GiveUp
@@ -17,10 +17,10 @@ __all__ = ["clone", "kit"]
 
 
 async def test_it_runs_as_it_is(
-    bench: Bench, clone: Path, start: Start, console: StartConsole, browser: Page, tmp_path: Path
+    rig: Rig, clone: Path, start: Start, console: StartConsole, browser: Page, tmp_path: Path
 ) -> None:
     """What was chosen to be kept is there, what is masked is not, whatever was chosen."""
-    dead_id = await broken(bench, clone, start, labels=["Oil leak"], site="Ana's house")
+    dead_id = await broken(rig, clone, start, labels=["Oil leak"], site="Ana's house")
     await browser.goto(f"{console(CONSOLE_MASK='action.site')}/dead/letters/{dead_id}")
     await browser.fill("input[name=keep]", "action.labels, action.site")
     async with browser.expect_download() as downloading:
@@ -39,15 +39,15 @@ async def test_it_runs_as_it_is(
     assert "1 passed" in pytested(clone, test, 0)
 
 
-async def test_a_handler_that_no_worker_has_is_told(bench: Bench, console: StartConsole, browser: Page) -> None:
+async def test_a_handler_that_no_worker_has_is_told(rig: Rig, console: StartConsole, browser: Page) -> None:
     """Nobody knows then where it could be imported from."""
 
     def fail(_: int) -> None:
         raise GiveUp("no")
 
-    delivery = await bench.send("e1")
-    async with bench.working({"*": [make_handler("act", fail)]}):
-        await bench.closed(delivery)
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [make_handler("act", fail)]}):
+        await rig.closed(delivery)
     base = console()
     answer = await browser.request.get(f"{base}/dead/tests/{delivery.id}:h.act")
     assert (answer.status, "no worker that runs has h.act" in await answer.text()) == (409, True)

@@ -23,27 +23,27 @@ from receiver.queue import keys
 from receiver.queue.connection import connect
 from receiver.queue.jobs import pack, pack_job, unpack
 from tests.conftest import until
-from tests.worker.conftest import KEYS, Bench, Journal, asks_nothing, function, put, stock_worker, stopped
+from tests.worker.conftest import KEYS, Journal, Rig, asks_nothing, function, put, stock_worker, stopped
 from worker.lease.worker import UNSUPPORTED, LeasedWorker
 from worker.loop_watch import Watch
 
 # ── what both mean alike ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_stock_worker_runs_the_kits_jobs(bench: Bench) -> None:
+async def test_a_stock_worker_runs_the_kits_jobs(rig: Rig) -> None:
     """A delivery accepted by the kit is a job in arq's own layout, due at once, with the delivery as its argument."""
     ran: list[tuple[Any, ...]] = []
 
     async def deliver(ctx: dict[str, Any], value: Any) -> None:
         ran.append((ctx["job_id"], ctx["job_try"], ctx["enqueue_time"].timestamp(), value))
 
-    delivery = await bench.send("e1")
-    assert await Job(delivery.job_id, bench.redis, KEYS.queue, unpack).status() is JobStatus.queued
-    await stock_worker(bench.redis, [function(deliver)], burst=True).async_run()
+    delivery = await rig.send("e1")
+    assert await Job(delivery.job_id, rig.redis, KEYS.queue, unpack).status() is JobStatus.queued
+    await stock_worker(rig.redis, [function(deliver)], burst=True).async_run()
     [(job_id, tries, enqueued, value)] = ran
     assert (job_id, tries, value) == (delivery.job_id, 1, delivery.as_value())
     assert enqueued == pytest.approx(delivery.received_us / 1e6, abs=0.002)
-    assert not await bench.redis.exists(f"arq:job:{job_id}", KEYS.queue)
+    assert not await rig.redis.exists(f"arq:job:{job_id}", KEYS.queue)
 
 
 async def greets(_: dict[str, Any], word: str) -> str:
@@ -55,19 +55,19 @@ async def fails(_: dict[str, Any], word: str) -> None:
 
 
 @pytest.fixture(params=["stock", "ours"])
-def worker_of(request: pytest.FixtureRequest, bench: Bench) -> Callable[..., Any]:
+def worker_of(request: pytest.FixtureRequest, rig: Rig) -> Callable[..., Any]:
     """Runs functions on a stock worker, or on ours, until nothing is left."""
 
     async def work(functions: Sequence[Function], **options: Any) -> None:
         if request.param == "stock":
-            client = connect(bench.url)
+            client = connect(rig.url)
             client.job_serializer, client.job_deserializer = pack, unpack
             client.default_queue_name = KEYS.queue
             await stock_worker(client, functions, burst=True, **options).async_run()
             await client.aclose()
         else:
-            async with bench.leased(functions, **options):
-                await bench.idle()
+            async with rig.leased(functions, **options):
+                await rig.idle()
 
     return work
 
@@ -197,22 +197,22 @@ async def test_a_job_can_enqueue_another(worker_of: Work, arq_redis: ArqRedis) -
 
 @pytest.mark.parametrize("error", [OSError, PanicException, asyncio.CancelledError, SystemExit])
 async def test_a_hook_that_fails_does_not_run_a_job_again(
-    bench: Bench, journal: Journal, error: type[BaseException]
+    rig: Rig, journal: Journal, error: type[BaseException]
 ) -> None:
     """The job had its effect; ends the stock worker, is a line in our log, whatever it raises."""
 
     async def breaks(_: dict[str, Any]) -> None:
         raise error
 
-    await put(bench.redis, "j1", pack_job("asks_nothing", [], 1))
+    await put(rig.redis, "j1", pack_job("asks_nothing", [], 1))
     functions = [journal.function(asks_nothing)]
-    async with bench.leased(functions, on_job_end=breaks, after_job_end=breaks):
-        await bench.idle()
+    async with rig.leased(functions, on_job_end=breaks, after_job_end=breaks):
+        await rig.idle()
     assert len(journal.ends) == 1
-    assert await bench.letters() == []
+    assert await rig.letters() == []
 
 
-async def test_a_job_beside_a_stock_worker_is_run_once(bench: Bench) -> None:
+async def test_a_job_beside_a_stock_worker_is_run_once(rig: Rig) -> None:
     """Each leaves alone what the other runs, and ours is not held up by what the stock worker leaves in the queue."""
     running: dict[str, asyncio.Event] = {name: asyncio.Event() for name in ("a", "b", "c")}
     runs: list[str] = []
@@ -225,34 +225,34 @@ async def test_a_job_beside_a_stock_worker_is_run_once(bench: Bench) -> None:
 
     functions = [function(takes_long)]
     for job_id in ("a", "b"):
-        await put(bench.redis, job_id, pack_job("takes_long", [], 1))
-    stock = stock_worker(bench.redis, functions)
+        await put(rig.redis, job_id, pack_job("takes_long", [], 1))
+    stock = stock_worker(rig.redis, functions)
     running_stock = asyncio.create_task(stock.async_run())
     await asyncio.gather(running["a"].wait(), running["b"].wait())
-    await put(bench.redis, "c", pack_job("takes_long", [], 1))
+    await put(rig.redis, "c", pack_job("takes_long", [], 1))
     stock.allow_pick_jobs = False
-    async with bench.leased(functions, max_jobs=1):
+    async with rig.leased(functions, max_jobs=1):
         await running["c"].wait()
         may_end.set()
-        await bench.idle()
+        await rig.idle()
     await stopped(running_stock, running_stock.cancel)
     assert sorted(runs) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("error", [PanicException, KeyboardInterrupt, GeneratorExit, SystemExit])
 async def test_a_job_that_raises_no_common_exception_is_buried_with_the_reason(
-    bench: Bench, journal: Journal, error: type[BaseException]
+    rig: Rig, journal: Journal, error: type[BaseException]
 ) -> None:
     """Not with "its worker was lost", which it was not; the next one runs."""
 
     async def breaks(_: dict[str, Any]) -> None:
         raise error
 
-    await put(bench.redis, "j1", pack_job("breaks", [], 1))
-    await put(bench.redis, "j2", pack_job("asks_nothing", [], 1))
-    async with bench.leased([function(breaks), journal.function(asks_nothing)]):
-        await bench.idle()
-    assert [(letter.id, letter.reason) for letter in await bench.letters()] == [("j1:job", error.__name__)]
+    await put(rig.redis, "j1", pack_job("breaks", [], 1))
+    await put(rig.redis, "j2", pack_job("asks_nothing", [], 1))
+    async with rig.leased([function(breaks), journal.function(asks_nothing)]):
+        await rig.idle()
+    assert [(letter.id, letter.reason) for letter in await rig.letters()] == [("j1:job", error.__name__)]
     assert len(journal.ends) == 1
 
 
@@ -277,10 +277,10 @@ def test_every_option_of_arqs_worker_is_known() -> None:
 
 
 @pytest.mark.parametrize("option", sorted(UNSUPPORTED))
-async def test_an_option_that_would_do_nothing_is_refused(bench: Bench, option: str) -> None:
+async def test_an_option_that_would_do_nothing_is_refused(rig: Rig, option: str) -> None:
     """By name, when the worker is made."""
     with pytest.raises(TypeError, match=option):
-        async with bench.leased([function(asks_nothing)], **{option: 1}):
+        async with rig.leased([function(asks_nothing)], **{option: 1}):
             pass
 
 
@@ -319,9 +319,9 @@ def test_a_function_has_what_a_call_needs() -> None:
     assert (plain.timeout_s, plain.max_tries, plain.keep_result_s, plain.keep_result_forever) == (None,) * 4
 
 
-async def test_arqs_signal_handlers_wait_for_tasks_then_cancel_main(bench: Bench) -> None:
+async def test_arqs_signal_handlers_wait_for_tasks_then_cancel_main(rig: Rig) -> None:
     """SIGTERM stops the picking, gives `tasks` their time, cancels those that are left, and then `main`."""
-    worker = LeasedWorker([function(asks_nothing)], connect=lambda: connect(bench.url), keys=KEYS, bury=_never,
+    worker = LeasedWorker([function(asks_nothing)], connect=lambda: connect(rig.url), keys=KEYS, bury=_never,
                           watch=Watch, handle_signals=False, job_completion_wait=0.2)  # fmt: skip
     worker.main_task = asyncio.create_task(asyncio.sleep(60))
     quick, slow = (asyncio.create_task(asyncio.sleep(seconds)) for seconds in (0.01, 60))
@@ -335,17 +335,17 @@ async def test_arqs_signal_handlers_wait_for_tasks_then_cancel_main(bench: Bench
     await worker.pool.aclose()
 
 
-async def test_arq_asks_for_its_signal_handlers_by_this_method(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_arq_asks_for_its_signal_handlers_by_this_method(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """`_add_signal_handler`, which ours overrides, once for SIGINT and once for SIGTERM."""
     asked: list[tuple[int, str]] = []
     monkeypatch.setattr(Worker, "_add_signal_handler", lambda _, number, call: asked.append((number, call.__name__)))
-    stock_worker(bench.redis, [function(asks_nothing)], handle_signals=True, job_completion_wait=1)
+    stock_worker(rig.redis, [function(asks_nothing)], handle_signals=True, job_completion_wait=1)
     assert asked == [(number, "handle_sig_wait_for_completion") for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-async def test_arqs_handler_without_a_grace_cancels_at_once(bench: Bench) -> None:
+async def test_arqs_handler_without_a_grace_cancels_at_once(rig: Rig) -> None:
     """With `job_completion_wait=0` both are cancelled at once."""
-    worker = stock_worker(bench.redis, [function(asks_nothing)])
+    worker = stock_worker(rig.redis, [function(asks_nothing)])
     worker.main_task = asyncio.create_task(asyncio.sleep(60))
     worker.tasks["j"] = task = asyncio.create_task(asyncio.sleep(60))
     worker.handle_sig(signal.SIGTERM)
@@ -358,13 +358,13 @@ async def _never(*_: Any) -> None:
     raise AssertionError
 
 
-async def test_the_health_key_is_arqs(bench: Bench) -> None:
+async def test_the_health_key_is_arqs(rig: Rig) -> None:
     """`record_health` writes what `arq --check` looks for, counters and all, and `close` takes it away."""
-    await put(bench.redis, "j1", pack_job("asks_nothing", [], 1))
-    async with bench.leased([function(asks_nothing)], health_check_interval=0.01):
-        await bench.idle()
-        await until(lambda: _health_has(bench.redis, b"j_complete=1 j_failed=0 j_retried=0 j_ongoing=0 queued=0"))
-    assert not await bench.redis.exists(f"{KEYS.queue}:health-check")
+    await put(rig.redis, "j1", pack_job("asks_nothing", [], 1))
+    async with rig.leased([function(asks_nothing)], health_check_interval=0.01):
+        await rig.idle()
+        await until(lambda: _health_has(rig.redis, b"j_complete=1 j_failed=0 j_retried=0 j_ongoing=0 queued=0"))
+    assert not await rig.redis.exists(f"{KEYS.queue}:health-check")
 
 
 async def _health_has(redis: ArqRedis, words: bytes) -> bool:

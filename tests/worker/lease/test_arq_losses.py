@@ -20,8 +20,8 @@ from receiver.queue.jobs import pack_job
 from tests.conftest import Server, until
 from tests.worker.conftest import (
     KEYS,
-    Bench,
     Journal,
+    Rig,
     asks_nothing,
     body_of,
     delivery_of,
@@ -84,44 +84,44 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-async def test_what_stock_arq_deletes_in_silence_is_a_dead_letter(bench: Bench, loss: Loss, journal: Journal) -> None:
+async def test_what_stock_arq_deletes_in_silence_is_a_dead_letter(rig: Rig, loss: Loss, journal: Journal) -> None:
     """The stock worker leaves nothing of the job; ours keeps it as it was, with the reason, and goes on."""
     functions = [journal.function(loss.do, **loss.function), journal.function(asks_nothing)]
-    await put(bench.redis, "stock", loss.job)
-    await stock_worker(bench.redis, functions, burst=True, keep_result=0).async_run()
+    await put(rig.redis, "stock", loss.job)
+    await stock_worker(rig.redis, functions, burst=True, keep_result=0).async_run()
     assert journal.ends == []
-    assert await bench.keys() == [f"{KEYS.queue}:health-check"]
+    assert await rig.keys() == [f"{KEYS.queue}:health-check"]
 
-    await put(bench.redis, "ours", loss.job)
-    await put(bench.redis, "ours-too", pack_job("asks_nothing", [], 1))
+    await put(rig.redis, "ours", loss.job)
+    await put(rig.redis, "ours-too", pack_job("asks_nothing", [], 1))
     with capture_logs() as logs:
-        async with bench.leased(functions, keep_result=0):
-            await bench.idle()
+        async with rig.leased(functions, keep_result=0):
+            await rig.idle()
     assert [line["job"] for line in logs] == ["ours"]
     assert "payload" not in str(logs)
-    [letter] = await bench.letters()
+    [letter] = await rig.letters()
     assert (letter.id, letter.kind, letter.job) == ("ours:job", "job", loss.job)
     assert letter.reason.startswith(loss.reason)
     assert len(journal.ends) == 1
-    assert await bench.keys("arq:*:ours") == []
+    assert await rig.keys("arq:*:ours") == []
 
 
 @pytest.mark.parametrize("time", [10**19, 1e20, 1e23, float("nan"), "x"])
-async def test_a_job_that_ends_the_stock_worker_is_a_dead_letter(bench: Bench, journal: Journal, time: Any) -> None:
+async def test_a_job_that_ends_the_stock_worker_is_a_dead_letter(rig: Rig, journal: Journal, time: Any) -> None:
     """An enqueue time that is none is an error in the stock worker's main loop, and one unreadable job in ours."""
     functions, job = [journal.function(asks_nothing)], pack_job("asks_nothing", [], time)
-    await put(bench.redis, "stock", job)
+    await put(rig.redis, "stock", job)
     with pytest.raises((ValueError, OverflowError, OSError, TypeError)):
-        await stock_worker(bench.redis, functions, burst=True).async_run()
-    await bench.redis.flushall()
-    await put(bench.redis, "ours", job)
-    async with bench.leased(functions):
-        await bench.idle()
-    [letter] = await bench.letters()
+        await stock_worker(rig.redis, functions, burst=True).async_run()
+    await rig.redis.flushall()
+    await put(rig.redis, "ours", job)
+    async with rig.leased(functions):
+        await rig.idle()
+    [letter] = await rig.letters()
     assert (letter.job, letter.reason) == (job, "it cannot be read: expected an arq job in msgpack")
 
 
-async def test_a_result_that_cannot_be_serialised_is_kept_as_text(arq_redis: ArqRedis, bench: Bench) -> None:
+async def test_a_result_that_cannot_be_serialised_is_kept_as_text(arq_redis: ArqRedis, rig: Rig) -> None:
     """The stock worker says of a job that succeeded that it failed; ours says what came out."""
 
     async def makes(_: dict[str, Any]) -> Path:
@@ -134,8 +134,8 @@ async def test_a_result_that_cannot_be_serialised_is_kept_as_text(arq_redis: Arq
             worker = stock_worker(arq_redis, [function(makes)], burst=True, job_serializer=msgpack.packb)
             await worker.async_run()
         else:
-            async with bench.leased([function(makes)]):
-                await bench.idle()
+            async with rig.leased([function(makes)]):
+                await rig.idle()
         told = await job.result_info()
         assert told is not None
         assert (told.success, told.result) == (
@@ -155,7 +155,7 @@ async def stopped_while_running(worker: Worker, started: asyncio.Event) -> None:
     await asyncio.wait(worker.tasks.values())
 
 
-async def test_a_healthy_job_survives_its_sixth_start(bench: Bench) -> None:
+async def test_a_healthy_job_survives_its_sixth_start(rig: Rig) -> None:
     """Five SIGTERMs of its worker, and the stock worker drops it unrun; ours gives the try back each time."""
     started, may_end = asyncio.Event(), asyncio.Event()
     ends: list[tuple[str, int]] = []
@@ -166,76 +166,76 @@ async def test_a_healthy_job_survives_its_sixth_start(bench: Bench) -> None:
         ends.append((ctx["job_id"], ctx["job_try"]))
 
     functions = [function(takes_long)]
-    await put(bench.redis, "stock", pack_job("takes_long", [], 1))
+    await put(rig.redis, "stock", pack_job("takes_long", [], 1))
     for _ in range(5):
-        await stopped_while_running(stock_worker(bench.redis, functions), started)
-        await bench.redis.delete("arq:in-progress:stock")  # may be left behind, and is waited for: another of its flaws
+        await stopped_while_running(stock_worker(rig.redis, functions), started)
+        await rig.redis.delete("arq:in-progress:stock")  # may be left behind, and is waited for: another of its flaws
     may_end.set()
-    await stock_worker(bench.redis, functions, burst=True).async_run()
+    await stock_worker(rig.redis, functions, burst=True).async_run()
     assert ends == []
-    assert not await bench.redis.exists("arq:job:stock", KEYS.queue)
+    assert not await rig.redis.exists("arq:job:stock", KEYS.queue)
 
-    await put(bench.redis, "ours", pack_job("takes_long", [], 1))
+    await put(rig.redis, "ours", pack_job("takes_long", [], 1))
     may_end.clear()
     for _ in range(5):
         started.clear()
-        async with bench.leased(functions):
+        async with rig.leased(functions):
             await started.wait()
     may_end.set()
-    async with bench.leased(functions):
-        await bench.idle()
+    async with rig.leased(functions):
+        await rig.idle()
     assert ends == [("ours", 1)]
-    assert await bench.letters() == []
+    assert await rig.letters() == []
 
 
-async def test_a_job_whose_worker_was_killed_five_times_is_kept(bench: Bench, journal: Journal) -> None:
+async def test_a_job_whose_worker_was_killed_five_times_is_kept(rig: Rig, journal: Journal) -> None:
     """What five kill -9 leave in Redis: the stock worker drops the job unrun, ours makes it a dead letter."""
     functions, job = [journal.function(asks_nothing)], pack_job("asks_nothing", [], 1)
-    await put(bench.redis, "stock", job)
-    await bench.redis.set("arq:retry:stock", 5)
-    await stock_worker(bench.redis, functions, burst=True, keep_result=0).async_run()
-    assert not await bench.redis.exists("arq:job:stock", KEYS.queue)
+    await put(rig.redis, "stock", job)
+    await rig.redis.set("arq:retry:stock", 5)
+    await stock_worker(rig.redis, functions, burst=True, keep_result=0).async_run()
+    assert not await rig.redis.exists("arq:job:stock", KEYS.queue)
 
-    await bench.redis.set("arq:job:ours", job)
-    await bench.redis.zadd(KEYS.leases, {"ours": 0})
-    await bench.redis.execute_command("HSET", KEYS.crashes, "ours", MAX_CRASHES - 1)
-    async with bench.leased(functions):
-        await bench.idle()
-    [letter] = await bench.letters()
+    await rig.redis.set("arq:job:ours", job)
+    await rig.redis.zadd(KEYS.leases, {"ours": 0})
+    await rig.redis.execute_command("HSET", KEYS.crashes, "ours", MAX_CRASHES - 1)
+    async with rig.leased(functions):
+        await rig.idle()
+    [letter] = await rig.letters()
     assert (letter.job, letter.reason) == (job, "its worker was lost 5 times while it ran")
     assert journal.starts == []
 
 
-async def test_a_job_of_the_kit_does_not_expire_in_the_queue(bench: Bench, arq_redis: ArqRedis) -> None:
+async def test_a_job_of_the_kit_does_not_expire_in_the_queue(rig: Rig, arq_redis: ArqRedis) -> None:
     """`enqueue_job` gives a job 24 hours, whatever it is told; the kit's waits as long as it takes."""
     for expires in (None, 0):
         job = await arq_redis.enqueue_job("deliver", _expires=expires)
         assert job is not None
-        assert 0 < await bench.redis.pttl(f"arq:job:{job.job_id}") <= A_DAY_MS
-    delivery = await bench.send("e1")
-    assert await bench.redis.pttl(f"arq:job:{delivery.job_id}") == -1
+        assert 0 < await rig.redis.pttl(f"arq:job:{job.job_id}") <= A_DAY_MS
+    delivery = await rig.send("e1")
+    assert await rig.redis.pttl(f"arq:job:{delivery.job_id}") == -1
 
 
 @pytest.mark.parametrize("lost", ["message", "reply"])
 async def test_a_connection_lost_while_accepting_does_not_lose_the_delivery(
-    bench: Bench, tmp_path: Path, lost: str
+    rig: Rig, tmp_path: Path, lost: str
 ) -> None:
     """`enqueue_job` says None, as for a duplicate, whether the job is there or not; the kit's step says the truth."""
-    async with wire(bench.url, tmp_path / "stock", b"EXEC\r\n", lost) as redis:
+    async with wire(rig.url, tmp_path / "stock", b"EXEC\r\n", lost) as redis:
         assert await redis.enqueue_job("deliver") is None
-    assert await bench.redis.zcard(KEYS.queue) == (0 if lost == "message" else 1)
+    assert await rig.redis.zcard(KEYS.queue) == (0 if lost == "message" else 1)
 
-    await bench.redis.flushall()
-    async with wire(bench.url, tmp_path / "ours", b"EVALSHA\r\n", lost) as redis:
+    await rig.redis.flushall()
+    async with wire(rig.url, tmp_path / "ours", b"EVALSHA\r\n", lost) as redis:
         assert await accept_directly(redis, KEYS, delivery_of(body_of("e1"))) is Acceptance.STORED
-    assert await bench.redis.zcard(KEYS.queue) == 1
+    assert await rig.redis.zcard(KEYS.queue) == 1
 
 
 async def test_a_worker_outlives_its_redis(server: Server, journal: Journal) -> None:
     """When Redis is gone the stock worker ends; ours waits, and does what is there when it is back."""
     redis = connect(server.url, retries=0)
-    bench = Bench(server.url, redis)
-    async with bench.leased([journal.function(asks_nothing)]):
+    rig = Rig(server.url, redis)
+    async with rig.leased([journal.function(asks_nothing)]):
         stock = asyncio.create_task(stock_worker(redis, [function(greets)]).async_run())
         await until(lambda: redis.exists(f"{KEYS.queue}:health-check"))
         await asyncio.to_thread(server.kill)
@@ -243,6 +243,6 @@ async def test_a_worker_outlives_its_redis(server: Server, journal: Journal) -> 
             await stock
         await asyncio.to_thread(server.start)
         await put(redis, "ours", pack_job("asks_nothing", [], 1))
-        await bench.idle()
+        await rig.idle()
     await redis.aclose()
     assert len(journal.ends) == 1
