@@ -9,10 +9,10 @@ from receiver.command import AsJson
 from receiver.environment import SettingsError, duration
 from receiver.queue.keys import Keys
 from receiver.visible import to_json
+from worker import anomaly_reports, ids
 from worker import doubtful as doubts
 from worker import drift as drifts
 from worker import gaps as missing
-from worker import ids, reports
 from worker.command import with_redis
 
 doubtful = typer.Typer(help="Duplicates that were dropped by their content alone: are they events of their own?")
@@ -25,7 +25,7 @@ def doubtful_list(*, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(to_json(found))
     else:
-        reports.print_doubtful(found)
+        anomaly_reports.print_doubtful(found)
 
 
 @doubtful.command("replay")
@@ -75,7 +75,7 @@ def gaps(
     if as_json:
         typer.echo(to_json(told))
     else:
-        reports.print_gaps(told)
+        anomaly_reports.print_gaps(told)
     if told["gaps"]:
         raise typer.Exit(1)
 
@@ -94,7 +94,7 @@ def drift(
     if as_json:
         typer.echo(to_json(told))
     else:
-        reports.print_drift(told)
+        anomaly_reports.print_drift(told)
     if any(one["appeared"] or one["vanished"] for one in told):
         raise typer.Exit(1)
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,3 +88,16 @@ def preview(letters: Sequence[DeadLetter], running: Collection[str]) -> list[dic
         for handler, some in by_handler.items()
     ]
     return sorted(rows, key=lambda row: (-row["count"], row["handler"]))
+
+
+def surprises(row: Mapping[str, Any]) -> list[str]:
+    """Warnings about a row of a preview: what an operator may not expect."""
+    lines = []
+    if row["out_of_order"]:
+        after = "later events of the same Work Order or Action may have been handled already"
+        lines.append(f"{row['out_of_order']} may run out of order: {after}")
+    if row["elsewhere"]:
+        lines.append(f"{row['elsewhere']} have their payload in a file of a receiver's host, which has to be up")
+    if row["has_worker"] is False:
+        lines.append("no worker that runs now has this handler: they would become dead letters again")
+    return lines

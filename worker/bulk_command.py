@@ -13,7 +13,7 @@ from receiver.environment import SettingsError
 from receiver.figures import read as read_figures
 from receiver.queue.keys import Keys
 from receiver.visible import to_json
-from worker import bulk, reports
+from worker import bulk, dead_reports
 from worker.changes import Change, user
 from worker.choosing import (
     All,
@@ -93,7 +93,7 @@ def _preview(choice: Choice, *, as_json: bool) -> None:
     if as_json:
         typer.echo(to_json(rows))
         return
-    reports.print_preview(rows)
+    dead_reports.print_preview(rows)
 
 
 def _in_bulk(

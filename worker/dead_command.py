@@ -16,7 +16,7 @@ from receiver.environment import SettingsError, load
 from receiver.queue.keys import Keys
 from receiver.settings import Settings
 from receiver.visible import to_json, visible
-from worker import failing_test, notes, reports, trying
+from worker import dead_reports, failing_test, notes, trying
 from worker.changes import Change, user
 from worker.choosing import Choice, Handler, Kind, OlderThan, Reason, Type, Where, chosen_letters, filter_of, matching
 from worker.command import with_operator, with_redis
@@ -48,7 +48,7 @@ def dead_list(
     if as_json:
         typer.echo(to_json([letter.summary() for letter in letters]))
         return
-    reports.print_letters(letters, dead_ids)
+    dead_reports.print_letters(letters, dead_ids)
 
 
 async def _listed(operator: Operator, which: Filter) -> tuple[list[DeadLetter], list[str]]:
@@ -63,7 +63,7 @@ def dead_groups(where: Where = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(to_json(groups))
         return
-    reports.print_groups(groups)
+    dead_reports.print_groups(groups)
 
 
 async def _groups(redis: ArqRedis, keys: Keys, which: Filter) -> list[dict[str, Any]]:
@@ -110,7 +110,9 @@ def dead_show(
     elif as_json:
         typer.echo(to_json(letter.summary() | {"payload": None if delivery is None else _text(delivery)}))
     else:
-        reports.print_letter(letter, "none: this is no delivery of the kit" if delivery is None else _text(delivery))
+        dead_reports.print_letter(
+            letter, "none: this is no delivery of the kit" if delivery is None else _text(delivery)
+        )
 
 
 def _text(delivery: Delivery) -> str:

@@ -16,7 +16,6 @@ from worker.console.page import Form, change, one, page, problem, visitor_of
 from worker.console.runs import Run
 from worker.dead_letters import Operator
 from worker.letter import DeadLetter, Filter
-from worker.reports import surprises
 
 SLOW = 60
 """Replays in a minute that a form proposes for more than a page of them."""
@@ -33,7 +32,7 @@ async def preview(request: Request) -> Response:
     if verb not in bulk.ACTS:
         return await problem(request, 400, "verb: expected replay or drop")
     running = (await read_figures(request.state.redis, request.state.keys)).handlers()
-    rows: list[dict[str, Any]] = [row | {"surprises": surprises(row)} for row in bulk.preview(found, running)]
+    rows: list[dict[str, Any]] = [row | {"surprises": bulk.surprises(row)} for row in bulk.preview(found, running)]
     return await page(
         request,
         "preview.html",

@@ -1,0 +1,27 @@
+"""Tables that commands print, for a terminal of 80 columns, too: ids are never cut, control characters are escaped."""
+
+from datetime import datetime
+
+from rich.table import Table
+from rich.text import Text
+
+from receiver.visible import visible
+
+
+def local_time(at: datetime) -> str:
+    """A time in this machine's zone, to the second; JSON has it in full."""
+    return at.astimezone().strftime("%m-%d %H:%M:%S")
+
+
+def new_table(first: str, *columns: str, title: str | None = None) -> Table:
+    """A table whose first column, an id, is always whole."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def cells(*values: object) -> list[Text]:
+    """Texts for a row of a table."""
+    return [Text(visible(str(value))) for value in values]
