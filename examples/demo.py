@@ -39,9 +39,10 @@ from receiver.queue.valkey import ServerError
 from receiver.settings import ReceiverSettings
 from receiver.visible import to_json
 from worker.dead_letters import Operator
-from worker.everything import Running, everything
+from worker.everything import everything
 from worker.handler import name_of
 from worker.outcomes import PARSE
+from worker.processes import Running
 from worker.routes import RouteTable
 from worker.story import story_of
 

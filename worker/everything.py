@@ -7,11 +7,9 @@ examples/ is there, the sink for Teams and the external system without their URL
 import os
 import secrets
 import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -25,63 +23,17 @@ from receiver import running
 from receiver.environment import SettingsError, variables
 from receiver.port.listening import base_url
 from receiver.queue.keys import Keys
-from receiver.queue.valkey import Server, embedded_server, with_parent
+from receiver.queue.valkey import embedded_server
 from receiver.settings import ReceiverSettings
 from worker.console.settings import ConsoleSettings
+from worker.processes import COMMANDS, Running, spawn
 from worker.settings import WorkerSettings
 
-COMMANDS = {"receiver": ("-m", "receiver"), "worker": ("-m", "worker"), "console": ("-m", "worker", "console")}
-"""The processes of the kit by name, in the order in which they are started."""
 _SINK = "examples.sink"
 _STAND_INS = {
     "TEAMS_WEBHOOK_URL": "/workflows/stand-in/triggers/manual/paths/invoke?sig=stand-in",
     "EXTERNAL_URL": "",
 }
-
-
-@dataclass
-class Running:
-    """What is running: where it is reached, and the processes by name."""
-
-    base: str
-    console: str
-    token: str
-    redis_url: str
-    environment: Mapping[str, str]
-    sink: str | None
-    stand_ins: list[str]
-    server: Server | None
-    output: IO[bytes] | None
-    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        """The Endpoint URL, token included."""
-        return f"{self.base}/webhooks/glartek/{self.token}"
-
-    def start(self, name: str) -> None:
-        """Start one of `COMMANDS`."""
-        self.processes[name] = _spawn(COMMANDS[name], self.environment, self.output)
-
-    def restart(self, names: Sequence[str]) -> None:
-        """End these, all at once, and start each again."""
-        for name in names:
-            self.processes[name].terminate()
-        for name in names:
-            _wait_for_end(self.processes[name])
-            self.start(name)
-
-    def dead(self) -> dict[str, int]:
-        """The exit codes of processes that ended by themselves."""
-        codes = {name: process.poll() for name, process in self.processes.items()}
-        return {name: code for name, code in codes.items() if code is not None}
-
-    def stop(self) -> None:
-        """End the processes, the receiver first, and wait until they have."""
-        for process in self.processes.values():
-            process.terminate()
-        for process in self.processes.values():
-            _wait_for_end(process)
 
 
 @contextmanager
@@ -192,32 +144,11 @@ def is_here(module: str) -> bool:
 
 @contextmanager
 def _sink(environment: Mapping[str, str]) -> Iterator[str]:
-    process = _spawn(("-m", _SINK, "--port", "0"), environment, subprocess.PIPE)
+    process = spawn(("-m", _SINK, "--port", "0"), environment, subprocess.PIPE)
     try:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         with process.stdout as lines:
             yield lines.readline().decode().rpartition(" ")[2].strip()
     finally:
         process.terminate()
-        process.wait()
-
-
-def _spawn(
-    arguments: tuple[str, ...], environment: Mapping[str, str], output: IO[bytes] | int | None
-) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=None if output == subprocess.PIPE else output,
-        **with_parent(),
-    )
-
-
-def _wait_for_end(process: "subprocess.Popen[bytes]") -> None:
-    try:
-        process.wait(timeout=15)
-    except subprocess.TimeoutExpired:
-        process.kill()
         process.wait()

@@ -14,7 +14,8 @@ from receiver.environment import SettingsError, env_file, load, read_env_file
 from receiver.queue.valkey import ServerError
 from receiver.reload import Changes
 from receiver.secret_files import SecretFileError, value_in
-from worker.everything import Running, everything, is_here
+from worker.everything import everything, is_here
+from worker.processes import Running
 from worker.settings import UpSettings
 
 WRONG_SETTING = 2
