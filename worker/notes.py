@@ -39,7 +39,7 @@ async def write(redis: ArqRedis, keys: Keys, group: str, text: str, owner: str, 
     if not text and not owner:
         await redis.execute_command("HDEL", keys.notes, group)
         return
-    note = Note(text, owner, by, datetime.now(UTC).isoformat(timespec="milliseconds"))
+    note = Note(text, owner, by, datetime.now(UTC).isoformat(timespec="microseconds"))
     await redis.execute_command("HSET", keys.notes, group, json.dumps(note))
     held = await redis.execute_command("HGETALL", keys.notes)
     by_age = sorted(held, key=lambda name: json.loads(held[name])[3])

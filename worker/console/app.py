@@ -24,7 +24,7 @@ from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
 from worker.console import dead_pages, delivery_pages, run_pages
 from worker.console.access import Access, Gate
-from worker.console.live import Live, live
+from worker.console.live import Live, kept_up, live
 from worker.console.metrics import render
 from worker.console.overview import Remembered, overview
 from worker.console.page import HERE, problem
@@ -51,19 +51,19 @@ class State(TypedDict):
 
 
 ROUTES = (
-    Route("/", overview),
-    Route("/deliveries", delivery_pages.deliveries),
-    Route("/deliveries/{delivery}", delivery_pages.delivery),
+    Route("/", kept_up(overview)),
+    Route("/deliveries", kept_up(delivery_pages.deliveries)),
+    Route("/deliveries/{delivery}", kept_up(delivery_pages.delivery)),
     Route("/deliveries/{delivery}/replay", delivery_pages.replay, methods=["POST"]),
-    Route("/dead", dead_pages.groups),
+    Route("/dead", kept_up(dead_pages.groups)),
     Route("/dead/letters", dead_pages.letters),
     Route("/dead/letters/{letter:path}", dead_pages.letter),
     Route("/dead/tests/{letter:path}", saved_test),
     Route("/dead/note", dead_pages.note, methods=["POST"]),
     Route("/dead/preview", run_pages.preview),
     Route("/dead/run", run_pages.run, methods=["POST"]),
-    Route("/runs", run_pages.runs),
-    Route("/runs/{run}", run_pages.show_run),
+    Route("/runs", kept_up(run_pages.runs)),
+    Route("/runs/{run}", kept_up(run_pages.show_run)),
     Route("/runs/{run}/stop", run_pages.stop_run, methods=["POST"]),
     Route("/live", live),
     Mount("/static", StaticFiles(directory=HERE / "static")),

@@ -55,8 +55,12 @@ class Remembered:
         self._findings: Sequence[Finding] | None = None
 
     def latencies(self, figures: Figures) -> tuple[datetime | None, list[Latency]]:
-        """From acceptance to a handler's end, since when; None for as long as anything was counted."""
-        since, before = self._figures[0] if self._figures else (None, {})
+        """From acceptance to a handler's end, since when; None for as long as anything was counted.
+
+        That is since the oldest figures remembered; those of less than a minute ago would leave next to nothing.
+        """
+        is_old = bool(self._figures) and figures.now - self._figures[0][0] >= _AGAIN
+        since, before = self._figures[0] if is_old else (None, {})
         if not self._figures or figures.now - self._figures[-1][0] >= _AGAIN:
             self._figures.append((figures.now, figures.metrics))
         while len(self._figures) > 1 and figures.now - self._figures[0][0] > 3600:  # noqa: PLR2004 - an hour

@@ -82,7 +82,8 @@ async def page(request: Request, template: str, status: int = 200, **values: Any
         dead: int | None = await state.redis.zcard(state.keys.dead)
     except REDIS_ERRORS:
         dead = None
-    frame = {"visitor": request.scope["visitor"], "path": request.url.path, "dead_count": dead}
+    mark = getattr(state, "mark", "")  # set by `live.kept_up`
+    frame = {"visitor": request.scope["visitor"], "path": request.url.path, "dead_count": dead, "mark": mark}
     return HTMLResponse(_environment.get_template(template).render(frame | values), status)
 
 

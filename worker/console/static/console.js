@@ -81,8 +81,9 @@ async function load() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live]")) {
       const fresh = page.querySelector(`[data-live="${part.dataset.live}"]`);
-      if (fresh && !isBusy(part)) part.replaceWith(fresh);
+      if (fresh && !fresh.isEqualNode(part) && !isBusy(part)) part.replaceWith(fresh);
     }
+    document.body.dataset.mark = page.body.dataset.mark;
     tell(page);
   } catch {
     // the console is being started anew: the next time
@@ -104,7 +105,7 @@ function listen() {
   stream?.close();
   stream = null;
   if (document.hidden || !document.querySelector("[data-live]")) return;
-  stream = new EventSource("/live");
+  stream = new EventSource(`/live?since=${document.body.dataset.mark}`);
   stream.addEventListener("changed", load);
 }
 
