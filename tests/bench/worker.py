@@ -55,7 +55,7 @@ def draining(bench: Bench) -> None:
     textbook = replace(contenders.TEXTBOOK, env={"JOBS": "3"}, jobs=3)
     tuned = replace(textbook, name="textbook, tuned", env={"JOBS": "3", "TUNED": "1"})
     two = replace(contenders.KIT, name="kit, everysec, two workers", workers=2)
-    counts = {contenders.KIT.name: 8000, two.name: 12000, textbook.name: 300, tuned.name: 1500}
+    counts = {contenders.KIT.name: 20_000, two.name: 40_000, textbook.name: 300, tuned.name: 1500}
     some: list[Contender] = [textbook, tuned, contenders.KIT, two]
     if bench.with_bullmq:
         some.append(contenders.BULLMQ)
