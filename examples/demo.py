@@ -41,10 +41,10 @@ from receiver.visible import to_json
 from worker.dead_letters import Operator
 from worker.everything import everything
 from worker.handler import name_of
-from worker.outcomes import PARSE
 from worker.processes import Running
 from worker.routes import RouteTable
 from worker.story import story_of
+from worker.transitions import PARSE
 
 UNKNOWN_TYPE = "work_order.reopened"
 NOT_JSON = b"Work Order Created; this body is not JSON"

@@ -33,13 +33,14 @@ from worker.lease.claims import Claim, Claims
 from worker.lease.worker import LeasedWorker
 from worker.loop_watch import Watch
 from worker.memory import PER_BYTE, Memory
-from worker.outcomes import RETRY_FUNCTION, Outcomes
+from worker.outcomes import Outcomes
 from worker.process import Within
 from worker.routes import RouteTable
 from worker.services import Services
 from worker.settings import WorkerSettings
 from worker.sightings import Sightings
 from worker.time_limit import TimeLimit
+from worker.transitions import RETRY_FUNCTION
 from worker.upkeep import Upkeep
 
 log = structlog.get_logger()

@@ -18,8 +18,8 @@ from receiver.queue.scripts import Script, Value
 from worker.event import read
 from worker.handler import name_of
 from worker.job import check_retry
-from worker.outcomes import RETRY_FUNCTION, dead, unread
 from worker.services import Services
+from worker.transitions import RETRY_FUNCTION, dead, unread
 
 _BURY = Script.load("bury.lua")
 

@@ -21,7 +21,8 @@ from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script
 from worker.elsewhere import Recalls
 from worker.letter import FIELDS, DeadLetter, Filter
-from worker.outcomes import PARSE, dead_letter_id, retry_job, states
+from worker.outcomes import dead_letter_id, states
+from worker.transitions import PARSE, retry_job
 
 PAGE = 500
 """Dead letters read at a time."""

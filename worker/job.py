@@ -17,9 +17,9 @@ from receiver.delivery import Delivery
 from receiver.tally import tally
 from worker.handler import name_of
 from worker.lease.claims import FirstWrite
-from worker.outcomes import dead, unread
 from worker.run import DeliveryRun, HandlerRun
 from worker.services import Services
+from worker.transitions import dead, unread
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""What became of each handler of each delivery, in Redis: outcomes, retry jobs, dead letters.
+"""Writes what became of each handler of each delivery to Redis: outcomes, retry jobs, dead letters.
 
 Writes go through `record.lua`, which ignores what was already recorded or overtaken, so that a write whose reply was
 lost is simply sent again; in the usual case, `first_row`, with the end of the job's claim. Writes that happen together
@@ -7,7 +7,7 @@ travel together.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 from arq.connections import ArqRedis
@@ -18,46 +18,18 @@ from receiver.delivery import Delivery
 from receiver.queue import letters
 from receiver.queue.batching import Batcher
 from receiver.queue.connection import until_redis_answers
-from receiver.queue.jobs import job_key, pack_batch, pack_job
+from receiver.queue.jobs import job_key, pack_batch
 from receiver.queue.keys import Keys
 from receiver.queue.scripts import Script, Value
 from receiver.settings import Settings
 from receiver.sources import is_by_content
 from worker.lines import Lines
 from worker.order import Order
+from worker.transitions import PARSE, Transition
 
-RETRY_FUNCTION = "retry"
-"""The arq function that a handler's retry job names; its arguments are those of `retry_job`."""
 JOB_BYTES = 300
 """About what a job takes in Redis besides the body."""
-PARSE = "parse"
-"""Stands for a handler where a delivery could not be read at all, so that no handler was ever chosen."""
-Dying = Literal["gave_up", "tries", "age", "unreadable", "no_handler", "buried"]
-"""Why a handler's work became a dead letter, as metrics tell it: few, where reasons are many."""
-Retrying = Literal["failed", "asked"]
-"""The same for a retry: `asked` is `RetryLater`, with which nothing need be wrong."""
 _RECORD = Script.load("record.lua")
-
-
-class Transition(NamedTuple):
-    """A handler's new state. `attempt` counts runs from 1; `job` is what a retry, or a replay, would run.
-
-    `counted_as` is why, for a retry or a dead letter, as metrics tell it. `trace` is where it failed: the customer's
-    own line, an end of line, and all lines.
-    Of a handler in order: `start` is the token of its turn, and a retry that `leaves` lets the others pass. A retry
-    after attempt 0 waits for its turn.
-    """
-
-    handler: str
-    attempt: int
-    state: Literal["done", "skipped", "retry", "dead"]
-    error: str = ""
-    job: bytes = b""
-    wait: float = 0.0
-    counted_as: Dying | Retrying = "failed"
-    start: str = ""
-    leaves: bool = False
-    trace: str = ""
 
 
 class Keep(NamedTuple):
@@ -205,24 +177,3 @@ def states(fields: Mapping[str, str]) -> dict[str, tuple[str, int]]:
     """(state, attempt) by handler, from the handler fields of a record."""
     parts = {handler: value.split(" ") for handler, value in fields.items()}
     return {handler: (state, int(attempt)) for handler, (state, attempt, *_) in parts.items()}
-
-
-def dead(delivery: Delivery, handler: str, attempt: int, reason: str, counted_as: Dying) -> Transition:
-    """A handler's end as a dead letter."""
-    job = retry_job(delivery, handler, attempt + 1, 0, 0)
-    return Transition(handler, attempt, "dead", reason, job, counted_as=counted_as)
-
-
-def unread(delivery: Delivery, reason: str, counted_as: Dying = "unreadable") -> Transition:
-    """A whole delivery's end as a dead letter, because no event could be read in it."""
-    return Transition(PARSE, 1, "dead", reason, delivery.job(), counted_as=counted_as)
-
-
-def retry_job(delivery: Delivery, handler: str, attempt: int, tries: int, since_ms: int) -> bytes:
-    """A job that runs one handler: `attempt` is its number, `tries` were used up since `since_ms` (Unix ms).
-
-    A `since_ms` of 0 means from when it runs: a replay has its whole budget again. The arguments are what workers of
-    every version take: what has to be added goes into the delivery's value, which they keep.
-    """
-    arguments = [delivery.as_value(), handler, attempt, tries, since_ms]
-    return pack_job(RETRY_FUNCTION, arguments, timestamp_ms())

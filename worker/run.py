@@ -22,9 +22,9 @@ from worker.error_text import describe, told_in_log
 from worker.handler import Context, Handler, RetryLater, Skip, name_of
 from worker.lease.calls import StillRunning
 from worker.lease.claims import FirstWrite
-from worker.outcomes import Retrying, Transition, dead, retry_job
 from worker.retries import Again, decide
 from worker.services import Services
+from worker.transitions import Retrying, Transition, dead, retry_job
 
 log = structlog.get_logger()
 

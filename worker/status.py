@@ -10,8 +10,8 @@ from arq.connections import ArqRedis
 
 from receiver.queue.keys import Keys
 from worker.dead_letters import Operator
-from worker.outcomes import PARSE, Retrying
 from worker.story import story_of
+from worker.transitions import PARSE, Retrying
 
 TEN_MINUTES = 600
 RECENT, RETRYING = 10, 20

@@ -11,7 +11,8 @@ from receiver.queue.jobs import unpack
 from receiver.visible import iso
 from worker import ids
 from worker.dead_letters import Operator
-from worker.outcomes import PARSE, states
+from worker.outcomes import states
+from worker.transitions import PARSE
 from worker.waiting import waits_for
 
 

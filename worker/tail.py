@@ -12,7 +12,7 @@ from arq.connections import ArqRedis
 
 from receiver.queue.jobs import unpack
 from receiver.queue.keys import Keys
-from worker.outcomes import PARSE
+from worker.transitions import PARSE
 
 EVERY = 0.5
 """Seconds between two looks."""

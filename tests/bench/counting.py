@@ -12,7 +12,7 @@ from receiver import events
 from receiver.delivery import Delivery
 from receiver.tally import tally
 from tests.bench.door import Bench
-from worker.outcomes import Transition
+from worker.transitions import Transition
 
 EVENTS = 220_000
 """In each round: 0.1 µs an event is 22 ms of CPU."""

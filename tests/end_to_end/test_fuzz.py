@@ -26,7 +26,7 @@ from receiver.idempotency import IdempotencyRule
 from receiver.queue.keys import Keys
 from tests.conftest import TOKEN, Process, Start, wait_until
 from tests.receiver.conftest import PATH, listening
-from worker.outcomes import PARSE
+from worker.transitions import PARSE
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "250"))
 LIMIT = 8192

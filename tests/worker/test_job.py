@@ -19,8 +19,9 @@ from worker import Context, Event, GiveUp, RetryLater, Skip
 from worker.app import create_services
 from worker.handler import Handler
 from worker.lease.calls import MAX_CRASHES
-from worker.outcomes import Outcomes, Transition, retry_job
+from worker.outcomes import Outcomes
 from worker.routes import RouteTable
+from worker.transitions import Transition, retry_job
 
 WEEK, HOUR = 7 * 86400, 3600
 

@@ -23,7 +23,8 @@ from worker import GiveUp
 from worker.burying import bury_unchanged
 from worker.elsewhere import PayloadElsewhere
 from worker.letter import DeadLetter
-from worker.outcomes import Keep, Outcomes, Transition
+from worker.outcomes import Keep, Outcomes
+from worker.transitions import Transition
 
 LARGE = 100_000
 

@@ -17,7 +17,7 @@ from receiver.queue.jobs import pack_job, unpack
 from tests.conftest import hash_of, until
 from tests.worker.conftest import KEYS, SOURCES, Rig, delivery_of, make_handler
 from worker import GiveUp, Skip
-from worker.outcomes import retry_job
+from worker.transitions import retry_job
 
 ID = "9be1b04504cff71332126686"
 BODY = b'{"id": "evt_1", "type": "action.created", "action": {"id": "a1"}}'

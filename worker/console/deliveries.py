@@ -15,7 +15,8 @@ from receiver.queue.keys import Keys
 from worker.console.payload import Masking
 from worker.dead_letters import Operator
 from worker.elsewhere import PayloadElsewhere
-from worker.outcomes import PARSE, states
+from worker.outcomes import states
+from worker.transitions import PARSE
 
 PAGE = 50
 """Deliveries on a page."""

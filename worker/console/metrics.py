@@ -18,7 +18,7 @@ import receiver
 from receiver import events
 from receiver.figures import Figures, Process
 from receiver.tally import BUCKETS
-from worker.outcomes import PARSE, Dying, Retrying
+from worker.transitions import PARSE, Dying, Retrying
 
 REFUSALS = (400, 401, 404, 405, 408, 411, 413, 431, 501, 503)
 """The answers that are not 200, as README.md has them."""

@@ -11,8 +11,9 @@ from tests.conftest import hash_of
 from tests.worker.conftest import KEYS, Rig, wire
 from worker.app import create_services
 from worker.lease.claims import Claim, Claims, Ending, FirstWrite
-from worker.outcomes import Outcomes, Transition
+from worker.outcomes import Outcomes
 from worker.routes import RouteTable
+from worker.transitions import Transition
 
 
 @pytest.fixture
