@@ -51,7 +51,7 @@ def door(one: Delivery) -> None:
 
 
 def worker(delivery: Delivery) -> float:
-    """What `job.deliver` and `DeliveryRun` do to count a first run of one handler that is done."""
+    """What `job.deliver`, `DeliveryRun` and `Recorder` do to count a first run of one handler that is done."""
     tally.to_start.observe(time.time() - delivery.received_us / 1_000_000)
     began, name = 0.0, HANDLER
     tally.run.observe(seconds := time.monotonic() - began, name)

@@ -19,6 +19,7 @@ from tests.bench.processes import BenchError
 from tests.bench.report import Report, lines, markdown, show, with_section, write_page
 from tests.bench.targets import ROWS, UNITS, WITH_ANOTHER_PYTHON, Row, series_row
 from worker import job
+from worker.recorder import Recorder
 from worker.run import DeliveryRun
 
 FASTER = Row("faster", "a/s · us", "a/s · them", least=1.5)
@@ -63,7 +64,7 @@ def test_a_percentile_of_few_values_is_one_of_them() -> None:
 
 def test_what_is_timed_is_what_counts() -> None:
     """The statements whose cost is measured are those of the receiver and of the worker, and there are no others."""
-    kit = (Intake.accept_all, job.deliver, DeliveryRun._run, DeliveryRun._observe)
+    kit = (Intake.accept_all, job.deliver, DeliveryRun._run, Recorder._observe)
     measured = (counting.door, counting.worker)
     assert counts(*kit) == counts(*measured) != []
 

@@ -41,7 +41,14 @@ async def scrape(rig: Rig) -> Scraped:
 def own_tally(monkeypatch: pytest.MonkeyPatch) -> Tally:
     """What other tests have counted in this process is not of this one."""
     own = Tally()
-    for module in ("receiver.tally", "receiver.intake", "receiver.refusals", "worker.job", "worker.run"):
+    for module in (
+        "receiver.tally",
+        "receiver.intake",
+        "receiver.refusals",
+        "worker.job",
+        "worker.run",
+        "worker.recorder",
+    ):
         monkeypatch.setattr(f"{module}.tally", own)
     return own
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from worker.ends import Ends
+from worker.side_by_side import Ends
 
 
 async def test_each_end_is_told_once_in_its_order() -> None:
