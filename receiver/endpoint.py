@@ -10,7 +10,7 @@ looks at the headers again, a timer for each body) costs more than the delivery 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 import structlog
@@ -22,6 +22,7 @@ from receiver.delivery import Delivery
 from receiver.intake import Acceptance, Intake, NotStored
 from receiver.port.bodies import Bodies, Body
 from receiver.port.connections import Connections
+from receiver.port.framing import read_body
 from receiver.refusals import RefusedAfterReading
 from receiver.settings import ReceiverSettings
 from receiver.shadow import Shadow
@@ -74,14 +75,9 @@ class Endpoint:
     async def _store(self, scope: Scope, receive: Receive) -> tuple[Sequence[Delivery], Sequence[Acceptance]]:
         """What came and what became of it, once it is safe. Raises HTTPException with the status of another answer."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        length = announced_length(scope["headers"], headers)
-        if length is not None and length > self._max_body_bytes:
-            raise HTTPException(413)
         try:
             with Body(self._bodies) as body:
-                content = await self._read(receive, body)
-                if length not in {None, len(content)} or (not content and length is None and "upgrade" in headers):
-                    raise HTTPException(400)  # whatever the server in front made of it, this is not what was sent
+                content = await read_body(receive, body, scope["headers"], headers, self._max_body_bytes)
                 if self._signing_secrets and not auth.verify(self._signing_secrets, headers, content, time.time()):
                     raise RefusedAfterReading(401)
                 deliveries: Sequence[Delivery] = self._rule.deliveries(headers, content, time.time_ns() // 1000)
@@ -113,35 +109,3 @@ class Endpoint:
                 key_from=delivery.source,
                 bytes=len(delivery.body),
             )
-
-    async def _read(self, receive: Receive, body: Body) -> bytes:
-        """The whole body. Raises 413 as soon as there is too much of it."""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise HTTPException(400)  # the sender hung up in mid-request: nobody hears this answer
-            body.add(message.get("body", b""))
-            if body.size > self._max_body_bytes:
-                raise HTTPException(413)
-            more = message.get("more_body", False)
-        return body.whole()
-
-
-def announced_length(fields: Iterable[tuple[bytes, bytes]], headers: Mapping[str, str]) -> int | None:
-    """How long the body says it is; None where it comes in chunks.
-
-    Raises HTTPException with 411 where nothing says where the body ends (RFC 9110, 15.5.12), 501 for a transfer coding
-    other than chunked (RFC 9112, 6.1), 400 for a length that is none.
-    """
-    if "transfer-encoding" in headers:
-        codings = [value.strip().lower() for name, value in fields if name == b"transfer-encoding"]
-        if codings != [b"chunked"]:
-            raise HTTPException(501)
-        return None
-    length = headers.get("content-length")
-    if length is None:
-        raise HTTPException(411)
-    if not (length.isascii() and length.isdecimal()):
-        raise HTTPException(400)
-    return int(length)
