@@ -27,7 +27,7 @@ from receiver.spool.drain import Drain
 from receiver.tally import tally
 from receiver.watch import Watch
 
-ACCEPT = Script.load("accept.lua")
+ACCEPT = Script.load("accept.lua", "duplicates.lua")
 FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
 PATIENCE = 0.5

@@ -36,7 +36,8 @@ because a reply may be lost. A worker acts on a job under its fencing token, so 
 nothing. The step that removes data comes last: a job leaves the queue after it is in the leases, and a record is
 written after its job.
 
-`connection` connects, and waits while Redis is away; `scripts` runs a script; `batching` groups calls; `keys` lists
+`connection` connects, and waits while Redis is away; `scripts` runs a script, with `prelude.lua` in front of each and
+`duplicates.lua` in front of `accept`; `batching` groups calls; `keys` lists
 every key and its lifetime; `permissions` lists what a Redis user needs; `letters` and `room` keep payloads of dead
 letters from filling Redis; `watermark` detects a Redis that lost its data; `valkey` is the embedded server.
 """

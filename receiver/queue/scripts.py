@@ -13,8 +13,14 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 LUA = Path(__file__).parent / "lua"
-_PRELUDE = (LUA / "prelude.lua").read_text(encoding="utf-8")
 Value = str | bytes | int | float
+
+
+def _read(name: str) -> str:
+    return (LUA / name).read_text(encoding="utf-8")
+
+
+_PRELUDE = _read("prelude.lua")
 
 
 class Script:
@@ -28,11 +34,12 @@ class Script:
         self._hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     @classmethod
-    def load(cls, name: str) -> Self:
-        """The script in a file of `lua/`, with the prelude that all scripts share."""
-        text = (LUA / name).read_text(encoding="utf-8")
+    def load(cls, name: str, *before: str) -> Self:
+        """The script in a file of `lua/`, with the prelude that all scripts share, and with the files `before` it."""
+        needed = _PRELUDE + "".join(_read(one) for one in before)
+        text = _read(name)
         first, rest = text.split("\n", 1) if text.startswith("#!") else ("", text)
-        return cls(f"{first}\n{_PRELUDE}{rest}" if first else _PRELUDE + rest)
+        return cls(f"{first}\n{needed}{rest}" if first else needed + rest)
 
     async def __call__(self, redis: Redis, keys: Sequence[str] = (), args: Sequence[Value] = ()) -> Any:
         try:

@@ -4,6 +4,8 @@
 -- Records are written last: should the server refuse a command in the middle (an access control list that was changed),
 -- there is never a record without its job, and the batch that is sent again writes what is missing.
 --
+-- In front of it: duplicates.lua, which keeps what is known of duplicates and conflicts.
+--
 -- KEYS: queue, order, wake, dead, recent, counts, metrics, doubtful
 -- ARGV[1]: msgpack list of deliveries, each {record, job_key, job_id, digest, accepted_at, key, source, type,
 --          subject, job, conflict_key, conflict_id}
@@ -13,8 +15,7 @@
 local queue, order, wake, dead, recent, counts, metrics, doubtful = unpack(KEYS)
 local types = ARGV[2]
 local MOST_RECENT = 10000 -- at least; twice that at most, about 40 bytes each
-local MOST_CONFLICTS = 10 -- of one key kept whole; further ones are counted
-local acceptances, duplicates, conflicts = {}, 0, 0
+local acceptances, duplicates, conflicts, notes = {}, 0, 0, {}
 
 local now = now_ms()
 -- Scores rise strictly even within a millisecond or when the clock goes back; a double holds 1/4096 ms exactly.
@@ -49,55 +50,6 @@ local function write_record(delivery)
   if source ~= 'conflict' and now - at / 1000 > LATE then redis.call('HSET', record, 'q', now) end
 end
 
-local function keep_conflict(delivery, first_digest)
-  local record, _, _, digest, at, key, source, type, _, job, conflict_key, conflict_id = unpack(delivery)
-  if redis.call('EXISTS', conflict_key) == 1 then return 3 end
-  if tonumber(redis.call('HGET', record, 'c') or 0) < MOST_CONFLICTS then
-    redis.call('HSET', conflict_key, 'kind', 'conflict', 'job', job, 'key', key, 'source', source, 'type', type,
-      'at', now, 'digest', digest, 'first_digest', first_digest, 'accepted', at)
-    redis.call('ZADD', dead, now, conflict_id)
-  end
-  redis.call('HINCRBY', record, 'c', 1)
-  conflicts = conflicts + 1
-  count('conflicts ' .. counted_as(delivery[8]) .. ' ' .. delivery[7], 1)
-  return 3
-end
-
--- Duplicates that are known by content alone, and may be other events that read alike. Of `body` the payload is the
--- first's; of `body-without:` it may differ, and is noted, too, unless it is large.
-local MOST_DOUBTFUL, MOST_DOUBTFUL_BYTES, LARGE = 1000, 8388608, 65536
-local notes, note_bytes = {}, 0
-local function note_if_doubtful(delivery, first_at)
-  local source, job = delivery[7], delivery[10]
-  local differs = string.sub(source, 1, 13) == 'body-without:'
-  if not differs and source ~= 'body' then return end
-  local note = cmsgpack.pack({delivery[3], source, delivery[8], first_at, differs and #job <= LARGE and job or ''})
-  notes[#notes + 1] = note
-  note_bytes = note_bytes + #note
-end
-
-local function write_notes()
-  local sum = doubtful .. '-bytes'
-  local surplus = redis.call('RPUSH', doubtful, unpack(notes)) - MOST_DOUBTFUL
-  local bytes = redis.call('INCRBY', sum, note_bytes)
-  while surplus > 0 or bytes > MOST_DOUBTFUL_BYTES do
-    local oldest = redis.call('LRANGE', doubtful, 0, math.max(surplus, 1) - 1)
-    if #oldest == 0 then break end
-    redis.call('LTRIM', doubtful, #oldest, -1)
-    bytes = redis.call('INCRBY', sum, -#table.concat(oldest))
-    surplus = 0
-  end
-  redis.call('PEXPIRE', doubtful, 604800000) -- 7 days after the last
-  redis.call('PEXPIRE', sum, 604800000)
-end
-
-local TIMES = 139 -- characters: those of the last ten duplicates
-local function note_duplicate(record)
-  local count, times = unpack(redis.call('HMGET', record, 'n', 'l'))
-  times = (times and times .. ' ' or '') .. string.format('%d', now)
-  redis.call('HSET', record, 'n', string.format('%d', (count or 0) + 1), 'l', string.sub(times, -TIMES))
-end
-
 for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   local record, digest, at = delivery[1], delivery[4], delivery[5]
   local first = mine[record] -- its record is still to be written, but for what was counted since
@@ -106,14 +58,18 @@ for i, delivery in ipairs(cmsgpack.unpack(ARGV[1])) do
   if not first_digest then
     acceptances[i] = store(delivery)
   elseif first_digest ~= digest then
-    acceptances[i] = keep_conflict(delivery, first_digest)
+    if keep_conflict(delivery, first_digest, dead, now) then
+      conflicts = conflicts + 1
+      count('conflicts ' .. counted_as(delivery[8]) .. ' ' .. delivery[7], 1)
+    end
+    acceptances[i] = 3
   elseif first_at == at then
     acceptances[i] = 1 -- the very same acceptance, sent again because its reply was lost
   else
-    note_duplicate(record)
+    note_duplicate(record, now)
     duplicates = duplicates + 1
     count('duplicates ' .. counted_as(delivery[8]) .. ' ' .. delivery[7], 1)
-    note_if_doubtful(delivery, first_at)
+    note_if_doubtful(notes, delivery, first_at)
     acceptances[i] = 2
   end
 end
@@ -129,7 +85,7 @@ if #stored > 0 then
 end
 -- In any case, for who found everything stored already: a WAIT behind this waits for a write, and for all before it.
 redis.call('SET', order, string.format('%.17g', score))
-if #notes > 0 then write_notes() end
+if #notes > 0 then write_notes(doubtful, notes) end
 if duplicates > 0 then redis.call('HINCRBY', counts, 'duplicates', duplicates) end
 if conflicts > 0 then redis.call('HINCRBY', counts, 'conflicts', conflicts) end
 for event_type, number in pairs(accepted) do count('accepted ' .. counted_as(event_type), number) end
