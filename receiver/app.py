@@ -100,6 +100,6 @@ async def _running(
             async with background(**beside):
                 yield state
         finally:
-            await intake.settle()
+            await intake.until_stored()
             await reports.end()
             await spool.close()

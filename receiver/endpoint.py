@@ -18,8 +18,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from receiver import auth
+from receiver.acceptance import Acceptance
 from receiver.delivery import Delivery
-from receiver.intake import Acceptance, Intake, NotStored
+from receiver.intake import Intake, NotStored
 from receiver.port.bodies import Bodies, Body
 from receiver.port.connections import Connections
 from receiver.port.framing import read_body

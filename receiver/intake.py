@@ -9,56 +9,34 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from enum import IntEnum
 from itertools import islice
 
 import structlog
 from arq.connections import ArqRedis
-from redis.exceptions import RedisError
 
 from receiver import events
+from receiver.acceptance import Acceptance, accept
 from receiver.delivery import Delivery
-from receiver.packing import pack_delivery, script_args, script_keys
+from receiver.packing import pack_delivery, script_keys
 from receiver.queue.batching import Batcher
 from receiver.queue.keys import Keys
-from receiver.queue.scripts import Script, Value
 from receiver.spool import Entry, Spool, SpoolError
 from receiver.spool.drain import Drain
 from receiver.tally import tally
 from receiver.watch import Watch
 
-ACCEPT = Script.load("accept.lua", "duplicates.lua")
 FLIGHTS = 2
 """Batches on their way to Redis at once: with one alone, receiver and Redis wait for each other in turn."""
-PATIENCE = 0.5
+SPOOL_AFTER = 0.5
 """Seconds that a batch may take in Redis before it goes to the spool, so that an answer takes 1 s at most."""
 LEAST_WEIGHT = 4096
 """What a delivery weighs at least in a call: one call takes about a thousand, which Lua has room to unpack."""
-REPLICATION = 0.7
-"""The share of that time within which replicas must confirm, where WAIT_REPLICAS asks for any."""
 
 log = structlog.get_logger()
 
 
-class Acceptance(IntEnum):
-    """What became of a delivery; the first three are what `accept.lua` answers."""
-
-    STORED = 1
-    DUPLICATE = 2
-    CONFLICT = 3
-    SPOOLED = 4
-    NOT_STORED = 5
-
-
-ACCEPTANCES = {acceptance.value: acceptance for acceptance in Acceptance}
-
-
 class NotStored(Exception):
     """Neither Redis nor the spool could store the delivery: the sender must be told to come again."""
-
-
-class NotReplicated(RedisError):
-    """Redis took a batch, but fewer replicas than asked for have it: a failover now could lose it."""
 
 
 class Intake:
@@ -73,7 +51,7 @@ class Intake:
         self._batcher: Batcher[Sequence[Entry], Sequence[Acceptance]] = Batcher(self._send, flights=FLIGHTS)
         self.spool = spool
         self.drain = Drain(spool, lambda items, seconds: self._to_redis(items, draining, seconds))
-        self.watch = Watch(redis, spool, self.drain, probe=lambda: self._to_redis([], redis, PATIENCE))
+        self.watch = Watch(redis, spool, self.drain, probe=lambda: self._to_redis([], redis, SPOOL_AFTER))
 
     async def accept_all(self, deliveries: Sequence[Delivery]) -> Sequence[Acceptance]:
         """Store what came in one request, in one step and in order; all is safe on a disk when this returns.
@@ -100,9 +78,9 @@ class Intake:
                     log.warning("conflict kept: same key, other bytes", delivery=delivery.id, source=delivery.source)
         return acceptances
 
-    async def settle(self) -> None:
+    async def until_stored(self) -> None:
         """Return when everything accepted so far is stored."""
-        await self._batcher.settle()
+        await self._batcher.until_answered()
 
     async def _send(self, requests: Sequence[Sequence[Entry]]) -> Sequence[Sequence[Acceptance]]:
         acceptances = iter(await self._to_redis_or_spool([entry for entries in requests for entry in entries]))
@@ -124,7 +102,7 @@ class Intake:
 
     async def _straight_to_redis(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
         try:
-            return await self._to_redis([entry.item for entry in entries], self._redis, PATIENCE) if entries else []
+            return await self._to_redis([entry.item for entry in entries], self._redis, SPOOL_AFTER) if entries else []
         except Exception as error:  # noqa: BLE001 - after any failure the spool is left
             self.watch.note_trouble(error)
         with suppress(SpoolError):
@@ -136,7 +114,7 @@ class Intake:
         with suppress(SpoolError):
             return await self._spooled(entries) if entries else []
         with suppress(Exception):
-            return await self._to_redis([entry.item for entry in entries], self._redis, PATIENCE)
+            return await self._to_redis([entry.item for entry in entries], self._redis, SPOOL_AFTER)
         return [Acceptance.NOT_STORED] * len(entries)
 
     async def _spooled(self, entries: Sequence[Entry]) -> Sequence[Acceptance]:
@@ -152,21 +130,4 @@ class Intake:
             return set()
 
     async def _to_redis(self, items: Sequence[bytes], redis: ArqRedis, seconds: float) -> list[Acceptance]:
-        async with asyncio.timeout(seconds):
-            return [ACCEPTANCES[number] for number in await self._store(script_args(items), redis, seconds)]
-
-    async def _store(self, arguments: Sequence[Value], redis: ArqRedis, seconds: float) -> list[int]:
-        if not self._replicas:
-            stored: list[int] = await ACCEPT(redis, self._script_keys, arguments)
-            return stored
-        wait = self._replicas, round(seconds * REPLICATION * 1000)
-        stored, replicas = await ACCEPT.replicated(redis, self._script_keys, arguments, wait)
-        if replicas < self._replicas:
-            raise NotReplicated(f"{replicas} replicas have it, WAIT_REPLICAS asks for {self._replicas}")
-        return stored
-
-
-async def accept_directly(redis: ArqRedis, keys: Keys, delivery: Delivery) -> Acceptance:
-    """Store one delivery outside of a receiver (a conflict that is replayed): the same step, without the spool."""
-    answers = await ACCEPT(redis, script_keys(keys), script_args([pack_delivery(keys, delivery)]))
-    return Acceptance(answers[0])
+        return await accept(redis, self._script_keys, items, seconds, self._replicas)

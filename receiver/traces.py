@@ -18,9 +18,9 @@ from starlette.types import Scope
 
 import receiver
 from receiver import events
+from receiver.acceptance import Acceptance
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError
-from receiver.intake import Acceptance
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

@@ -12,9 +12,9 @@ from dataclasses import replace
 from arq.connections import ArqRedis
 from arq.utils import timestamp_ms
 
+from receiver.acceptance import accept_directly
 from receiver.delivery import Delivery
 from receiver.idempotency import delivery_id
-from receiver.intake import accept_directly
 from receiver.queue import letters
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys

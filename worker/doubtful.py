@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import msgpack
 from arq.connections import ArqRedis
 
+from receiver.acceptance import accept_directly
 from receiver.delivery import Delivery
 from receiver.idempotency import delivery_id
-from receiver.intake import accept_directly
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
 from receiver.sources import BODY

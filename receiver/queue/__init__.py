@@ -37,7 +37,7 @@ nothing. The step that removes data comes last: a job leaves the queue after it 
 written after its job.
 
 `connection` connects, and waits while Redis is away; `scripts` runs a script, with `prelude.lua` in front of each and
-`duplicates.lua` in front of `accept`; `batching` groups calls; `keys` lists
-every key and its lifetime; `permissions` lists what a Redis user needs; `letters` and `room` keep payloads of dead
-letters from filling Redis; `watermark` detects a Redis that lost its data; `valkey` is the embedded server.
+`duplicates.lua` in front of `accept`; `batching` groups calls; `keys` lists every key and its lifetime; `permissions`
+lists what a Redis user needs; `letters` and `room` keep payloads of dead letters from filling Redis; `watermark`
+detects a Redis that lost its data; `valkey` is the embedded server.
 """

@@ -44,7 +44,7 @@ class Batcher(Generic[Item, Answer]):
             self._start()
         return waiter
 
-    async def settle(self) -> None:
+    async def until_answered(self) -> None:
         """Wait until every item added so far has its answer."""
         while self._sending:
             await asyncio.wait(self._sending)

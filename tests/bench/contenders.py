@@ -18,7 +18,7 @@ from receiver.queue.valkey import embedded
 from tests.bench.processes import ROOT, BenchError, Process, cpu_seconds, free_port
 
 TOKEN = "a-token-for-the-bench-0123456789"
-PATIENCE = 120.0
+STUCK_AFTER = 120.0
 """Seconds without any progress after which a queue that has to drain is given up."""
 BULLMQ_FILES = Path(__file__).with_name("bullmq")
 _PYTHON = (sys.executable, "-m")
@@ -113,8 +113,8 @@ class Running:
             now = time.monotonic()
             if left < least:
                 progress, least = now, left
-            if now - progress > PATIENCE:
-                raise BenchError(f"{self.contender.name}: {left} jobs left, and none finished in {PATIENCE:g} s")
+            if now - progress > STUCK_AFTER:
+                raise BenchError(f"{self.contender.name}: {left} jobs left, and none finished in {STUCK_AFTER:g} s")
             time.sleep(0.01)
         return time.monotonic(), sum(worker.cpu() for worker in workers), left
 

@@ -14,7 +14,7 @@ import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import ResponseError
 
-from receiver.intake import ACCEPT, Acceptance, accept_directly
+from receiver.acceptance import ACCEPT, Acceptance, accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.queue.permissions import NICE_TO_KNOW, rules

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from receiver.acceptance import Acceptance
 from receiver.delivery import Delivery
 from receiver.endpoint import Endpoint
-from receiver.intake import Acceptance
 from receiver.port.bodies import Bodies
 from receiver.refusals import OnlyFor
 from receiver.settings import ReceiverSettings

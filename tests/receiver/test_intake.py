@@ -14,9 +14,10 @@ import pytest
 import structlog
 from arq.connections import ArqRedis
 
+from receiver.acceptance import ACCEPT, Acceptance
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
-from receiver.intake import ACCEPT, Acceptance, Intake, NotStored
+from receiver.intake import Intake, NotStored
 from receiver.packing import pack_delivery, script_args, script_keys
 from receiver.queue.connection import connect
 from receiver.queue.jobs import unpack
@@ -64,7 +65,7 @@ async def intake_at(url: str, spool_path: Path, *, is_watched: bool = True) -> A
     finally:
         watching.cancel()
         await asyncio.wait([watching])
-        await intake.settle()
+        await intake.until_stored()
         await spool.close()
         await redis.aclose()
         await draining.aclose()
@@ -261,7 +262,7 @@ async def test_a_sender_that_hangs_up_does_not_abort_the_storing(
         accepting = asyncio.create_task(accept(intake, delivery("e1")))
         await asyncio.sleep(0)
         accepting.cancel()
-        await intake.settle()
+        await intake.until_stored()
         assert accepting.cancelled()
         assert await queued(redis) == ["e1"]
 

@@ -14,10 +14,10 @@ from arq.connections import ArqRedis
 from arq.worker import Function, Worker, func
 from pydantic import SecretStr
 
+from receiver.acceptance import Acceptance, accept_directly
 from receiver.delivery import Delivery
 from receiver.environment import load
 from receiver.idempotency import IdempotencyRule
-from receiver.intake import Acceptance, accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.jobs import pack, unpack
 from receiver.queue.keys import Keys

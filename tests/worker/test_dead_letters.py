@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from receiver.acceptance import Acceptance, accept_directly
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError
-from receiver.intake import Acceptance, accept_directly
 from receiver.queue.jobs import pack_job
 from tests.conftest import ROOT, Start, hash_of, until
 from tests.worker.conftest import KEYS, SOURCES, Rig, body_of, delivery_of, make_handler

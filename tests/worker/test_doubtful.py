@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from receiver.acceptance import Acceptance, accept_directly
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
-from receiver.intake import Acceptance, accept_directly
 from tests.conftest import Start, until
 from tests.worker.conftest import KEYS, Rig, delivery_of, make_handler
 from tests.worker.test_dead_letters import Command

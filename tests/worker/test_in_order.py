@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
+from receiver.acceptance import accept_directly
 from receiver.delivery import Delivery
 from receiver.environment import SettingsError
 from receiver.idempotency import IdempotencyRule
-from receiver.intake import accept_directly
 from receiver.queue.keys import RETRY, Keys
 from receiver.queue.scripts import Script
 from tests.conftest import Start, until, wait_until

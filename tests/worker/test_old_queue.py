@@ -5,8 +5,8 @@ from pathlib import Path
 
 from arq.connections import ArqRedis
 
+from receiver.acceptance import ACCEPT, Acceptance, accept_directly
 from receiver.delivery import Delivery
-from receiver.intake import ACCEPT, Acceptance, accept_directly
 from receiver.packing import pack_delivery, script_args, script_keys
 from receiver.queue.keys import IN_PROGRESS, OLD_QUEUE, Keys
 from tests.conftest import Start, until

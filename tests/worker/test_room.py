@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from receiver.acceptance import Acceptance, accept_directly
 from receiver.delivery import Delivery
 from receiver.doctor import redis_server
-from receiver.intake import Acceptance, accept_directly
 from receiver.queue import room
 from receiver.queue.jobs import pack_job
 from receiver.queue.room import Room

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from receiver.intake import Acceptance, accept_directly
+from receiver.acceptance import Acceptance, accept_directly
 from tests.conftest import Start, hash_of, until
 from tests.terminal import Terminal
 from tests.worker.conftest import KEYS, Rig, body_of, delivery_of, make_handler

@@ -5,7 +5,7 @@ import signal
 from itertools import count
 from typing import Any
 
-from receiver.intake import accept_directly
+from receiver.acceptance import accept_directly
 from tests.conftest import Start, until
 from tests.worker.conftest import KEYS, Rig, body_of, delivery_of, make_handler
 from worker import GiveUp, RetryLater

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from receiver.intake import Acceptance, accept_directly
+from receiver.acceptance import Acceptance, accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.keys import JOB
 from tests.conftest import Server, Start, until

@@ -9,8 +9,8 @@ from typing import Any
 import msgpack
 import pytest
 
+from receiver.acceptance import ACCEPT, Acceptance, accept_directly
 from receiver.delivery import Delivery
-from receiver.intake import ACCEPT, Acceptance, accept_directly
 from receiver.packing import pack_delivery, script_args, script_keys
 from receiver.queue import keys as key_names
 from receiver.queue.jobs import pack_job, unpack

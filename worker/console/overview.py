@@ -26,7 +26,7 @@ _AGAIN = 60.0
 """Seconds between two figures that latencies are counted from."""
 _EXAMINED = 300.0
 """Seconds for which what `doctor` found is shown: it looks at disks, and at every dead letter."""
-_PATIENCE = 0.3
+_WAIT_FOR_DOCTOR = 0.3
 """Seconds that a page waits for `doctor`; what it finds later is on the next page."""
 _SERIES = (
     ("Accepted", "link", lambda words: words[0] == "accepted"),
@@ -73,7 +73,7 @@ class Remembered:
         if self._examining is None and (not self._examined or time.monotonic() - self._examined > _EXAMINED):
             self._examining = asyncio.create_task(_examined(redis))
         if self._examining:
-            await asyncio.wait([self._examining], timeout=_PATIENCE)
+            await asyncio.wait([self._examining], timeout=_WAIT_FOR_DOCTOR)
         if self._examining and self._examining.done():
             self._findings, self._examined = self._examining.result(), time.monotonic()
             self._examining = None

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from arq.connections import ArqRedis
 
+from receiver.acceptance import accept_directly
 from receiver.events import payload_file
-from receiver.intake import accept_directly
 from receiver.queue import letters
 from receiver.queue.keys import Keys
 from tests.conftest import Process, Start

@@ -98,13 +98,13 @@ async def test_settle_waits_for_everything_added(recorder: Recorder) -> None:
     recorder.open.clear()
     adding = [asyncio.ensure_future(together.add(number)) for number in range(3)]
     await until(lambda: recorder.batches)
-    settling = asyncio.create_task(together.settle())
+    settling = asyncio.create_task(together.until_answered())
     await asyncio.sleep(0)
     assert not settling.done()
     recorder.open.set()
     await settling
     assert all(task.done() for task in adding)
-    await together.settle()
+    await together.until_answered()
 
 
 async def test_what_is_under_way_when_it_stops_is_sent(recorder: Recorder) -> None:

@@ -10,9 +10,9 @@ import msgpack
 import pytest
 from arq.connections import ArqRedis
 
+from receiver.acceptance import accept_directly
 from receiver.delivery import Delivery
 from receiver.idempotency import IdempotencyRule
-from receiver.intake import accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.shadow import MOST_WAITING, SHADOW, Seen, Shadow

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import events
+from receiver.acceptance import accept_directly
 from receiver.figures import read
-from receiver.intake import accept_directly
 from receiver.queue.connection import connect
 from receiver.tally import Tally
 from tests.conftest import ROOT, TOKEN, Server, Start, until

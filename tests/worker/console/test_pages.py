@@ -14,8 +14,8 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from receiver import events
+from receiver.acceptance import accept_directly
 from receiver.delivery import Delivery
-from receiver.intake import accept_directly
 from tests.conftest import Start, until
 from tests.worker.conftest import KEYS, Rig, delivery_of, make_handler
 from tests.worker.console.conftest import StartConsole, serious

@@ -14,7 +14,7 @@ from arq.worker import Retry, Worker
 from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
-from receiver.intake import Acceptance, accept_directly
+from receiver.acceptance import Acceptance, accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.jobs import pack_job
 from tests.conftest import Server, until

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from examples.stand_ins.erp import Erp
-from receiver.intake import accept_directly
+from receiver.acceptance import accept_directly
 from receiver.queue.keys import Keys
 from tests.conftest import ROOT, Start, until
 from tests.worker.conftest import body_of, delivery_of

@@ -12,8 +12,8 @@ import pytest
 from arq.connections import ArqRedis
 
 from examples import sink
+from receiver.acceptance import accept_directly
 from receiver.idempotency import IdempotencyRule
-from receiver.intake import accept_directly
 from receiver.queue.connection import connect
 from receiver.queue.keys import Keys
 from receiver.queue.valkey import embedded
