@@ -26,7 +26,7 @@ from receiver.queue.jobs import FUNCTION
 from receiver.queue.keys import Keys
 from receiver.tally import Reports
 from receiver.traces import Traces
-from worker import burying, job
+from worker import burying, importing, job
 from worker.error_text import describe
 from worker.handling import Threads
 from worker.lease.claims import Claim, Claims
@@ -143,7 +143,7 @@ async def _work(
 ) -> None:
     """Work, with `beside` and what needs the worker in the background."""
     log.info("worker running", handlers=sorted(table.by_name))
-    said = {"handlers": sorted(table.by_name), "modules": table.importable}
+    said = {"handlers": sorted(table.by_name), "modules": importing.importable(table)}
     reports = Reports(worker.pool, Keys(settings.key_prefix), "worker", lambda: {**said, "running": len(worker.tasks)})
     sightings = worker.ctx["services"].sightings
     announce = partial(_announce, settings, table, worker.pool)

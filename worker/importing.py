@@ -4,6 +4,7 @@ Why that fails is one line.
 """
 
 import importlib
+import sys
 from collections.abc import Mapping
 from types import ModuleType
 
@@ -43,15 +44,24 @@ def read(spec: str) -> RouteTable:
 def configure(table: RouteTable) -> None:
     """Let the modules of the handlers look at their own settings. Raises `SettingsError`."""
     lines: list[str] = []
-    for module in table.modules():
+    for module in dict.fromkeys(handler.__module__ for handler in table.by_name.values()):
         try:
-            getattr(module, "configure", lambda: None)()
+            getattr(sys.modules[module], "configure", lambda: None)()
         except SettingsError as error:
             lines += error.lines
         except Exception as error:  # noqa: BLE001 - whatever the customer's own check raises
             lines.append(f"HANDLERS: configure() failed{_at(error)}: {describe(error)}")
     if lines:
         raise SettingsError(*lines)
+
+
+def importable(table: RouteTable) -> Mapping[str, str]:
+    """By handler the module to import it from, where that has it: for the tests that `dead save-test` writes."""
+    return {
+        name: handler.__module__
+        for name, handler in table.by_name.items()
+        if hasattr(sys.modules.get(handler.__module__), handler.__name__)
+    }
 
 
 def imported(spec: str, wanted: str) -> tuple[ModuleType, str]:

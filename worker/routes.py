@@ -7,9 +7,7 @@ ROUTES: Routes = {
 }
 """
 
-import sys
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 
 from worker import route_problems
 from worker.handler import Handler, Routes, name_of
@@ -44,16 +42,3 @@ class RouteTable:
     def handlers(self, event_type: str) -> Sequence[Handler]:
         """The handlers of a type and of every event, each once, in the table's order."""
         return self._handlers.get(event_type, self._every)
-
-    @property
-    def importable(self) -> Mapping[str, str]:
-        """By handler the module to import it from, where that has it: for the tests that `dead save-test` writes."""
-        return {
-            name: handler.__module__
-            for name, handler in self.by_name.items()
-            if hasattr(sys.modules.get(handler.__module__), handler.__name__)
-        }
-
-    def modules(self) -> list[ModuleType]:
-        """The modules that the handlers come from."""
-        return list(dict.fromkeys(sys.modules[handler.__module__] for handler in self.by_name.values()))
