@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from starlette.middleware import Middleware
 from starlette.routing import Route, Router
@@ -13,7 +13,7 @@ from receiver.alerts.settings import AlertSettings
 from receiver.alerts.store import HostBook
 from receiver.alerts.unsafe import Unsafe
 from receiver.background import background
-from receiver.endpoint import Endpoint, State
+from receiver.endpoint import Endpoint
 from receiver.environment import SettingsError, load
 from receiver.health import healthy, spool_figures
 from receiver.intake import Intake
@@ -31,6 +31,14 @@ from receiver.traces import Traces
 from receiver.upkeep import Upkeep
 
 PATH = "/webhooks/glartek/{token}"
+
+
+class State(TypedDict):
+    """What the lifespan hands to every request."""
+
+    intake: Intake
+    connections: Connections
+    shadow: NotRequired[Shadow]
 
 
 def create_app(settings: ReceiverSettings, middleware: Sequence[Middleware] = ()) -> Router:

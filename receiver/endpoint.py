@@ -11,22 +11,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from receiver import auth
+from receiver import auth, batches
 from receiver.acceptance import Acceptance
 from receiver.delivery import Delivery
-from receiver.intake import Intake, NotStored
+from receiver.intake import NotStored
 from receiver.port.bodies import Bodies, Body
-from receiver.port.connections import Connections
 from receiver.port.framing import read_body
 from receiver.refusals import RefusedAfterReading
 from receiver.settings import ReceiverSettings
-from receiver.shadow import Shadow
 from receiver.traces import Traces
 
 USUAL_HEADERS = 4096
@@ -39,14 +36,6 @@ _WORDS = {acceptance: acceptance.name.lower() for acceptance in Acceptance}
 """As the log has them; an enum's `name` takes as long as the rest of the line's fields."""
 
 log = structlog.get_logger()
-
-
-class State(TypedDict):
-    """What the lifespan hands to every request."""
-
-    intake: Intake
-    connections: Connections
-    shadow: NotRequired[Shadow]
 
 
 class Endpoint:
@@ -81,7 +70,8 @@ class Endpoint:
                 content = await read_body(receive, body, scope["headers"], headers, self._max_body_bytes)
                 if self._signing_secrets and not auth.verify(self._signing_secrets, headers, content, time.time()):
                     raise RefusedAfterReading(401)
-                deliveries: Sequence[Delivery] = self._rule.deliveries(headers, content, time.time_ns() // 1000)
+                received_us = time.time_ns() // 1000
+                deliveries: Sequence[Delivery] = batches.deliveries(self._rule, headers, content, received_us)
                 if self._traces:
                     deliveries = self._traces.carried(scope, deliveries)
                 if len(content) > self._fits_with_any_headers and self._is_too_much(content, deliveries[0].headers):

@@ -10,13 +10,10 @@ from typing import Any
 
 from receiver import content
 from receiver.delivery import Delivery
-from receiver.events import batch
 from receiver.events.payload_file import ours
 from receiver.events.payload_map import PayloadMap
 from receiver.sources import BODY, BODY_WITHOUT, finder
 
-PART = "part"
-"""The name in `Delivery.more` by which an event of a batch says which of how many it is."""
 KEPT_HEADERS = frozenset(
     {"content-type", "content-encoding", "user-agent", "idempotency-key", "webhook-id", "webhook-timestamp"}
 )
@@ -68,31 +65,6 @@ class IdempotencyRule:
         }
         shown = key[:200]  # enough to recognise it by; the id is made from all of it
         return Delivery(delivery_id(source, key), source, shown, digest, received_us, event_type, subject, kept, body)
-
-    def deliveries(self, headers: Mapping[str, str], body: bytes, received_us: int) -> list[Delivery]:
-        """The deliveries of one request: one for each event of a batch, if the payload map has batches.
-
-        The key of an event in a batch is found in the event alone: the request's headers are those of all its events.
-        """
-        if not self.where.batch:
-            return [self.delivery(headers, body, received_us)]
-        headers = self.deciding(headers, body)
-        if not (parts := self._parts(headers, body, self.where.batch)):
-            return [self.delivery(headers, body, received_us)]
-        media_type = headers.get("content-type", "application/json").replace("cloudevents-batch", "cloudevents")
-        own = {"content-type": media_type}
-        return [
-            self.delivery(own, part, received_us + number)._replace(more={PART: f"{number + 1} of {len(parts)}"})
-            for number, part in enumerate(parts)
-        ]
-
-    def _parts(self, headers: Mapping[str, str], body: bytes, path: str) -> list[bytes] | None:
-        """The text of each event of a batch; None where a body is none, or has more than `batch.MOST_EVENTS`."""
-        try:
-            parts = batch.parts(headers, body, path, self.max_body_bytes)
-        except content.Unreadable:
-            return None
-        return [part.encode() for part in parts] if parts and len(parts) <= batch.MOST_EVENTS else None
 
     def all_keys(self, headers: Mapping[str, str], body: bytes) -> list[tuple[str, str | None]]:
         """(source, key or None) for every configured source, for `explain`."""

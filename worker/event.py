@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from receiver import content, events
+from receiver.batches import check_parted
 from receiver.delivery import Delivery
-from receiver.events import batch, times
+from receiver.events import times
 from receiver.events.payload_file import ours
 from receiver.events.payload_map import PayloadMap
-from receiver.idempotency import PART
 from receiver.payload_settings import PayloadSettings
 from worker.views import Action, Ref, WorkOrder
 
@@ -99,7 +99,5 @@ def parse(body: bytes, settings: PayloadSettings, headers: Mapping[str, str] | N
 
 def read(delivery: Delivery, settings: PayloadSettings) -> Event:
     """The event in a delivery. Raises `Unreadable`, also for a batch that the receiver did not part."""
-    headers, body, path, limit = delivery.headers, delivery.body, settings.where.batch, settings.max_body_bytes
-    if path and PART not in delivery.more and (parts := batch.parts(headers, body, path, limit)):
-        raise content.Unreadable(batch.unparted(len(parts)))
-    return parse(body, settings, headers)
+    check_parted(delivery, settings.where.batch, settings.max_body_bytes)
+    return parse(delivery.body, settings, delivery.headers)

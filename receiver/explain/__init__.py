@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from receiver import content, events
+from receiver import batches, content, events
 from receiver.delivery import Delivery
-from receiver.events import batch, times
+from receiver.events import times
 from receiver.events.guesses import event_guess, guess, path_for
 from receiver.events.paths import DOTTED, joined
 from receiver.events.payload_map import PayloadMap
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def reports(config: PayloadSettings, headers: Mapping[str, str], body: bytes) -> list[dict[str, Any]]:
     """What is made of one body: of each of its events where it is a batch."""
     rule = config.idempotency_rule()
-    deliveries = rule.deliveries(headers, body, 0)
+    deliveries = batches.deliveries(rule, headers, body, 0)
     return [
         {
             "part": delivery.more.get("part"),
@@ -46,13 +46,12 @@ def reports(config: PayloadSettings, headers: Mapping[str, str], body: bytes) ->
 
 def _read(config: PayloadSettings, delivery: Delivery) -> dict[str, Any]:
     """What the worker would read in a delivery, or why it would not."""
-    headers, body, path, limit = delivery.headers, delivery.body, config.where.batch, config.max_body_bytes
-    if len(body) > limit:
+    limit = config.max_body_bytes
+    if len(delivery.body) > limit:
         return {"unreadable": f"the body is larger than MAX_BODY_BYTES ({limit}): the receiver answers 413"}
     try:
-        if path and not delivery.more and (parts := batch.parts(headers, body, path, limit)):
-            return {"unreadable": batch.unparted(len(parts))}
-        payload, _ = content.read(headers, body, limit)
+        batches.check_parted(delivery, config.where.batch, limit)
+        payload, _ = content.read(delivery.headers, delivery.body, limit)
     except content.Unreadable as error:
         return {"unreadable": str(error)}
     return {"unreadable": None, **told(config.where, payload)}

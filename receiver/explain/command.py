@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from receiver import batches
 from receiver import explain as explaining
 from receiver.command import AsJson
 from receiver.content import Unreadable
@@ -56,7 +57,7 @@ def explain(
 
 
 def _reports(config: SignatureSettings, headers: dict[str, str], body: bytes) -> list[dict[str, Any]]:
-    deliveries = config.idempotency_rule().deliveries(headers, body, 0)
+    deliveries = batches.deliveries(config.idempotency_rule(), headers, body, 0)
     reports = explaining.reports(config, headers, body)
     for report, delivery in zip(reports, deliveries, strict=True):
         if not report["unreadable"]:

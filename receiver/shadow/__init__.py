@@ -20,8 +20,9 @@ from arq.utils import timestamp_ms
 from redis.asyncio import Redis
 
 from receiver import content
+from receiver.batches import PART
 from receiver.delivery import Delivery
-from receiver.idempotency import PART, IdempotencyRule, delivery_id
+from receiver.idempotency import IdempotencyRule, delivery_id
 from receiver.queue.connection import REDIS_ERRORS
 from receiver.queue.jobs import job_key, unpack
 from receiver.queue.keys import Keys
