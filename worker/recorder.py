@@ -24,8 +24,6 @@ class Recorder:
     `is_stopping` tells of a job's id whether the worker has cancelled that job.
     """
 
-    __slots__ = ("_about", "_delivery", "_is_stopping", "_job_id", "_outcomes", "_tells_success")
-
     def __init__(
         self,
         outcomes: Outcomes,

@@ -43,19 +43,6 @@ class HandlerRun(NamedTuple):
 class DeliveryRun:
     """One delivery's event in the hands of one job. Raises `Unreadable` if there is none in it."""
 
-    __slots__ = (
-        "_about",
-        "_is_stopping",
-        "_job_id",
-        "_lines",
-        "_received_at",
-        "_recorder",
-        "_services",
-        "delivery",
-        "event",
-        "is_first",
-    )
-
     def __init__(self, ctx: dict[str, Any], delivery: Delivery) -> None:
         services: Services = ctx["services"]
         self.delivery = delivery
