@@ -43,7 +43,7 @@ class Lines:
         if order is None:
             return _AT_ONCE
         token, keys = uuid.uuid4().hex, self._keys
-        line = self._line(delivery, handler) or keys.turn(handler, "")  # a line that is always empty
+        line = self._line(delivery, handler) or keys.line(handler, "")  # a line that is always empty
         letters_held = keys.dead_letter("") if order.holds else ""
         arguments: list[Value] = [delivery.id, handler, token, keys.delivery(""), letters_held, *order.limits()]
         where = [line, keys.pace(handler), keys.queue, keys.wake]
@@ -78,5 +78,5 @@ class Lines:
         """The line that a delivery stands in; None when it is not held back."""
         order = self._orders.get(handler)
         if order is not None and order.by == "handler":
-            return self._keys.turn(handler)
-        return self._keys.turn(handler, delivery.subject) if order is not None and delivery.subject else None
+            return self._keys.line(handler)
+        return self._keys.line(handler, delivery.subject) if order is not None and delivery.subject else None

@@ -22,7 +22,7 @@ async def waits_for(redis: ArqRedis, keys: Keys, delivery_id: str, handler: str)
     job, due = await redis.get(job_key(job_id)), await redis.zscore(keys.queue, job_id)
     subject = Delivery.from_job(unpack(job)["a"][0]).subject if job else ""
     before: list[bytes] = []
-    for line in (keys.turn(handler), keys.turn(handler, subject)):
+    for line in (keys.line(handler), keys.line(handler, subject)):
         if (place := await redis.zscore(line, delivery_id)) is not None:
             before = await redis.zrangebyscore(line, "-inf", f"({place!r}", start=0, num=MOST)
     first = before[0].decode() if before else None

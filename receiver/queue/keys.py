@@ -106,7 +106,7 @@ class Keys:
         """
         return f"{delivery_id}:{handler}:{attempt}:{self.prefix}"
 
-    def turn(self, handler: str, subject: str | None = None) -> str:
+    def line(self, handler: str, subject: str | None = None) -> str:
         """The line of one subject at a handler, or the one line of all its events."""
         return f"{self.prefix}turn:{handler}" if subject is None else f"{self.prefix}turn:{handler}:{subject}"
 

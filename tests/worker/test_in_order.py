@@ -226,7 +226,7 @@ async def test_after_some_failures_the_others_pass(rig: Rig, runs: Runs) -> None
         await until(lambda: has(runs, [2, 3]))
         told = (await rig.story(failing))["handlers"]["test_in_order.act"]
         assert told["attempts"] >= 2
-        assert await rig.redis.zscore(KEYS.turn("test_in_order.act"), failing.id) is None
+        assert await rig.redis.zscore(KEYS.line("test_in_order.act"), failing.id) is None
         runs.mended = True
         await rig.closed(failing)
     assert runs.numbers == [2, 3, 1]
@@ -287,7 +287,7 @@ async def test_what_cannot_be_read_holds_up_nobody(rig: Rig, runs: Runs) -> None
     unreadable = await rig.accept(delivery_of(b"not JSON"))
     place = await rig.redis.zscore(KEYS.queue, unreadable.job_id)
     await rig.redis.zrem(KEYS.queue, unreadable.job_id)  # claimed by a worker that takes its time
-    await rig.redis.zadd(KEYS.turn("test_in_order.act"), {unreadable.id: place})
+    await rig.redis.zadd(KEYS.line("test_in_order.act"), {unreadable.id: place})
     waiting = await send(rig, 1)
     async with rig.working({"*": [in_order(runs.act, by="handler")]}):
         await until(lambda: is_parked(rig, waiting))
@@ -300,7 +300,7 @@ async def test_what_cannot_be_read_holds_up_nobody(rig: Rig, runs: Runs) -> None
 @pytest.mark.parametrize("gone", ["routed without it", "forgotten", "flushed letter"])
 async def test_one_that_never_comes_holds_up_nobody(rig: Rig, runs: Runs, gone: str) -> None:
     """A first that stands in line and will not come is taken out by the next that looks."""
-    line = KEYS.turn("test_in_order.act")
+    line = KEYS.line("test_in_order.act")
     first = await send(rig, 0)
     await rig.redis.delete(KEYS.queue)
     await rig.redis.zadd(line, {first.id: 1})
@@ -332,7 +332,7 @@ async def test_a_call_that_was_missed_is_made_by_the_next_who_looks(rig: Rig, ru
     first, second, third = [await send(rig, number, "later" if number == 1 else None) for number in (1, 2, 3)]
     async with rig.working({"*": [handler]}):
         await until(lambda: is_parked(rig, third))
-    await rig.redis.zrem(KEYS.turn(name), first.id)  # without a call
+    await rig.redis.zrem(KEYS.line(name), first.id)  # without a call
     await rig.redis.zrem(KEYS.queue, KEYS.retry_job_id(first.id, name, 1))
     await rig.redis.zadd(KEYS.queue, {KEYS.retry_job_id(third.id, name, 0): 1})
     async with rig.working({"*": [handler]}):

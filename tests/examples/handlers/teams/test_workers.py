@@ -26,7 +26,7 @@ KEYS = Keys("glartek:")
 SOURCES = IdempotencyRule(("event-id",))
 HOOK = "/workflows/0a1b/triggers/manual/paths/invoke?sig=SECRET"
 ACCEPTED_US = 1_790_000_000_000_000
-LINE = KEYS.turn("teams.notify")
+LINE = KEYS.line("teams.notify")
 ROUTES = """
 from examples.handlers import teams
 from worker import in_order
