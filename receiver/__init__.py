@@ -2,8 +2,8 @@
 
     POST ─▶ endpoint ─▶ delivery ─▶ intake ══▶ arq queue
 
-`endpoint.py` checks token and size, has the delivery stored and answers 200. `delivery.py` turns
-headers and body into a value, `intake.py` stores it and its idempotency key in one atomic step. The worker
+`endpoint.py` checks token and size, has the delivery stored and answers 200. `idempotency.py` makes a value of headers
+and body, a `Delivery`, with its key; `intake.py` stores both in one atomic step, in Redis or in the spool. The worker
 does the rest. This package imports neither `worker` nor `examples`.
 """
 
