@@ -204,8 +204,12 @@ def _shown(default: Any, field: Any) -> str:  # noqa: PLR0911 - one for each kin
             return ",".join(map(str, default))
         case SecretStr():
             return default.get_secret_value()
-        case float() if default:
+        case float() if default and _is_duration(field):
             fitting = ((size, unit) for unit, size in _UNITS.items() if default % size == 0)
             size, unit = max(fitting, default=(1, "s"))
             return f"{default / size:g}{unit}"
     return str(default)
+
+
+def _is_duration(field: Any) -> bool:
+    return any(isinstance(one, BeforeValidator) and one.func is duration for one in field.metadata)

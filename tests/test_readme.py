@@ -1,6 +1,7 @@
 """README.md and .env.example say what the code does. `make docs` writes the parts that are made from the code."""
 
 import re
+import secrets
 import shlex
 import textwrap
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from receiver import events
 from receiver.alerts.settings import AlertSettings
-from receiver.environment import EnvSettings, variables
+from receiver.environment import EnvSettings, load, variables
 from receiver.queue import permissions
 from receiver.queue.keys import Keys
 from receiver.settings import ReceiverSettings, Settings
@@ -133,6 +134,20 @@ def test_what_is_made_from_the_code_is_what_the_code_has() -> None:
     """Events and Redis permissions in README, every setting in docs/settings.md and .env.example."""
     for path, text in made_from_code().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run: make docs"
+
+
+@pytest.mark.parametrize("settings_class", GROUPS.values(), ids=list(GROUPS))
+def test_every_default_as_it_is_written_is_the_default(
+    settings_class: type[EnvSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of .env.example whose # somebody takes away changes nothing."""
+    given = {**STAND_INS, "REDIS_URL": "redis://127.0.0.1", "WEBHOOK_TOKEN": secrets.token_urlsafe()}
+    for name, default, _ in variables(settings_class):
+        monkeypatch.setenv(name, given[name] if default == "required" else default)
+    settings = load(settings_class)
+    for name, field in settings_class.model_fields.items():
+        if not field.is_required():
+            assert getattr(settings, name) == field.get_default(call_default_factory=True), name
 
 
 def test_the_handler_in_the_readme_is_one_that_the_worker_takes(
