@@ -17,7 +17,8 @@ from receiver.settings import Settings
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a closed pipe is handled by typer
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNWRITABLE = {*_NO_ROOM, errno.EPIPE}  # a closed pipe is handled by typer
 
 
 def run(app: typer.Typer) -> None:
@@ -41,6 +42,8 @@ def with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
         try:
             return await act(redis)
         except REDIS_ERRORS as error:
+            if isinstance(error, OSError) and error.errno in _UNWRITABLE:  # what `act` prints, not what it reads
+                raise
             raise SettingsError(f"REDIS_URL: Redis does not answer ({error}); is it running?") from None
         finally:
             await redis.aclose()

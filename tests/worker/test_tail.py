@@ -1,9 +1,16 @@
 """`python -m worker tail`: what happens, as it happens."""
 
+import asyncio
 import json
+import os
 import signal
+import subprocess
+import sys
+from contextlib import suppress
 from itertools import count
 from typing import Any
+
+import pytest
 
 from receiver.acceptance import accept_directly
 from tests.conftest import Start, until
@@ -73,3 +80,33 @@ async def test_the_command_writes_a_line_each(rig: Rig, start: Start) -> None:
     tail.signal(signal.SIGINT)
     assert tail.wait() == 0
     assert "Traceback" not in tail.output
+
+
+@pytest.mark.parametrize(
+    ("goes_to", "told"), [("pipe", b""), ("/dev/full", b"cannot write: No space left on device\n")]
+)
+async def test_a_reader_that_goes_or_a_full_disk_is_not_taken_for_redis(rig: Rig, goes_to: str, told: bytes) -> None:
+    """Behind `| head -1` it ends without a word, as every command does; a full disk is said. Exit code 1."""
+    await rig.send("before")
+    reads, writes = os.pipe() if goes_to == "pipe" else (None, os.open(goes_to, os.O_WRONLY))
+    tail = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "tail"),
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"REDIS_URL": rig.url},
+    )
+    os.close(writes)
+    if reads is not None:
+        os.close(reads)
+    numbers = count()
+
+    async def it_has_ended() -> bool:
+        await rig.send(f"e{next(numbers)}")
+        return tail.returncode is not None
+
+    try:
+        await until(it_has_ended, timeout=20)
+        assert (tail.returncode, (await tail.communicate())[1]) == (1, told)
+    finally:
+        with suppress(ProcessLookupError):
+            tail.kill()
