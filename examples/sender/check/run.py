@@ -54,11 +54,17 @@ def estimate(context: CheckContext, names: Iterable[str]) -> float:
 async def findings(
     context: CheckContext, names: Iterable[str] | None = None, first: Reply | None = None
 ) -> AsyncIterator[Finding]:
-    """Run the checks and yield one finding for each; `first` is the result of `begin`, if it was called."""
+    """Run the checks and yield one finding for each; `first` is the result of `begin`, if it was called.
+
+    Where an ordinary event is refused, the check that says so is made although it was not asked for, and no other.
+    """
     first = first or await begin(context)
-    for name in names or checks():
+    chosen, basic = list(names or checks()), answers.only_200_or_201
+    if refuses(first) and basic.name not in chosen:
+        chosen.insert(0, basic.name)
+    for name in chosen:
         check = CHECKS[name]
-        if refuses(first) and check is not answers.only_200_or_201:
+        if refuses(first) and check is not basic:
             yield Finding(check.name, check.title, "skipped", f"an ordinary event is refused: {said([first])}", 0.0)
         else:
             yield await _made(check, context)

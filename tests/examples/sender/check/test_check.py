@@ -104,6 +104,16 @@ async def test_what_refuses_every_event_is_told_so_once(run: Run) -> None:
         assert {finding["status"] for finding in others} == {"skipped"}
 
 
+async def test_what_refuses_every_event_fails_whichever_checks_were_asked_for(run: Run) -> None:
+    """With --only or --skip, too: else a receiver that is down would be all skipped, and green in CI."""
+    async with RecordingReceiver() as receiver:
+        gone = receiver.url
+    for chosen in (("--only", "effect-once"), ("--skip", "only-200-or-201")):
+        refused = await run("check", gone, *chosen)
+        assert refused.code == 1
+        assert "Nothing listens there" in refused.out
+
+
 async def test_commands_that_do_not_work_are_skips_with_a_reason(run: Run) -> None:
     """A missing or failing --effects-cmd or --slow-cmd is told, and is no fault of the receiver."""
     only = ("--only", "effect-once", "--only", "prompt-while-consumer-is-slow", "--json")
