@@ -6,13 +6,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import typer
 import watchfiles
 
-from receiver.environment import env_file
+from receiver.environment import SettingsError, env_file, load
+from receiver.payload_settings import PayloadMapSettings
 from receiver.queue.valkey import with_parent
 
 
@@ -44,7 +46,11 @@ class Changes:
         while not self.stopped:
             watched = list(folders(root))  # one by one, because a watch of the whole tree would take in .venv and .data
             found = watchfiles.watch(
-                *watched, watch_filter=_matters, recursive=False, stop_event=self._stopped, raise_interrupt=False
+                *watched,
+                watch_filter=lambda _, path: matters(Path(path)),
+                recursive=False,
+                stop_event=self._stopped,
+                raise_interrupt=False,
             )
             for changes in found:
                 names = {Path(path) for _, path in changes if not Path(path).is_dir()}
@@ -67,13 +73,23 @@ def folders(root: Path) -> Iterator[Path]:
             yield folder  # it may become a package
 
 
-def _matters(_: watchfiles.Change, path: str) -> bool:
-    name = Path(path).name
-    if not name.startswith((".", "_")) and Path(path).is_dir():
+def matters(path: Path) -> bool:
+    """Whether a change of this file or folder is one of what the processes read at their start."""
+    name = path.name
+    if not name.startswith((".", "_")) and path.is_dir():
         return True  # a package that was not there before
     if name.startswith("test_") or name in {"conftest.py", "pyproject.toml"}:
         return False
-    return name.endswith((".py", ".lua", ".toml")) or env_file() == Path(name)
+    if name.endswith(".toml"):
+        return any((folder / "__init__.py").exists() for folder in path.parents) or _is_payload_map(path)
+    return name.endswith((".py", ".lua")) or env_file() == Path(name)
+
+
+def _is_payload_map(path: Path) -> bool:
+    with suppress(SettingsError):  # a `.env` that is wrong just now
+        where = load(PayloadMapSettings).payload_map
+        return where is not None and where.absolute() == path.absolute()
+    return False
 
 
 def run_again(*arguments: str) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from receiver.reload import folders
+from receiver.reload import folders, matters
 from tests.conftest import TOKEN, Start
 from tests.worker.test_up import children, ends, free_port, light, started
 
@@ -23,6 +23,20 @@ def test_packages_are_watched_and_nothing_else(tmp_path: Path) -> None:
     assert {str(folder.relative_to(tmp_path)) for folder in folders(tmp_path)} == {
         *(".", "acme", "acme/deep", "acme/deep/er", "notes")
     }
+
+
+def test_a_toml_file_matters_in_a_package_or_as_the_payload_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anywhere else it is somebody's own, such as a scenario for the sender: nothing here reads it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PAYLOAD_MAP", "config/where.toml")
+    for name in ("acme/__init__.py", "acme/deep/map.toml", "config/where.toml", "config/x.toml", "acceptance.toml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*.toml")) if matters(path)] == [
+        *("acme/deep/map.toml", "config/where.toml")
+    ]
 
 
 def test_make_run_takes_in_new_code_and_new_settings(start: Start, tmp_path: Path, light: dict[str, str]) -> None:
