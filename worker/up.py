@@ -51,11 +51,14 @@ def _supervise(running: Running, changes: Changes) -> None:
 
 
 def _restart(running: Running, changed: Sequence[str]) -> None:
-    """Start the worker again with the customer's new code; receiver and console only when it is about their own."""
-    names = ["worker"]
-    if any(name.startswith("receiver/") or name.endswith(".toml") for name in changed):
+    """Start the worker again with the customer's new code; receiver and console only when it is about their own.
+
+    All three read the payload map; the console masks by it.
+    """
+    names, has_map = ["worker"], any(name.endswith(".toml") for name in changed)
+    if has_map or any(name.startswith("receiver/") for name in changed):
         names.insert(0, "receiver")
-    if any(name.startswith(("receiver/", "worker/")) for name in changed):
+    if has_map or any(name.startswith(("receiver/", "worker/")) for name in changed):
         names.append("console")
     typer.echo(f"{', '.join(changed)} changed: {' and '.join(names)} start again", err=True)
     running.restart(names)

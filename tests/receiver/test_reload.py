@@ -55,6 +55,11 @@ def test_make_run_takes_in_new_code_and_new_settings(start: Start, tmp_path: Pat
     assert len(set(before) & set(children(kit.pid))) == 3  # Valkey, receiver and console
     (tmp_path / "worker/of_the_kit.py").touch()
     kit.wait_for("worker/of_the_kit.py changed: worker and console start again")
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme/__init__.py").touch()
+    kit.wait_for("acme changed: worker start again")
+    (tmp_path / "acme/payload.toml").touch()
+    kit.wait_for("acme/payload.toml changed: receiver and worker and console start again")  # it masks by the map
     (tmp_path / ".env").write_text("MAX_JOB=1\nWEBHOOK_TOKEN=short\n")
     kit.wait_for(".env changed: everything starts again")
     kit.wait_for("waiting for you to mend it")
