@@ -15,6 +15,8 @@ from worker.same_error import group_id, same_error
 FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest", "accepted",
           "line", letters.MOVED]  # fmt: skip
 """The fields of a dead letter's hash in Redis, without its payload."""
+KINDS = ("dead", "conflict", "job")
+"""A handler that failed for good, a delivery with a key that was taken by other bytes, a job that cannot be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +118,17 @@ class Filter:
 
     @classmethod
     def of(cls, words: Mapping[str, str]) -> "Filter":
-        """The filter for these words, without empty ones. Raises `SettingsError` for a wrong name or age."""
+        """The filter for these words, without empty ones. Raises `SettingsError`."""
         return cls().narrowed(words)
 
     def narrowed(self, words: Mapping[str, str]) -> "Filter":
-        """The filter with more conditions, in words. Raises `SettingsError`."""
+        """The filter with more conditions, in words. Raises `SettingsError` for a wrong name, kind or age."""
         names = [one.name for one in fields(self)]
         if unknown := [name for name in words if name not in names]:
             raise SettingsError(f"{unknown[0]}: expected one of {', '.join(names)}")
         given: dict[str, Any] = {name: value for name, value in words.items() if value}
+        if given.get("kind", KINDS[0]) not in KINDS:
+            raise SettingsError(f"kind: expected one of {', '.join(KINDS)}, got {given['kind']!r}")
         for name in ("older_than", "newer_than"):
             try:
                 given |= {name: duration(given[name])} if name in given else {}

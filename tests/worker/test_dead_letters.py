@@ -344,6 +344,12 @@ async def test_a_wrong_age_is_a_line(worker: Command) -> None:
     )
 
 
+async def test_a_wrong_kind_is_a_line(worker: Command) -> None:
+    """It says which there are: "no dead letters" would be untrue."""
+    said = await worker("dead", "list", "--kind", "conflicts", code=2)
+    assert said == "--kind: expected one of dead, conflict, job, got 'conflicts'\n"
+
+
 async def test_the_list_prints_what_it_found_as_it_is(rig: Rig, worker: Command) -> None:
     """Square brackets in reasons and types are words, not colours."""
     delivery = await rig.send("e1", "[/red] unknown")
@@ -445,7 +451,7 @@ async def test_a_replay_is_paced_and_in_order_of_acceptance(rig: Rig, worker: Co
     assert [job.decode().partition(":")[0] for job in queued] == [first.id, second.id, third.id]
 
 
-@pytest.mark.parametrize("where", ["group", "=x", "handlers=x", "older_than=long"])
+@pytest.mark.parametrize("where", ["group", "=x", "handlers=x", "older_than=long", "kind=deed"])
 async def test_a_wrong_where_is_a_line(worker: Command, where: str) -> None:
     """It says what was expected."""
     said = await worker("dead", "replay", "--where", where, code=2)
