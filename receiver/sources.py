@@ -48,11 +48,13 @@ def finder(word: str, where: PayloadMap) -> Find | None:
         return find
     if kind == "header" and re.fullmatch(r"[A-Za-z0-9-]+", name):
         if name.lower() in CHANGING_HEADERS:
-            raise ValueError(f"{word!r} changes on every attempt, so no duplicate would be seen")
+            raise ValueError(
+                f"expected another header: {word!r} changes on every attempt, so no duplicate would be seen"
+            )
         return lambda headers, _: _text(headers.get(name.lower()))
     raise ValueError(
-        f"{word!r} is no source; expected event-id, webhook-id, cloudevents, idempotency-key, body, "
-        "body-without:<path>,<path>, body:<path> or header:<name>"
+        "expected event-id, webhook-id, cloudevents, idempotency-key, body, body-without:<path>,<path>, body:<path> or "
+        f"header:<name>; {word!r} is no source"
     )
 
 

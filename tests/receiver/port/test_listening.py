@@ -6,7 +6,8 @@ import socket
 import httpx2
 import pytest
 
-from receiver.port.listening import base_url
+from receiver.environment import SettingsError
+from receiver.port.listening import base_url, listen
 from tests.conftest import TOKEN, Start
 from tests.worker.test_up import free_port, light, started
 
@@ -31,6 +32,12 @@ def test_this_machines_own_url(start: Start, host: str, base: str) -> None:
     told = start("-m", "receiver", "url", WEBHOOK_TOKEN=TOKEN, HOST=host)
     assert told.wait() == 0
     assert f"{base}/webhooks/glartek/{TOKEN}" in told.output
+
+
+def test_a_host_that_there_is_not_is_said() -> None:
+    """The system has no words for the number of such an error: "Unknown error -2"."""
+    with pytest.raises(SettingsError, match=r"cannot listen on no-such-host\.invalid:8000 \(no such host\)"):
+        listen("no-such-host.invalid", 8000)
 
 
 @needs_ipv6
