@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import typer
 
@@ -67,15 +68,22 @@ def _restart(running: Running, changed: Sequence[str]) -> None:
 def _greet(running: Running) -> None:
     typer.echo(f"\nEndpoint URL for Glartek (Settings > Webhooks > New Webhook):\n\n    {running.url}\n")
     if running.base.startswith("http://"):
-        typer.echo("Glartek must reach it: put HTTPS in front, then `python -m receiver url --base https://your.host`.")
+        command = f"{_python()} -m receiver url --base https://your.host"
+        typer.echo(f"Glartek must reach it: put HTTPS in front, then `{command}`.")
     for name in running.stand_ins:
         arrived = f"{running.sink}/recorded/{name.partition('_')[0].lower()}"
         typer.echo(f"{name} is not set: a stand-in takes its place; {arrived} shows what arrives there.")
     typer.echo(f"Console, for this machine only: {running.console}")
     if is_here(_SENDER):
-        typer.echo(f"Try it: python -m {_SENDER} all --to {running.url}")
+        typer.echo(f"Try it: {_python()} -m {_SENDER} all --to {running.url}")
     typer.echo("Ctrl-C stops everything.\n")
     sys.stdout.flush()
+
+
+def _python() -> str:
+    """This Python as somebody in this folder types it: in a virtual environment that nobody has activated, its path."""
+    own = Path(sys.executable)
+    return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else "python"
 
 
 def main() -> None:
