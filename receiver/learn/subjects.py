@@ -87,7 +87,7 @@ def _objects(value: dict[str, Any], steps: list[str]) -> Iterator[tuple[str, dic
 
 def _look_for_numbers(learned: Learned, kind: str, parts: Sequence[dict[str, Any]]) -> None:
     for entry in learned.entries:
-        if entry.table == kind and entry.name in _NUMBERED and not entry.reason.startswith("as it was"):
+        if entry.table == kind and entry.name in _NUMBERED:
             values = [events.at_path(part, path) for part in parts for path in entry.chosen]
             if seen := sorted({str(value) for value in values if isinstance(value, int)}):
                 learned.numbers.setdefault(kind, {})[entry.name] = seen

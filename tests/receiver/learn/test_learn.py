@@ -132,6 +132,18 @@ def test_what_a_file_of_before_finds_is_kept() -> None:
     assert learned.questions == []
 
 
+def test_what_numbers_mean_is_asked_until_somebody_has_said_it() -> None:
+    """Also when it is learned again with the file that has the question."""
+    question = '# priority = { "3" = "?" }  # what do these numbers mean?'
+    text = writing.as_toml(learned_from(COMPLETED, CREATED), {}, None)
+    assert question in text
+    for answered, is_asked in ((text, True), (text.replace(question, 'priority = { "3" = "High" }'), False)):
+        tables = payload_file.tables(answered)
+        given = {name: set(table) for name, table in tables.items()}
+        learned = learn([COMPLETED, CREATED], payload_file.parse(answered, "before"), given, nobody)
+        assert (question in writing.as_toml(learned, tables, None)) == is_asked
+
+
 def test_what_a_file_of_before_misses_in_some_payloads_is_added_to_it() -> None:
     """The kit's own samples beside real ones: both are understood by what is written."""
     text = payload_file.SHIPPED.read_text(encoding="utf-8")
