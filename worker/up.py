@@ -81,7 +81,7 @@ def _greet(running: Running) -> None:
 
 
 def _python() -> str:
-    """This Python as somebody in this folder types it: in a virtual environment that nobody has activated, its path."""
+    """The Python as somebody in this folder types it: in a virtual environment that nobody has activated, its path."""
     own = Path(sys.executable)
     return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else "python"
 
