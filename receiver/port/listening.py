@@ -19,7 +19,8 @@ def listen(host: str, port: int, prefix: str = "") -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else "no such host"  # below 0: a name's look-up
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else "no such host"  # below 0: the look-up of a name
         raise SettingsError(
             f"{prefix}PORT: cannot listen on {address(host, port)} ({reason}); "
             f"stop what is using it, or set {prefix}HOST or {prefix}PORT"
