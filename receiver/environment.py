@@ -6,7 +6,7 @@ A handler's own settings are read in the same way: derive a class from `EnvSetti
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -67,6 +67,25 @@ Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 """A time zone by its IANA name."""
 
 
+class _Environment(EnvSettingsSource):
+    """The environment; pydantic's own source takes names in small letters for settings, too."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return _in_capitals(os.environ)
+
+
+class _EnvFile(DotEnvSettingsSource):
+    """A file of variables, read in the same way."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return _in_capitals(_values_in(self.env_file))
+
+
+def _in_capitals(given: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """What is set by a name in capitals, under the name of its field. `host` beside `HOST` is no setting."""
+    return {name.lower(): value for name, value in given.items() if value and name == name.upper()}
+
+
 class EnvSettings(BaseSettings):
     """The base of every settings class: read from environment variables and `.env`, and immutable.
 
@@ -82,20 +101,17 @@ class EnvSettings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - made below, as the next
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - made below, for the file that is to be read
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a folder of secret files; NAME_FILE replaces it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = env_file()
+        file, environment = env_file(), _Environment(settings_cls)
         if file is None:
-            return init_settings, env_settings, SecretFiles(settings_cls, env_settings)
-        try:
-            dotenv = DotEnvSettingsSource(settings_cls, file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise _unreadable(file, error) from None
-        files = SecretFiles(settings_cls, env_settings, dotenv)
-        up = DotEnvSettingsSource(settings_cls, running.found(_data_dir(env_settings, dotenv)))
-        return init_settings, env_settings, dotenv, files, up
+            return init_settings, environment, SecretFiles(settings_cls, environment)
+        dotenv = _EnvFile(settings_cls, file)
+        files = SecretFiles(settings_cls, environment, dotenv)
+        up = _EnvFile(settings_cls, running.found(_data_dir(environment, dotenv)))
+        return init_settings, environment, dotenv, files, up
 
 
 def env_file() -> Path | None:
@@ -106,18 +122,17 @@ def env_file() -> Path | None:
 
 def read_env_file() -> dict[str, str]:
     """What is set in that file. Raises `SettingsError` when it cannot be read."""
-    file = env_file()
+    return {name: value for name, value in _values_in(env_file()).items() if value}
+
+
+def _values_in(file: Any) -> Mapping[str, str | None]:
+    """What stands in the file; nothing where there is none. Raises `SettingsError`."""
     try:
-        found = dotenv_values(file, encoding=_ENCODING) if file and file.is_file() else {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(file, error) from None
-    return {name: value for name, value in found.items() if value}
-
-
-def _unreadable(file: Path | None, error: OSError | UnicodeDecodeError) -> SettingsError:
-    if isinstance(error, UnicodeDecodeError):
-        return SettingsError(f"{file}: is not UTF-8 text; save it as UTF-8")
-    return SettingsError(f"{file}: cannot be read ({error.strerror}); mend its permissions")
+        return dotenv_values(file, encoding=_ENCODING) if file and Path(file).is_file() else {}
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file}: is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read ({error.strerror}); mend its permissions") from None
 
 
 def strays() -> list[str]:

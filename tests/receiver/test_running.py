@@ -70,6 +70,15 @@ def test_an_env_file_that_is_not_utf8_is_one_line(clean_environment: Path, encod
     assert read_env_file() == {"PORT": "1234"}
 
 
+def test_a_name_in_small_letters_is_no_setting(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the file nor in the environment, as it is said: `host=0.0.0.0` below HOST opened the port to all."""
+    (clean_environment / ".env").write_text("HOST=127.0.0.2\nhost=0.0.0.0\n")
+    monkeypatch.setenv("port", "1234")
+    settings = load(ReceiverSettings, redis_url="redis://127.0.0.1", webhook_token=[TOKEN])
+    assert (settings.host, settings.port) == ("127.0.0.2", 8000)
+    assert strays() == ["host is no setting, and has no effect; did you mean HOST?"]
+
+
 def test_a_name_that_is_no_setting_but_looks_like_one_is_told(clean_environment: Path) -> None:
     """A near name or a known beginning, with what may have been meant; any other variable is left alone."""
     (clean_environment / ".env").write_text(
