@@ -88,7 +88,8 @@ def html(profile: Profile, proposal: Proposal, settings: dict[str, Any]) -> str:
 
 def never(proposal: Proposal) -> list[str]:
     what = ", ".join(map(visible, proposal.never))
-    return [f"never use as an id: {what}: new on every try, or shared by several events"] if what else []
+    why = "new on every try, shared by several events, or the id of what they are about"
+    return [f"never use as an id: {what}: {why}"] if what else []
 
 
 def _waits(reaction: Reaction) -> str:
