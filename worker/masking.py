@@ -1,10 +1,14 @@
 """Hides values of a payload at given paths: in the audit log (AUDIT_MASK) and in the console (CONSOLE_MASK)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
+import jmespath
+
 from receiver import events
-from receiver.events.payload_map import PayloadMap
+from receiver.events.paths import DOTTED
+from receiver.events.payload_map import FROM_TOP, PayloadMap, Subject
 
 MASKED = "***"
 
@@ -13,23 +17,73 @@ def masked(payload: Any, paths: Iterable[str], where: PayloadMap) -> Any:
     """A copy of the payload with the values at the dotted paths replaced.
 
     Names match in any case and spelling (`work_order`, `workOrder`). `*` stands for every item of a list or object, and
-    may be left out for a list. A text or number where the path goes deeper is hidden completely.
+    may be left out for a list. A text or number where the path goes deeper is hidden completely. A path by the kit's
+    names (`actor.name`, `work_order.assignees`) hides what `payload.toml` reads for it, too.
     """
-    for path in paths:
-        for place in _places(path, where):
-            payload = _masked(payload, [step if step == "*" else events.normalised(step) for step in place.split(".")])
+    places = (
+        tuple(step if step == "*" else events.normalised(step) for step in steps)
+        for path in paths
+        for steps in _places(path, where)
+    )
+    for place in dict.fromkeys(places):
+        payload = _masked(payload, place)
     return payload
 
 
-def _places(path: str, where: PayloadMap) -> Iterator[str]:
-    """The places of a path: one into a Work Order or an Action applies wherever the kit looks for these objects."""
-    first, dot, rest = path.partition(".")
-    kinds = {events.normalised(kind): subject.at for kind, subject in where.subjects.items()}
-    for place in kinds.get(events.normalised(first), (first,)):
-        yield f"{place}{dot}{rest}"
+def _places(path: str, where: PayloadMap) -> Iterator[Sequence[str]]:
+    """The places of a path, each as steps: as it stands, and wherever the kit looks for what it names."""
+    first, *rest = path.split(".")
+    kinds = {events.normalised(kind): subject for kind, subject in where.subjects.items()}
+    if subject := kinds.get(events.normalised(first)):
+        yield from _of_subject(subject, rest)
+        return
+    yield [first, *rest]
+    if events.normalised(first) == "actor":
+        for read in where.actor:
+            yield from _read_by(read, rest)
 
 
-def _masked(value: Any, steps: list[str]) -> Any:
+def _of_subject(subject: Subject, rest: Sequence[str]) -> Iterator[Sequence[str]]:
+    field = next((one for name, one in subject.fields.items() if events.normalised(name) == _first(rest)), None)
+    reads = field.paths if field else ()
+    for at in subject.at:
+        yield from _read_by(at, rest) if rest or at != "@" else [["*"]]
+        for steps in (steps for read in reads if not read.startswith(FROM_TOP) for steps in _read_by(read, rest[1:])):
+            yield from _read_by(at, steps)
+    for read in reads:
+        if read.startswith(FROM_TOP):
+            yield from _read_by(read.removeprefix(FROM_TOP), rest[1:])
+
+
+def _first(rest: Sequence[str]) -> str:
+    return events.normalised(rest[0]) if rest else ""
+
+
+def _read_by(path: str, rest: Sequence[str]) -> list[Sequence[str]]:
+    """The steps to `rest` of what a path reads; where that is an expression, to each member that it reads, whole."""
+    if path == "@":
+        return [rest]
+    plain = path.removesuffix("[]")
+    return [[*plain.split("."), *rest]] if DOTTED.fullmatch(plain) else [[name] for name in _members(path)]
+
+
+@lru_cache(maxsize=1024)
+def _members(path: str) -> Sequence[str]:
+    """The members of an object that a JMESPath reads."""
+    return sorted(_members_of(jmespath.compile(path).parsed))
+
+
+def _members_of(node: Any) -> set[str]:
+    if node["type"] == "field":
+        return {node["value"]}
+    inner = {"subexpression", "index_expression", "projection", "filter_projection", "value_projection", "pipe"}
+    children = (
+        node["children"][:1] if node["type"] in inner else node["children"]
+    )  # what follows is read from the first
+    return {name for child in children for name in _members_of(child)}
+
+
+def _masked(value: Any, steps: Sequence[str]) -> Any:
     if value is None:
         return None
     if not steps:
