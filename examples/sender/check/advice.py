@@ -20,9 +20,14 @@ _ERRORS = (
     ("address associated", "The host name has no address: correct the URL, or publish the name in the DNS."),
     ("ssl", "Host and port do not speak TLS as the URL says: compare http:// and https://."),
     ("cannot connect", "Cannot connect: let the port through the firewall, and accept connections faster."),
-    ("not http", "The server there does not speak HTTP/1.1, or expects TLS: compare http:// and https://."),
     ("no answer", QUEUE),
 )  # fmt: skip
+_NOT_HTTP = "The server there does not speak HTTP/1.1, or expects TLS: compare http:// and https://."
+_BROKE_OFF = "It broke the connection: look into its log, and that of a proxy in front of it."
+_CROWDED = (
+    "It breaks connections when there are many: raise its listen backlog and the number of its workers, or use an "
+    "asynchronous server; look into its log, and that of a proxy in front of it."
+)
 _STATUSES = {
     401: "Accept events without an extra header: the URL is the only place for a secret. If the receiver needs "
     "a Standard Webhooks signature, pass --secret.",
@@ -38,7 +43,8 @@ _STATUSES = {
 def against(reply: Reply) -> str:
     """Advice for this answer to an ordinary event."""
     if reply.status is None:
-        return elsewhere([reply]) or "It broke the connection: look into its log, and that of a proxy in front of it."
+        otherwise = _NOT_HTTP if "not HTTP" in (reply.error or "") else _BROKE_OFF
+        return elsewhere([reply]) or otherwise
     if reply.status in _STATUSES:
         return _STATUSES[reply.status]
     if 300 <= reply.status < 400:  # noqa: PLR2004 - redirects
@@ -63,4 +69,8 @@ def under_load(replies: Iterable[Reply], otherwise: str) -> str:
     """Advice if many events are answered differently than one."""
     listed = list(replies)
     statuses = [reply.status for reply in listed if reply.status and reply.status >= 400]  # noqa: PLR2004 - refusals
-    return elsewhere(listed) or (against(Reply(max(statuses, key=statuses.count))) if statuses else otherwise)
+    if told := elsewhere(listed):
+        return told
+    if statuses:
+        return against(Reply(max(statuses, key=statuses.count)))
+    return _CROWDED if any("broke" in (reply.error or "") for reply in listed) else otherwise

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 
+from examples.sender.check import advice
 from examples.sender.check.context import CheckContext, said
 from examples.sender.check.findings import Failed, Skipped, check
 from examples.sender.http.message import Message
@@ -40,7 +41,8 @@ async def duplicates_at_once(context: CheckContext) -> str:
     if all(map(context.fine, replies)):
         return seen
     _unless_refused_anyway(context, await context.post(message), replies)
-    raise Failed(seen, *replies)
+    bad = [reply for reply in replies if not context.fine(reply)]
+    raise Failed(seen, *replies, mend=advice.under_load(bad, "") if all(reply.error for reply in bad) else "")
 
 
 def _unless_refused_anyway(context: CheckContext, later: Reply, replies: Iterable[Reply]) -> None:

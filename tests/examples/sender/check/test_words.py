@@ -50,6 +50,33 @@ async def test_advice_fits_the_answer(answer: Answer, helps: str) -> None:
     assert helps in finding.mend
 
 
+@pytest.mark.parametrize("name", ["duplicates-at-once", "prompt-under-load", "burst-after-a-pause"])
+async def test_a_server_that_breaks_connections_when_there_are_many_is_told_so(name: str) -> None:
+    """A short listen backlog resets them before any request is read: no claim of an id and no queue helps."""
+    (finding,) = await found(
+        lambda arrival: Answer(ending="reset") if arrival.together > 3 else replace(good(arrival), delay=0.1), name
+    )
+    assert finding.status == "failed"
+    assert "backlog" in finding.mend
+
+
+async def test_a_server_that_takes_chunks_for_another_request_is_told_so() -> None:
+    """What it answers to them is not HTTP; that it speaks TLS is out of the question once it took an ordinary event."""
+
+    async def without_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().casefold()
+        if length := re.search(r"content-length: (\d+)", head):
+            await reader.readexactly(int(length[1]))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" if length else b"<html>what?</html>\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(without_chunks, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        (finding,) = [one async for one in findings(CheckContext(url, QUICK), ["chunked-body"])]
+    assert "not HTTP" in finding.seen
+    assert "Transfer-Encoding: chunked" in finding.mend
+
+
 async def test_advice_fits_what_kept_the_event_from_arriving(run: Run, tmp_path: Path) -> None:
     """A closed port, a name that nobody knows, a certificate that nobody trusts, http on an https port."""
     async with RecordingReceiver() as receiver:
