@@ -77,9 +77,8 @@ def _members_of(node: Any) -> set[str]:
     if node["type"] == "field":
         return {node["value"]}
     inner = {"subexpression", "index_expression", "projection", "filter_projection", "value_projection", "pipe"}
-    children = (
-        node["children"][:1] if node["type"] in inner else node["children"]
-    )  # what follows is read from the first
+    # what follows in such a node is read from what its first child has found: no member of the object itself
+    children = node["children"][:1] if node["type"] in inner else node["children"]
     return {name for child in children for name in _members_of(child)}
 
 

@@ -11,7 +11,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 def test_every_warning_of_the_kit_is_explained() -> None:
     """What is logged as a warning or an error has its line in docs/operations.md, and each line there is logged."""
     source = "\n".join(path.read_text(encoding="utf-8") for path in _modules())
-    logged = set(re.findall(r"(?:log|bound)\.(?:warning|error)\(\s*\"([^\"]+)\"", source))
+    logged = set(re.findall(r"(?:log|bound)\.(?:warning|error|exception)\(\s*\"([^\"]+)\"", source))
     logged |= {text for pair in re.findall(r'log\.warning\("([^"]+)" if \w+ else "([^"]+)"', source) for text in pair}
     any_level = set(re.findall(r"(?:(?:log|bound)\.\w+|tell)\(\s*\"([^\"]+)\"", source))
     explained = set(re.findall(r"^\| `([^`]+)` \|", OPERATIONS, re.MULTILINE))
