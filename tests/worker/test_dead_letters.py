@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,7 +44,9 @@ class Command:
         return out or error
 
     async def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(await self(*arguments, "--json", code=code))
+        lines = (await self(*arguments, "--json", code=code)).splitlines()
+        # in a thread, a worker of this process may log meanwhile, such as that the machine stood still
+        return json.loads("\n".join(line for line in lines if not re.match(r"\d{4}-\d\d-\d\d [\d:]+ \[", line)))
 
     def _in_process(self, arguments: Sequence[str], answer: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "worker", *arguments]
