@@ -127,8 +127,12 @@ def read_env_file() -> dict[str, str]:
 
 def _values_in(file: Any) -> Mapping[str, str | None]:
     """What stands in the file; nothing where there is none. Raises `SettingsError`."""
+    if not file or not Path(file).is_file():
+        if file and str(file) == os.environ.get("ENV_FILE"):
+            raise SettingsError(f"ENV_FILE: expected a file of variables, got {str(file)!r}, which is none")
+        return {}
     try:
-        return dotenv_values(file, encoding=_ENCODING) if file and Path(file).is_file() else {}
+        return dotenv_values(file, encoding=_ENCODING)
     except UnicodeDecodeError:
         raise SettingsError(f"{file}: is not UTF-8 text; save it as UTF-8") from None
     except OSError as error:

@@ -46,7 +46,7 @@ def configure(table: RouteTable) -> None:
     lines: list[str] = []
     for module in dict.fromkeys(handler.__module__ for handler in table.by_name.values()):
         try:
-            getattr(sys.modules[module], "configure", lambda: None)()
+            getattr(sys.modules.get(module), "configure", lambda: None)()
         except SettingsError as error:
             lines += error.lines
         except Exception as error:  # noqa: BLE001 - whatever the customer's own check raises

@@ -44,12 +44,16 @@ def _places(path: str, where: PayloadMap) -> Iterator[Sequence[str]]:
 
 
 def _of_subject(subject: Subject, rest: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The places of a path into a Work Order or an Action: in each object that the kit takes for it, as the path stands
+    and as the map reads the field that it names.
+    """
     field = next((one for name, one in subject.fields.items() if events.normalised(name) == _first(rest)), None)
     reads = field.paths if field else ()
     for at in subject.at:
         yield from _read_by(at, rest) if rest or at != "@" else [["*"]]
-        for steps in (steps for read in reads if not read.startswith(FROM_TOP) for steps in _read_by(read, rest[1:])):
-            yield from _read_by(at, steps)
+        for read in reads:
+            for steps in [] if read.startswith(FROM_TOP) else _read_by(read, rest[1:]):
+                yield from _read_by(at, steps)
     for read in reads:
         if read.startswith(FROM_TOP):
             yield from _read_by(read.removeprefix(FROM_TOP), rest[1:])

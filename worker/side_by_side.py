@@ -1,7 +1,7 @@
 """Runs an event's handlers at once, each in a task of its own, and records each as soon as it ends.
 
-await ─▶ all have ended: the last are left to the caller, who may record them with the job's end
-─▶ cancelled: each is cancelled, too; one that ends all the same had its effect, and is recorded
+The last to end are left to the caller, who may record them with the job's end. When the caller is cancelled, so is each
+handler; one that comes to its end all the same had its effect, and is recorded.
 """
 
 import asyncio

@@ -46,6 +46,13 @@ def test_what_is_set_wins_over_what_is_running(clean_environment: Path, monkeypa
     assert config.redis_url.get_secret_value() == "unix:///x.sock"
 
 
+def test_a_file_that_is_named_and_is_not_there_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A wrong name is not taken for no file: what it should set would silently be missing."""
+    monkeypatch.setenv("ENV_FILE", str(tmp_path / "typo.env"))
+    with pytest.raises(SettingsError, match=r"ENV_FILE: expected a file .*typo\.env', which is none"):
+        load(ReceiverSettings)
+
+
 def test_tests_and_the_demo_read_neither(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty ENV_FILE: neither `.env` nor what runs here."""
     (clean_environment / ".env").write_text("REDIS_URL=redis://developer\n")

@@ -83,3 +83,9 @@ def test_a_good_module_is_loaded(module: Path) -> None:
     """And its handlers are found by name."""
     module.write_text("async def one(event, ctx): ...\nROUTES = {'action.created': [one], '*': []}\n")
     assert list(load(f"{module.stem}:ROUTES").by_name) == [f"{module.stem}.one"]
+
+
+def test_a_handler_of_no_module_is_taken(module: Path) -> None:
+    """Made by exec or by a decorator of yours, it has no settings of its own to look at."""
+    module.write_text("async def one(event, ctx): ...\none.__module__ = 'made.at.runtime'\nROUTES = {'*': [one]}\n")
+    assert list(load(f"{module.stem}:ROUTES").by_name) == ["runtime.one"]
