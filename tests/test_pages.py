@@ -68,9 +68,10 @@ class Newcomer:
             self._running.append(process)
             self._see(said, lambda: self.log.read_text(encoding="utf-8"))
         else:
-            self._see(said, lambda: self._run(command))
+            code = 1 if any(line.startswith("open: ") for line in said) else 0  # as `learn` ends with a question left
+            self._see(said, lambda: self._run(command, code))
 
-    def _run(self, command: str) -> str:
+    def _run(self, command: str, code: int) -> str:
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
@@ -79,7 +80,7 @@ class Newcomer:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
     def _see(self, said: list[str], look: Callable[[], str]) -> None:

@@ -15,7 +15,7 @@ class Keeper:
     """Keeps what the file of before has, where it finds something; adds what it lacks for payloads of another form."""
 
     def __init__(self, before: PayloadMap, given: Mapping[str, set[str]], learned: Learned) -> None:
-        self._before, self._given, self._learned = before, given, learned
+        self.before, self._given, self._learned = before, given, learned
 
     def __call__(
         self, table: str, name: str, payloads: Sequence[dict[str, Any]], find: Find = lambda _: ()
@@ -35,14 +35,14 @@ class Keeper:
 
     def _paths(self, table: str, name: str) -> Sequence[str]:
         if table == "event":
-            paths: Sequence[str] = getattr(self._before, name)
+            paths: Sequence[str] = getattr(self.before, name)
             return paths
-        subject = self._before.subjects[table]
+        subject = self.before.subjects[table]
         return subject.at if name == "at" else subject.fields[name].paths
 
     def _is_found(self, table: str, name: str, payload: dict[str, Any]) -> bool:
         if table == "event":
-            return any(getattr(self._before, name).found(payload))
-        subject = self._before.subjects[table]
+            return any(getattr(self.before, name).found(payload))
+        subject = self.before.subjects[table]
         part = subject.part(payload)
         return part is not None and (name == "at" or any(subject.fields[name].found(part, payload)))

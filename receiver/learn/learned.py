@@ -37,7 +37,7 @@ class Learned:
     without_offset: str = ""
     """The path of a time that needs a zone."""
     numbers: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    """By kind and field: values that are numbers, so that somebody has to say what they mean."""
+    """By kind and field: values that are numbers, of which nobody has said yet what they mean."""
 
     def add(self, table: str, name: str, found: Sequence[Candidate], choose: Choose) -> Sequence[str]:
         """An entry for the best candidate; its path, none where it stays open or there is no candidate."""
@@ -64,4 +64,8 @@ class Learned:
         lines += [f"[types] {word!r}: which type is it?" for word in self.words]
         if self.without_offset:
             lines.append(f"[event] time_zone: {self.without_offset} has no offset")
-        return lines
+        return lines + [
+            f"[{kind}.values] {name}: what {'does' if len(seen) == 1 else 'do'} {', '.join(seen)} mean?"
+            for kind, fields in self.numbers.items()
+            for name, seen in fields.items()
+        ]

@@ -1,6 +1,7 @@
 """Which object of a payload describes its Work Order or Action, and which of its members are the fields of the view."""
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,8 @@ def add_subject(
     for name in ours().subjects[kind].fields:
         if not keeps(kind, name, payloads, partial(candidates_for, name)):
             learned.add(kind, name, found.get(name, ()), choose)
-    _look_for_numbers(learned, kind, [part for payload in payloads if (part := _part(payload, at)) is not None])
+    meant = {name for name, field in keeps.before.subjects[kind].fields.items() if field.values}
+    _look_for_numbers(learned, kind, [part for one in payloads if (part := _part(one, at)) is not None], meant)
     return [path for path in at if path != "@"]
 
 
@@ -85,9 +87,10 @@ def _objects(value: dict[str, Any], steps: list[str]) -> Iterator[tuple[str, dic
                 yield from _objects(part, [*steps, name])
 
 
-def _look_for_numbers(learned: Learned, kind: str, parts: Sequence[dict[str, Any]]) -> None:
+def _look_for_numbers(learned: Learned, kind: str, parts: Sequence[dict[str, Any]], meant: AbstractSet[str]) -> None:
+    """Note the numbers in fields that need words, but for those of which somebody has said what they mean."""
     for entry in learned.entries:
-        if entry.table == kind and entry.name in _NUMBERED:
+        if entry.table == kind and entry.name in _NUMBERED and entry.name not in meant:
             values = [events.at_path(part, path) for part in parts for path in entry.chosen]
             if seen := sorted({str(value) for value in values if isinstance(value, int)}):
                 learned.numbers.setdefault(kind, {})[entry.name] = seen

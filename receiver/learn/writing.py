@@ -72,8 +72,7 @@ def _values(values: Mapping[str, Any], numbers: Mapping[str, list[str]]) -> Iter
     for name, meanings in values.items():
         yield f"{name} = {_table(meanings)}"
     for name, seen in numbers.items():
-        if name not in values:
-            yield f"# {name} = {_table(dict.fromkeys(seen, '?'))}  # what do these numbers mean?"
+        yield f"# {name} = {_table(dict.fromkeys(seen, '?'))}  # what do these numbers mean?"
 
 
 def _kept(learned: Learned, table: str, entries: Mapping[str, Any]) -> Iterator[str]:

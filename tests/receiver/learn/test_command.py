@@ -36,7 +36,7 @@ def learned(start: Start, *arguments: str, code: int = 0, **settings: str) -> Pr
 
 def test_it_writes_the_map_and_redacted_samples(start: Start, folder: Path) -> None:
     """The map reads the samples, too; nobody's name or address is in them; what is said of the zone is in the file."""
-    said = learned(start, "in", "--time-zone", "Europe/Lisbon").output
+    said = learned(start, "in", "--time-zone", "Europe/Lisbon", code=1).output
     assert "wrote payload.toml from 2 events: action.created, work_order.completed" in said
     where = payload_file.read(folder / "payload.toml")
     samples = sorted((folder / "redacted").iterdir())
@@ -49,10 +49,17 @@ def test_it_writes_the_map_and_redacted_samples(start: Start, folder: Path) -> N
 
 
 def test_a_question_that_is_left_is_told(start: Start, folder: Path) -> None:
-    """Exit code 1, a line each, and a comment in the file, which is of use all the same."""
+    """Exit code 1, a line each, and a comment in the file, which is of use all the same; 0 once all are answered."""
     said = learned(start, "in", "--to", "acme/payload.toml", code=1).output
     assert "open: [event] time_zone: triggeredAt has no offset" in said
-    assert '# time_zone = "Europe/Lisbon"' in (folder / "acme/payload.toml").read_text()
+    file = folder / "acme/payload.toml"
+    assert '# time_zone = "Europe/Lisbon"' in file.read_text()
+    said = learned(start, "in", "--to", "acme/payload.toml", "--time-zone", "Europe/Lisbon", "--yes", code=1).output
+    assert [line for line in said.splitlines() if line.startswith("open: ")] == [
+        "open: [action.values] priority: what does 3 mean?"
+    ]
+    file.write_text(file.read_text().replace('# priority = { "3" = "?" }', 'priority = { "3" = "High" }'))
+    assert "open: " not in learned(start, "in", "--to", "acme/payload.toml", "--yes").output
     assert (folder / "acme/redacted").is_dir()
 
 

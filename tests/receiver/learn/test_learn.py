@@ -42,7 +42,10 @@ def test_two_bodies_are_enough_for_their_map() -> None:
         assert found.subject(payload, event_type) == written.subject(payload, event_type)
     for name, field in told(written, COMPLETED)["fields"].items():
         assert told(found, COMPLETED)["fields"][name]["value"] == field["value"]
-    assert learned_from(COMPLETED, CREATED).questions == ["[event] time_zone: triggeredAt has no offset"]
+    assert learned_from(COMPLETED, CREATED).questions == [
+        "[event] time_zone: triggeredAt has no offset",
+        "[action.values] priority: what does 3 mean?",
+    ]
 
 
 def test_the_kits_own_samples_are_learned() -> None:
@@ -133,7 +136,7 @@ def test_what_a_file_of_before_finds_is_kept() -> None:
 
 
 def test_what_numbers_mean_is_asked_until_somebody_has_said_it() -> None:
-    """Also when it is learned again with the file that has the question."""
+    """Also when it is learned again with the file that has the question; in the file and in the list of questions."""
     question = '# priority = { "3" = "?" }  # what do these numbers mean?'
     text = writing.as_toml(learned_from(COMPLETED, CREATED), {}, None)
     assert question in text
@@ -142,6 +145,7 @@ def test_what_numbers_mean_is_asked_until_somebody_has_said_it() -> None:
         given = {name: set(table) for name, table in tables.items()}
         learned = learn([COMPLETED, CREATED], payload_file.parse(answered, "before"), given, nobody)
         assert (question in writing.as_toml(learned, tables, None)) == is_asked
+        assert ("[action.values] priority: what does 3 mean?" in learned.questions) == is_asked
 
 
 def test_what_a_file_of_before_misses_in_some_payloads_is_added_to_it() -> None:
