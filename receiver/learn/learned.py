@@ -21,7 +21,8 @@ class Entry:
     name: str
     chosen: Sequence[str] = ()
     reason: str = ""
-    confidence: float = 0.0
+    confidence: float | None = 0.0
+    """0 to 1; None for what somebody wrote and nothing in the events speaks for."""
     candidates: Sequence[Candidate] = ()
 
 

@@ -11,7 +11,8 @@ from receiver.visible import visible
 
 _HEAD = """\
 # Where the fields of the payloads are. Written by `python -m receiver learn` from {events} events; edit it as you like.
-# Behind each entry: how sure it is (1.00 is certain), and why. A line that begins with # is a question to you.
+# Behind each entry: how sure it is (1.00 is certain), and why; without a number it is as you wrote it. A line that
+# begins with # is a question to you.
 """
 
 
@@ -39,7 +40,8 @@ def _entries(learned: Learned, table: str) -> Iterator[str]:
 
 def _lines(one: Entry) -> Iterator[str]:
     if one.chosen:
-        yield f"{entry(one.name, one.chosen)}  # {one.confidence:.2f}: {visible(one.reason, 200)}"
+        sure = "" if one.confidence is None else f"{one.confidence:.2f}: "
+        yield f"{entry(one.name, one.chosen)}  # {sure}{visible(one.reason, 200)}"
         return
     which = "which of these is it?" if len(one.candidates) > 1 else "is it this?"
     yield f"# {one.name}: {which}"

@@ -60,6 +60,7 @@ def test_a_question_that_is_left_is_told(start: Start, folder: Path) -> None:
     ]
     file.write_text(file.read_text().replace('# priority = { "3" = "?" }', 'priority = { "3" = "High" }'))
     assert "open: " not in learned(start, "in", "--to", "acme/payload.toml", "--yes").output
+    assert "+++" not in learned(start, "in", "--to", "acme/payload.toml").output  # the same again: nothing to ask
     assert (folder / "acme/redacted").is_dir()
 
 
@@ -68,7 +69,7 @@ def test_a_file_that_is_there_is_not_written_over_unasked(start: Start, folder: 
     (folder / "mine.toml").write_text(PAYLOAD_TOML)
     said = learned(start, "in", PAYLOAD_MAP="mine.toml", code=2).output
     assert '-time = "triggeredAt"' in said
-    assert '+time = ["triggeredAt"]  # 1.00: as it was' in said
+    assert '+time = ["triggeredAt"]  # 0.60: holds a time in 1 of 2' in said
     assert "mine.toml: is there and would change as above; --yes writes it" in said
     assert (folder / "mine.toml").read_text() == PAYLOAD_TOML
     learned(start, "in", "--yes", PAYLOAD_MAP="mine.toml")
