@@ -33,6 +33,17 @@ def run(app: typer.Typer) -> None:
         _end(1, f"cannot write: {error.strerror}")
 
 
+def confirmed(question: str, otherwise: str) -> bool:
+    """Whether somebody says yes. Raises `SettingsError` where nobody can be asked; `otherwise` is what is not done."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():  # Ctrl-C
+            raise
+        typer.echo(err=True)  # ends the line of the question
+        raise SettingsError(f"{otherwise}; --yes does it without a question") from None
+
+
 def with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
     """What `act` makes of Redis. Raises `SettingsError` with one line when Redis is away."""
     url = load(Settings).redis_url.get_secret_value()

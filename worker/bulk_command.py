@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from receiver.command import AsJson
+from receiver.command import AsJson, confirmed
 from receiver.environment import SettingsError
 from receiver.figures import read as read_figures
 from receiver.queue.keys import Keys
@@ -101,10 +101,11 @@ def _in_bulk(
 ) -> None:
     """Do what the verb says to all that were chosen. After Ctrl-C those that are left are as they were."""
     letters = with_operator(lambda operator: chosen_letters(operator, choice))
-    if len(letters) > 1 and not yes and not typer.confirm(f"{verb} {len(letters)} dead letters?", err=True):
-        raise typer.Exit(1)
-    if len(letters) > 1 and not yes and not why and sys.stdin.isatty():
-        why = typer.prompt("why", default="", show_default=False, err=True)
+    if len(letters) > 1 and not yes:
+        if not confirmed(f"{verb} {len(letters)} dead letters?", f"none of {len(letters)} dead letters is {done}"):
+            raise typer.Exit(1)
+        if not why and sys.stdin.isatty():
+            why = typer.prompt("why", default="", show_default=False, err=True)
 
     change = Change(verb, user(), why[:300], choice.about, "command")
     _tell(change, state="begun", chosen=len(letters))

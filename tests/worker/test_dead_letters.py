@@ -402,7 +402,9 @@ async def test_many_are_dropped_only_when_confirmed(
     """Nothing without ids, a filter or --all; a question when it is more than one; then they are gone."""
     assert "expected ids" in await worker("dead", "drop", code=2)
     await worker_process("dead", "drop", "--all", answer="n\n", code=1)
-    await worker("dead", "drop", "--all", code=1)
+    for verb, done in (("drop", "dropped"), ("replay", "replayed")):
+        said = await worker("dead", verb, "--all", code=2)  # nobody is there to be asked
+        assert said == f"none of 3 dead letters is {done}; --yes does it without a question\n"
     assert len(await rig.letters()) == 3
     assert await worker.json("dead", "drop", "--handler", "parse") == {"dropped": 1, "chosen": 1}
     assert "dropped 2 of 2" in await worker_process("dead", "drop", "--all", answer="y\n")
