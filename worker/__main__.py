@@ -65,6 +65,8 @@ def run(
     table = importing.load(config.handlers)
     for line in strays():  # own settings are known by now
         log.warning("a name in .env is no setting", told=line)
+    if not table.by_name:  # no mistake of whoever only wants to see what arrives
+        log.warning("HANDLERS has no handler: events are stored, and nothing is done with them")
     process.run(lambda within: worker_app.run(config, table, within))
 
 

@@ -14,7 +14,8 @@ EVERY_EVENT = "*"
 
 
 def named_handlers(routes: Routes) -> Mapping[str, Handler]:
-    """The handlers by name, once every type exists, every handler is a coroutine and every name is its own.
+    """The handlers by name, once every type exists, and every handler is a coroutine, once in a list, and the only one
+    of its name.
 
     Raises `SettingsError` with one line for each mistake.
     """
@@ -29,6 +30,12 @@ def named_handlers(routes: Routes) -> Mapping[str, Handler]:
                 f"HANDLERS: two handlers are named {name_of(handler)}; rename one, or use in_order() in "
                 "every route of it, with the same arguments"
             )
+    problems += [
+        f"HANDLERS: {key!r} has {name_of(handler)} twice, which runs once for an event; take one away"
+        for key, handlers in routes.items()
+        for handler in dict.fromkeys(handlers)
+        if list(handlers).count(handler) > 1
+    ]
     for name, handler in by_name.items():
         if order := order_of(handler):
             problems += [f"HANDLERS: in_order({name}): {line}" for line in order.problems()]

@@ -29,6 +29,9 @@ def plain(event, ctx): pass
 ROUTES = {"*": [act]}
 NO_SUCH_TYPE = {"work_order.complete": [act]}
 NO_COROUTINE = {"*": [plain]}
+NAMED_TWICE = {"action.created": [act], "*": [act, act]}
+NO_HANDLER = {"*": []}
+NO_ROUTE = {}
 """
 
 
@@ -57,7 +60,7 @@ async def test_every_mistake_is_a_line_and_exit_code_2(run: Run) -> None:
     """Settings, the module, its types and its handlers: what was expected and what to do, no traceback, no secret."""
     settings = run(REDIS_URL="http://:s3cret@x", MAX_JOBS="0", LEASE="soon")
     module, no_type = run(HANDLERS="no_such_module:ROUTES"), run(HANDLERS="acts:NO_SUCH_TYPE")
-    no_coroutine = run(HANDLERS="acts:NO_COROUTINE")
+    no_coroutine, twice = run(HANDLERS="acts:NO_COROUTINE"), run(HANDLERS="acts:NAMED_TWICE")
     said = await asyncio.to_thread(lines, settings)
     assert sorted(line.partition(":")[0] for line in said) == ["LEASE", "MAX_JOBS", "REDIS_URL"]
     assert "s3cret" not in settings.output
@@ -65,6 +68,7 @@ async def test_every_mistake_is_a_line_and_exit_code_2(run: Run) -> None:
         (module, "no module 'no_such_module'"),
         (no_type, "no event type 'work_order.complete'; did you mean work_order.completed"),
         (no_coroutine, "'*' has 'plain', which is not a coroutine function; write it as: async def"),
+        (twice, "'*' has acts.act twice, which runs once for an event; take one away"),
     ):
         [line] = await asyncio.to_thread(lines, process)
         assert line.startswith("HANDLERS: ")
@@ -78,6 +82,18 @@ async def end_in_time(process: Process, number: signal.Signals) -> None:
     assert time.monotonic() - asked < 5
     assert json.loads(process.output.splitlines()[-1])["event"] == "worker stopped"
     assert "Traceback" not in process.output
+
+
+async def test_a_table_without_a_handler_is_told(run: Run, rig: Rig) -> None:
+    """Once, at the start; it goes on, for whoever only wants to see what arrives: an event is stored, and ends."""
+    for table in ("NO_ROUTE", "NO_HANDLER"):
+        process = run(HANDLERS=f"acts:{table}")
+        await rig.closed(await rig.send(table))
+        assert process.stop() == 0
+        told = "HANDLERS has no handler: events are stored, and nothing is done with them"
+        assert [line["level"] for line in map(json.loads, process.output.splitlines()) if line["event"] == told] == [
+            "warning"
+        ]
 
 
 async def test_it_ends_when_asked(run: Run, rig: Rig) -> None:
