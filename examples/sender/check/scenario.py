@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from examples.sender.check.findings import Finding
@@ -30,6 +31,7 @@ class Target:
 
 async def findings(steps: Sequence[Step], target: Target) -> AsyncIterator[Finding]:
     """A finding for each sent event, then one for each event with expected effects."""
+    taken: set[str] = set()
     async with delivery.client() as client:
         for step in steps:
             if step.message is None:
@@ -37,11 +39,18 @@ async def findings(steps: Sequence[Step], target: Target) -> AsyncIterator[Findi
                 continue
             message = target.signer.signed(step.message) if target.signer else step.message
             attempts = [await delivery.deliver(client, target.url, message, target.timeout) for _ in range(step.times)]
+            if any(_may_be_taken(attempt, step) for attempt in attempts):
+                taken.add(step.message.id or "")
             yield _answered(step, step.message, attempts)
     expected = [step for step in steps if step.effects is not None]
     if expected and target.count:
-        for finding in await _effects(expected, target, target.count):
+        for finding in await _effects(expected, taken, target, target.count):
             yield finding
+
+
+def _may_be_taken(attempt: Attempt, step: Step) -> bool:
+    """Whether the answer lets an effect follow: it was accepted, or nobody knows."""
+    return attempt.ok or attempt.ambiguous or attempt.status in step.statuses
 
 
 def _answered(step: Step, message: Message, attempts: Sequence[Attempt]) -> Finding:
@@ -55,11 +64,12 @@ def _answered(step: Step, message: Message, attempts: Sequence[Attempt]) -> Find
     return Finding(step.name, title, "failed" if bad else "passed", f"{often}{said}{wanted}{answer}", seconds)
 
 
-async def _effects(expected: Sequence[Step], target: Target, count: Count) -> list[Finding]:
+async def _effects(expected: Sequence[Step], taken: AbstractSet[str], target: Target, count: Count) -> list[Finding]:
+    """Wait for the effects of what may have been `taken`, by event id, then count those of all."""
     begun = time.perf_counter()
     ids = {step.name: (step.message and step.message.id) or "" for step in expected}
     try:
-        if awaited := [ids[step.name] for step in expected if step.effects]:
+        if awaited := [ids[step.name] for step in expected if step.effects and ids[step.name] in taken]:
             await counted(count, awaited, target.effects_wait)
         await asyncio.sleep(target.effects_settle)
         seen = await count(list(ids.values()))

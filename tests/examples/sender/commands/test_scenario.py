@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -105,6 +106,31 @@ async def test_what_is_not_as_expected_fails_and_says_so(run: Run, tmp_path: Pat
     assert "5 passed, 2 failed" in finished.out
     suite = ET.fromstring((tmp_path / "report.xml").read_text())  # noqa: S314 - our own
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["step 6", "done-effects"]
+
+
+ONE = '[[step]]\nname = "done"\nsend = "work_order.completed"\neffects = 1\n[[step]]\nagain = "done"\n'
+
+
+async def test_effects_of_what_was_refused_are_not_waited_for(run: Run, tmp_path: Path) -> None:
+    """They are counted all the same: a refused event that took effect would be told."""
+    (tmp_path / "one.toml").write_text(ONE)
+    begun = time.monotonic()
+    async with RecordingReceiver(lambda _: Answer(404)) as receiver:
+        wait = ("--effects-wait", "60", "--effects-settle", "0.1")
+        finished = await run("scenario", str(tmp_path / "one.toml"), "--to", receiver.url, *counting(tmp_path), *wait)
+    assert "failed   done: takes effect once: took effect never" in finished.out
+    assert time.monotonic() - begun < 30
+
+
+async def test_the_effect_of_what_was_accepted_at_last_is_waited_for(run: Run, tmp_path: Path) -> None:
+    """Refused at first, accepted when it was sent again; its effect is there at the second look."""
+    (tmp_path / "one.toml").write_text(ONE)
+    answers = iter((503, 200))
+    command = f"sh -c 'cat {tmp_path}/looks 2>/dev/null || echo 0; echo 1 > {tmp_path}/looks'"
+    async with RecordingReceiver(lambda _: Answer(next(answers))) as receiver:
+        effects = ("--effects-cmd", command, "--effects-settle", "0.1")
+        finished = await run("scenario", str(tmp_path / "one.toml"), "--to", receiver.url, *effects)
+    assert "passed   done: takes effect once: took effect once" in finished.out
 
 
 @pytest.mark.parametrize(
