@@ -67,9 +67,10 @@ async def _act(acting: Coroutine[Any, Any, bool], progress: Progress) -> None:
 def preview(letters: Sequence[DeadLetter], running: Collection[str]) -> list[dict[str, Any]]:
     """What a replay of these would run: a row for each handler, those first that have most.
 
-    `out_of_order` counts those that hold up nothing: later events of the same Work Order or Action may have been
-    handled already. `elsewhere` counts payloads that come from a file of a receiver's host. `has_worker` is whether the
-    handler is one of those that are `running`, None where no handler is named.
+    `unreadable` counts bodies that are no event, so that nothing is known of their order. `out_of_order` counts the
+    others that hold up nothing: later events of the same Work Order or Action may have been handled already.
+    `elsewhere` counts payloads that come from a file of a receiver's host. `has_worker` is whether the handler is one
+    of those that are `running`, None where no handler is named.
     """
     by_handler: dict[str, list[DeadLetter]] = {}
     for letter in letters:
@@ -81,7 +82,8 @@ def preview(letters: Sequence[DeadLetter], running: Collection[str]) -> list[dic
             "types": dict(Counter(letter.type for letter in some).most_common(20)),
             "accepted_first": min(letter.accepted for letter in some).isoformat(timespec="milliseconds"),
             "accepted_last": max(letter.accepted for letter in some).isoformat(timespec="milliseconds"),
-            "out_of_order": sum(not letter.holds for letter in some),
+            "unreadable": sum(letter.unreadable for letter in some),
+            "out_of_order": sum(not (letter.holds or letter.unreadable) for letter in some),
             "elsewhere": sum(letter.elsewhere for letter in some),
             "has_worker": handler in running if "." in handler else None,
         }
@@ -93,6 +95,9 @@ def preview(letters: Sequence[DeadLetter], running: Collection[str]) -> list[dic
 def surprises(row: Mapping[str, Any]) -> list[str]:
     """Warnings about a row of a preview: what an operator may not expect."""
     lines = []
+    if row["unreadable"]:
+        otherwise = "they would become dead letters again, unless the kit or its settings have changed"
+        lines.append(f"{row['unreadable']} could not be read: {otherwise}")
     if row["out_of_order"]:
         after = "later events of the same Work Order or Action may have been handled already"
         lines.append(f"{row['out_of_order']} may run out of order: {after}")

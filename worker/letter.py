@@ -11,6 +11,7 @@ from receiver.environment import SettingsError, duration
 from receiver.queue import letters
 from receiver.queue.jobs import unpack
 from worker.same_error import group_id, same_error
+from worker.transitions import PARSE
 
 FIELDS = ["kind", "delivery", "handler", "type", "reason", "tries", "at", "key", "digest", "first_digest", "accepted",
           "line", letters.MOVED]  # fmt: skip
@@ -81,6 +82,11 @@ class DeadLetter:
             "tries": self.tries,
             "at": self.at.isoformat(timespec="milliseconds"),
         }
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether it is a body that is no event: it has no handler of its own."""
+        return self.kind == "dead" and self.handler == PARSE
 
     @property
     def group(self) -> str:

@@ -429,6 +429,12 @@ async def test_a_group_is_listed_previewed_and_replayed(
     assert (group["handler"], group["error"], group["count"]) == ("h.flaky", "not today", 2)
     assert (other["handler"], other["count"]) == ("parse", 1)
     assert "not today" in await worker("dead", "groups", "--where", "handler=h.flaky")
+    rows = await worker.json("dead", "replay", "--all", "--preview")
+    assert [(row["handler"], row["out_of_order"], row["unreadable"]) for row in rows] == [
+        ("h.flaky", 2, 0), ("parse", 0, 1)
+    ]  # fmt: skip
+    said = await worker("dead", "replay", "--all", "--preview")
+    assert "parse: 1 could not be read: they would become dead letters again" in said
     where = ("--where", f"group={group['group']}")
     assert len(await worker.json("dead", "list", *where)) == 2
     [row] = await worker.json("dead", "replay", *where, "--preview")
