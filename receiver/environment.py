@@ -166,10 +166,12 @@ def _data_dir(*sources: PydanticBaseSettingsSource) -> Path:
 
 
 S = TypeVar("S", bound=BaseSettings)
+_loaded: dict[type[BaseSettings], None] = {}
 
 
 def load(settings_class: type[S], **overrides: Any) -> S:
     """The settings from the environment. Raises `SettingsError` with one line for each wrong variable."""
+    _loaded[settings_class] = None
     try:
         return settings_class(**overrides)
     except SecretFileError as error:
@@ -178,6 +180,11 @@ def load(settings_class: type[S], **overrides: Any) -> S:
         prefix = settings_class.model_config.get("env_prefix", "")
         lines = (_line(settings_class, prefix, detail) for detail in error.errors(include_url=False))
         raise SettingsError(*dict.fromkeys(lines)) from None
+
+
+def loaded() -> list[str]:
+    """The names of all settings that this process has read so far."""
+    return [name for name, _, _ in variables(*_loaded)]
 
 
 def _line(settings_class: type[BaseSettings], prefix: str, detail: Any) -> str:

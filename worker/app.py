@@ -20,7 +20,7 @@ from receiver.alerts.alerting import Alerting
 from receiver.alerts.settings import AlertSettings
 from receiver.background import Run, background
 from receiver.client import Client
-from receiver.environment import SettingsError, load
+from receiver.environment import SettingsError, load, loaded
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.jobs import FUNCTION
 from receiver.queue.keys import Keys
@@ -157,9 +157,13 @@ async def _work(
 
 
 async def _announce(settings: WorkerSettings, table: RouteTable, redis: ArqRedis) -> None:
-    """Say every 5 seconds that this worker runs, and how: for `doctor`, which has no other way to know."""
+    """Say every 5 seconds that this worker runs, and how: for `doctor` and `make run`, which cannot know otherwise."""
     names = ("handler_timeout", "lease", "shutdown_grace", "max_age", "dedupe_window", "max_body_bytes")
-    about = {"handlers": sorted(table.by_name), **{name: getattr(settings, name) for name in names}}
+    about = {
+        "handlers": sorted(table.by_name),
+        "settings": loaded(),
+        **{name: getattr(settings, name) for name in names},
+    }
     key = Keys(settings.key_prefix).worker(f"{socket.gethostname()}:{os.getpid()}")
     try:
         while True:

@@ -4,18 +4,19 @@ What the settings do not name is brought along: Valkey without REDIS_URL, a toke
 examples/ is there, the sink for Teams and the external system without their URLs.
 """
 
+import json
 import os
 import secrets
+import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx2
-from arq.constants import health_check_key_suffix
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -77,6 +78,8 @@ def everything(
         for name in names:
             kit.start(name)
         _wait_until_ready(kit)
+        if told := _told_by_worker(kit):
+            kit.stand_ins = [name for name in stand_ins if name in told["settings"]]
         stack.enter_context(running.announced(data, {name: environment[name] for name in _told(environment)}))
         yield kit
 
@@ -91,7 +94,7 @@ def _wait_until_ready(running: Running) -> None:
     deadline = time.monotonic() + 30
     looks = {
         "receiver": lambda: _answers(_health(running)),
-        "worker": lambda: _worker_is_up(running),
+        "worker": lambda: _told_by_worker(running) is not None,
         "console": lambda: _answers(running.console),
     }
     while not all(looks[name]() for name in running.processes):
@@ -118,11 +121,15 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _worker_is_up(running: Running) -> bool:
-    queue = Keys(running.environment.get("KEY_PREFIX", "glartek:")).queue
+def _told_by_worker(running: Running) -> dict[str, Any] | None:
+    """What the worker says of itself; None while it is not up, and where none is started."""
+    if (worker := running.processes.get("worker")) is None:
+        return None
+    key = Keys(running.environment.get("KEY_PREFIX", "glartek:")).worker(f"{socket.gethostname()}:{worker.pid}")
     with suppress(RedisError), Redis.from_url(running.redis_url) as redis:
-        return bool(redis.exists(queue + health_check_key_suffix))  # arq's sign of life
-    return False
+        told: bytes | None = redis.get(key)
+        return json.loads(told) if told else None
+    return None
 
 
 def _kept_token(data: Path) -> str:

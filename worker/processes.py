@@ -24,6 +24,7 @@ class Running:
     environment: Mapping[str, str]
     sink: str | None
     stand_ins: list[str]
+    """The settings that nobody has given and a handler reads: a stand-in takes the place of each."""
     server: Server | None
     output: IO[bytes] | None
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)

@@ -108,6 +108,24 @@ def test_a_secret_in_a_file_is_set(start: Start, tmp_path: Path, light: dict[str
     assert "Traceback" not in wrong.output
 
 
+@pytest.mark.skipif(not parts.is_here("examples/sink.py"), reason="there are no stand-ins")
+def test_the_stand_ins_that_no_handler_reads_are_not_told(start: Start, light: dict[str, str], tmp_path: Path) -> None:
+    """What a module of a route reads at the start, and nothing for a module that is imported and in no route."""
+    text = (
+        "from worker import EnvSettings, load\n\n\nclass Own(EnvSettings):\n    {0}: str\n\n\n"
+        "def configure():\n    load(Own)\n\n\nasync def handle(event, ctx): ...\n"
+    )
+    (tmp_path / "post.py").write_text(text.format("teams_webhook_url"))
+    (tmp_path / "update.py").write_text(text.format("external_url"))
+    (tmp_path / "mine.py").write_text("import post, update\n\nROUTES = {'*': [post.handle]}\n")
+    ports = {name: light[name] for name in ("PORT", "CONSOLE_PORT")}
+    kit = start("-m", "worker.up", **ports, HANDLERS="mine:ROUTES")
+    started(kit)
+    assert "TEAMS_WEBHOOK_URL is not set: a stand-in takes its place" in kit.output
+    assert "EXTERNAL_URL is not set" not in kit.output
+    ends(kit, signal.SIGTERM)
+
+
 def test_whatever_dies_is_started_again_until_ctrl_c_ends_everything(start: Start, light: dict[str, str]) -> None:
     """After a kill -9 of Valkey, receiver and worker deliveries go on; SIGINT leaves none of the processes."""
     ports = {name: light[name] for name in ("PORT", "CONSOLE_PORT")}
