@@ -4,6 +4,7 @@
 |---|---|
 | ISO 8601 | `2026-11-03T09:12:55.1234567+0100`, `2026-11-03 09:12:55z`, `20261103T091255Z`, `20261103` |
 | the same without any separator | `20261103091255` |
+| the end of a day | `2026-11-03T24:00:00Z`, which is the beginning of the next |
 | Unix time, as a number or text | `1762160000.5` (s), `1762160000500` (ms), `1762160000500000` (µs), and in ns |
 | .NET's JSON | `/Date(1762160000500+0100)/` |
 
@@ -37,6 +38,8 @@ _DOT_NET = re.compile(r"/Date\((-?\d+)(?:([+-]\d\d)(\d\d))?\)/", re.ASCII)
 _UTC = re.compile(r"\s*(?:Z|UTC|GMT)$")
 _SPACED_OFFSET = re.compile(r"\s+(?=[+-]\d\d)")
 _DATE_WITH_OFFSET = re.compile(r"(\d{4}-\d\d-\d\d|\d{8})([+-]\d\d:?\d\d)", re.ASCII)
+# The end of a day, which Python reads from 3.14 on.
+_END_OF_DAY = re.compile(r"(?<=[T ])24(?=:?00(?::?00(?:[.,]0+)?)?(?:[+-]|$))", re.ASCII)
 
 log = structlog.get_logger()
 
@@ -118,7 +121,8 @@ def _iso(text: str) -> datetime:
     text = _SPACED_OFFSET.sub("", _UTC.sub("+00:00", text))
     if found := _DATE_WITH_OFFSET.fullmatch(text):
         text = f"{found[1]}T00:00{found[2]}"
-    return datetime.fromisoformat(text)
+    text, days = _END_OF_DAY.subn("00", text)
+    return datetime.fromisoformat(text) + timedelta(days=days)
 
 
 def _offset(hours: str, minutes: str) -> tzinfo:
