@@ -22,8 +22,11 @@ Moment = tuple[int, int]
 
 
 def _moment(occurred: int, received: int) -> Moment:
-    """An event counts no later than its reception: one of the year 9999 would keep all others out for ever."""
-    return min(occurred, received + _AHEAD // _US), received
+    """An event of the future counts as of its reception: one of the year 9999 would keep all others out for ever.
+
+    One that is not more than `_AHEAD` before our clock is believed, and keeps out older ones until then.
+    """
+    return occurred if occurred <= received + _AHEAD // _US else received, received
 
 
 @asynccontextmanager
