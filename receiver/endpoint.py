@@ -42,7 +42,7 @@ class Endpoint:
     """`POST /webhooks/glartek/{token}`: a 200 means that the delivery, or its equal, is safe on a disk."""
 
     def __init__(self, settings: ReceiverSettings, bodies: Bodies, traces: Traces | None = None) -> None:
-        self._tokens = [token.get_secret_value() for token in settings.webhook_token]
+        self._tokens = [token.get_secret_value().encode() for token in settings.webhook_token]
         self._signing_secrets = [secret.get_secret_value() for secret in settings.signing_secrets]
         self._rule = settings.idempotency_rule()
         self._has_shadow = bool(settings.shadow_sources)

@@ -5,7 +5,7 @@ list tries the usual places and ends with the content's own SHA-256, which is al
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from receiver import content
@@ -52,7 +52,7 @@ class IdempotencyRule:
         headers = self.deciding(headers, body)
         payload, text = self._read(headers, body)
         digest = hashlib.sha256(text).digest()
-        source, key = next((word, key) for word, key in self._keys(headers, payload, digest) if key)
+        source, key = self._key(headers, payload, digest)
         if source.startswith(BODY_WITHOUT):
             digest = bytes.fromhex(key)  # a field that the key leaves out makes no conflict
         event_type = self.where.type_of(payload)
@@ -70,7 +70,9 @@ class IdempotencyRule:
         """(source, key or None) for every configured source, for `explain`."""
         headers = self.deciding(headers, body)
         payload, text = self._read(headers, body)
-        return list(self._keys(headers, payload, hashlib.sha256(text).digest()))
+        own = hashlib.sha256(text).hexdigest()
+        keys = [(word, find(headers, payload) if find else own) for word, find in self._sources]
+        return keys if BODY in self.words else [*keys, (BODY, own)]
 
     def deciding(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
         """The headers that may decide the key. Content-Encoding is not signed: the body's first bytes tell it."""
@@ -87,9 +89,9 @@ class IdempotencyRule:
         except content.Unreadable:
             return None, body
 
-    def _keys(self, headers: Mapping[str, str], payload: Any, digest: bytes) -> Iterator[tuple[str, str | None]]:
-        """(source, key or None) for each source in order; the body's own digest is the last resort."""
+    def _key(self, headers: Mapping[str, str], payload: Any, digest: bytes) -> tuple[str, str]:
+        """The first source that has a key, with the key; the body's own digest is the last resort."""
         for word, find in self._sources:
-            yield word, find(headers, payload) if find else digest.hex()
-        if BODY not in self.words:
-            yield BODY, digest.hex()
+            if key := find(headers, payload) if find else digest.hex():
+                return word, key
+        return BODY, digest.hex()

@@ -151,4 +151,4 @@ def test_a_bad_secret_says_what_is_wrong(secret: str, problem: str) -> None:
 )  # fmt: skip
 def test_a_token_is_one_of_the_accepted(token: str, known: bool) -> None:  # noqa: FBT001 - a table
     """Each of the tokens in force is accepted, nothing near one is, and no text raises."""
-    assert auth.is_one_of(token, ["one-token", "another-token"]) is known
+    assert auth.is_one_of(token, [b"one-token", b"another-token"]) is known
