@@ -112,5 +112,6 @@ def runs_and_handles(tree: Path, start: Start, handles: str) -> None:
         settings |= {"HANDLERS": "acme:ROUTES"}
         (tree / "acme.py").write_text("async def note(event, ctx): ...\n\n\nROUTES = {'*': [note]}\n")
     kit = start("-m", "worker.up", **settings)
-    assert httpx2.post(started(kit), content=event("of a customer")).status_code == 200
+    answer = httpx2.post(started(kit), content=event("of a customer"))
+    assert answer.status_code == 200, kit.output
     kit.wait_for(f'"handler": "{handles}", "attempt": 1, "outcome": "done"')
