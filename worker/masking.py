@@ -33,11 +33,10 @@ def masked(payload: Any, paths: Iterable[str], where: PayloadMap) -> Any:
 def _places(path: str, where: PayloadMap) -> Iterator[Sequence[str]]:
     """The places of a path, each as steps: as it stands, and wherever the kit looks for what it names."""
     first, *rest = path.split(".")
+    yield [first, *rest]
     kinds = {events.normalised(kind): subject for kind, subject in where.subjects.items()}
     if subject := kinds.get(events.normalised(first)):
         yield from _of_subject(subject, rest)
-        return
-    yield [first, *rest]
     if events.normalised(first) == "actor":
         for read in where.actor:
             yield from _read_by(read, rest)
@@ -73,13 +72,15 @@ def _read_by(path: str, rest: Sequence[str]) -> list[Sequence[str]]:
 
 @lru_cache(maxsize=1024)
 def _members(path: str) -> Sequence[str]:
-    """The members of an object that a JMESPath reads."""
+    """The members of an object that a JMESPath reads; `*` where it reads the object itself, such as `to_string(@)`."""
     return sorted(_members_of(jmespath.compile(path).parsed))
 
 
 def _members_of(node: Any) -> set[str]:
     if node["type"] == "field":
         return {node["value"]}
+    if node["type"] in {"current", "identity"}:
+        return {"*"}
     inner = {"subexpression", "index_expression", "projection", "filter_projection", "value_projection", "pipe"}
     # what follows in such a node is read from what its first child has found: no member of the object itself
     children = node["children"][:1] if node["type"] in inner else node["children"]

@@ -80,3 +80,19 @@ def test_what_an_expression_reads_is_hidden_whole(mask: str, names: set[str]) ->
     assert shown["by"]["user"]["id"] == 7
     assert shown["head"]["size"] == 1
     assert [lead["id"] for lead in shown["leads"]] == [8]
+
+
+@pytest.mark.parametrize("site", ["*.name", "to_string(@)", "no && @.place", "{all: @, no: no}", "@ | place.name"])
+def test_an_expression_that_reads_the_object_itself_hides_all_of_it(site: str) -> None:
+    """No member is named there, and none may be left visible."""
+    where = payload_file.parse(f"[work_order]\nat = ['wo']\nsite = ['{site}']", "theirs")
+    payload = {"wo": {"no": 1, "place": {"name": "Ana's house"}}, "what": "x"}
+    assert "Ana" not in str(masked(payload, ["work_order.site"], where))
+    assert masked(payload, ["work_order.site"], where)["what"] == "x"
+
+
+def test_a_path_is_hidden_as_it_stands_wherever_the_map_has_its_subject() -> None:
+    """A payload may have both: the sender's own object of that name is not the one that the kit reads."""
+    where = payload_file.parse('[work_order]\nat = ["wo"]', "theirs")
+    payload = {"work_order": {"site": "Ana's house"}, "wo": {"site": "Rui's"}}
+    assert masked(payload, ["work_order.site"], where) == {"work_order": {"site": "***"}, "wo": {"site": "***"}}
