@@ -6,6 +6,7 @@ Each has its own outcome, written as soon as it is known, so that a crash repeat
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -105,14 +106,14 @@ class DeliveryRun:
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and task.cancelling() and self._is_stopping(self._job_id):
                 raise  # the worker cancelled it; if the handler itself did, or another one, it has failed
-            while task.cancelling():  # it may be the job's own task, which goes on
-                task.uncancel()
             ended, reason = self._after(run, error), told_in_log(error)
         else:
             ended, reason = Transition(name, run.attempt, "done", start=run.start), ""
         finally:
             handling.end(task)
             tally.run.observe(seconds := time.monotonic() - began, name)
+        if task.cancelling():
+            await _taken_back(task)
         self._recorder.tell(ended, reason, seconds)
         return ended
 
@@ -147,3 +148,11 @@ class DeliveryRun:
             )
         end = dead(delivery, name, run.attempt, decision.reason, decision.budget or "gave_up")
         return end._replace(start=run.start, trace=trace)
+
+
+async def _taken_back(task: "asyncio.Task[Any]") -> None:
+    """Take back that a handler, now ended, has cancelled this task: it may be the job's own, which goes on."""
+    while task.cancelling():
+        task.uncancel()
+    with suppress(asyncio.CancelledError):  # one not yet delivered: before Python 3.13 uncancel() leaves it
+        await asyncio.sleep(0)

@@ -202,6 +202,33 @@ async def test_a_handler_that_does_not_succeed_is_a_dead_letter(
     assert await rig.states(delivery) == {"h.a": "dead", "h.b": "done"}
 
 
+def cancel_and(error: Exception | None) -> Callable[[int], None]:
+    """Cancels the task that it runs in, and ends before that is delivered; in its first run only."""
+
+    def do(attempt: int) -> None:
+        if attempt == 1 and (task := asyncio.current_task()):
+            task.cancel()
+            if error:
+                raise error
+
+    return do
+
+
+@pytest.mark.parametrize("error", [None, OSError("away")], ids=["returns", "raises"])
+@pytest.mark.parametrize("beside", [(), ("b",)], ids=["alone", "beside another"])
+async def test_a_handler_that_cancels_its_own_task_and_ends_fails_no_other(
+    rig: Rig, calls: Calls, error: Exception | None, beside: tuple[str, ...]
+) -> None:
+    """The cancellation would come at the job's next await, and end the job as a dead letter of every handler."""
+    delivery = await rig.send("e1")
+    handlers = [calls.handler("a", cancel_and(error)), *map(calls.handler, beside)]
+    async with rig.working({"*": handlers}):
+        await rig.closed(delivery)
+        await rig.idle()
+    assert await rig.states(delivery) == {f"h.{name}": "done" for name in ("a", *beside)}
+    assert calls == {"a": 2 if error else 1} | dict.fromkeys(beside, 1)
+
+
 async def test_a_handler_that_takes_too_long_is_stopped(rig: Rig, calls: Calls) -> None:
     """Its run counts as failed, and it can clean up."""
     cleaned: list[int] = []
