@@ -4,8 +4,9 @@ Why that fails is one line.
 """
 
 import importlib
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from receiver.environment import SettingsError
@@ -43,16 +44,23 @@ def read(spec: str) -> RouteTable:
 
 def configure(table: RouteTable) -> None:
     """Let the modules of the handlers look at their own settings. Raises `SettingsError`."""
-    lines: list[str] = []
-    for module in dict.fromkeys(handler.__module__ for handler in table.by_name.values()):
-        try:
-            getattr(sys.modules.get(module), "configure", lambda: None)()
-        except SettingsError as error:
-            lines += error.lines
-        except Exception as error:  # noqa: BLE001 - whatever the customer's own check raises
-            lines.append(f"HANDLERS: configure() failed{_at(error)}: {describe(error)}")
-    if lines:
+    modules = dict.fromkeys(handler.__module__ for handler in table.by_name.values())
+    if lines := [line for module in modules for line in _wrong_with(module)]:
         raise SettingsError(*lines)
+
+
+def _wrong_with(module: str) -> Sequence[str]:
+    """What the module's own `configure()` finds wrong, if it has one."""
+    check = getattr(sys.modules.get(module), "configure", lambda: None)
+    if inspect.iscoroutinefunction(check):  # called, it would check nothing
+        return [f"HANDLERS: {module}.configure is a coroutine function; write it as: def configure()"]
+    try:
+        check()
+    except SettingsError as error:
+        return error.lines
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the customer's own check raises
+        return [f"HANDLERS: configure() failed{_at(error)}: {describe(error)}"]
+    return []
 
 
 def importable(table: RouteTable) -> Mapping[str, str]:
@@ -71,11 +79,11 @@ def imported(spec: str, wanted: str) -> tuple[ModuleType, str]:
         raise SettingsError(f"{wanted}, got {spec!r}")
     try:
         return importlib.import_module(module_name), name
-    except Exception as error:  # noqa: BLE001 - whatever the customer's module does when it is imported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the customer's module does when it is imported
         raise SettingsError(f"{wanted.partition(':')[0]}: {_import_failed(module_name, error)}") from None
 
 
-def _import_failed(module: str, error: Exception) -> str:
+def _import_failed(module: str, error: BaseException) -> str:
     """Which line failed and what it lacks; the module itself may be what is not there."""
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         return (
@@ -89,6 +97,6 @@ def _import_failed(module: str, error: Exception) -> str:
     return f"{module!r} cannot be imported{_at(error)}: {describe(error)}"
 
 
-def _at(error: Exception) -> str:
+def _at(error: BaseException) -> str:
     """` at <file:line in function>` for the customer's line that failed; "" if it was none of theirs."""
     return f" at {where}" if (where := place(error)) else ""

@@ -45,7 +45,7 @@ def test_a_module_that_needs_something_missing_says_what(module: Path) -> None:
     assert f"{module}:1 in <module>: no module 'not_installed_at_all'; install it" in line
 
 
-@pytest.mark.parametrize("text", ["def broken(", "from json import no_such_name", "{}['key']"])
+@pytest.mark.parametrize("text", ["def broken(", "from json import no_such_name", "{}['key']", "raise SystemExit(0)"])
 def test_a_module_that_cannot_be_imported_is_a_line(module: Path, text: str) -> None:
     """A slip in the customer's module is named with its file and line."""
     module.write_text(f"import json\n{text}")
@@ -72,11 +72,21 @@ def test_a_handlers_own_settings_are_checked_at_start(module: Path) -> None:
     assert load_refused(f"{module.stem}:ROUTES") == ("MY_URL: is not set", "MY_KEY: is not set")
 
 
-def test_a_check_of_own_settings_that_fails_is_a_line(module: Path) -> None:
-    """What `configure()` raises besides SettingsError, with its line."""
-    module.write_text("def configure():\n    {}['key']\nasync def one(event, ctx): ...\nROUTES = {'*': [one]}\n")
+@pytest.mark.parametrize(
+    ("check", "said"), [("{}['key']", "KeyError: 'key'"), ("raise SystemExit('no URL')", "SystemExit: no URL")]
+)
+def test_a_check_of_own_settings_that_fails_is_a_line(module: Path, check: str, said: str) -> None:
+    """What `configure()` raises besides SettingsError, with its line; an end of the process would be said by nobody."""
+    module.write_text(f"def configure():\n    {check}\nasync def one(event, ctx): ...\nROUTES = {{'*': [one]}}\n")
     [line] = load_refused(f"{module.stem}:ROUTES")
-    assert line == f"HANDLERS: configure() failed at {module}:2 in configure: KeyError: 'key'"
+    assert line == f"HANDLERS: configure() failed at {module}:2 in configure: {said}"
+
+
+def test_a_check_of_own_settings_that_would_not_run_is_refused(module: Path) -> None:
+    """Nobody awaits it: a worker that lacks a setting would start."""
+    module.write_text("async def configure(): ...\nasync def one(event, ctx): ...\nROUTES = {'*': [one]}\n")
+    [line] = load_refused(f"{module.stem}:ROUTES")
+    assert line == f"HANDLERS: {module.stem}.configure is a coroutine function; write it as: def configure()"
 
 
 def test_a_good_module_is_loaded(module: Path) -> None:
