@@ -2,9 +2,11 @@
 
 import asyncio
 import errno
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -23,6 +25,8 @@ _UNWRITABLE = {*_NO_ROOM, errno.EPIPE}  # a closed pipe is handled by typer
 
 def run(app: typer.Typer) -> None:
     """Run the command line of this process."""
+    if sys.stdin is None:  # it was started without one, `<&-`: as if nothing were in it
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     try:
         app()
     except SettingsError as error:

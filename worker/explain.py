@@ -34,12 +34,12 @@ async def what_follows(headers: Mapping[str, str], body: bytes, delivery_id: str
 
 async def _would(handler: Handler, event: Event, delivery_id: str) -> dict[str, Any]:
     name = name_of(handler)
-    preview = getattr(sys.modules[handler.__module__], "preview", None)
+    preview = getattr(sys.modules.get(handler.__module__), "preview", None)
     if preview is None:
         return {"handler": name, "sends": None, "why_not": "its module has no preview(event, idempotency_key)"}
     try:
         return {"handler": name, "sends": await preview(event, f"{name}:{delivery_id}"), "why_not": None}
     except SettingsError as error:
         return {"handler": name, "sends": None, "why_not": error.lines[0]}
-    except Exception as error:  # noqa: BLE001 - whatever it says of this event is what is to be shown
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it says of this event is what is to be shown
         return {"handler": name, "sends": None, "why_not": describe(error)}

@@ -78,14 +78,17 @@ async def run(handler: Handler, event: Event, ctx: Context, *, limit: float = 30
     try:
         async with asyncio.timeout(limit):
             await handler(event, ctx)
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises is its result
+    except BaseException as error:
+        task = asyncio.current_task()
+        if isinstance(error, KeyboardInterrupt) or (task and task.cancelling()):
+            raise  # Ctrl-C, not the handler
         return _failed(error, ctx.attempt, sent)
     finally:
         hooks.remove(record)
     return Result("done", requests=sent)
 
 
-def _failed(error: Exception, attempt: int, sent: Sequence[Sent]) -> Result:
+def _failed(error: BaseException, attempt: int, sent: Sequence[Sent]) -> Result:
     if isinstance(error, Skip):
         return Result("skipped", describe(error), error=error, requests=sent)
     decision = decide(error, attempt - 1, 0, Policy(), random.Random(0))  # noqa: S311 - of a wait that nobody waits

@@ -7,7 +7,7 @@ Python makes is refused, and so are databases and processes: what was not record
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def _add(found: dict[str, Delivery], job: bytes, event_type: str | None) -> None
 def alone() -> Iterator[str]:
     """The URL of an empty Redis, the one thing that this process reaches as long as the block runs.
 
+    What a handler prints there goes to stderr: stdout is the report's.
     Raises `SettingsError` where no server can be started.
     """
     global _alone_with  # noqa: PLW0603 - an audit hook cannot be taken away, only told to do nothing
@@ -84,7 +85,8 @@ def alone() -> Iterator[str]:
             sys.addaudithook(_refuse)
             _alone_with = url.removeprefix("unix://")
             try:
-                yield url
+                with redirect_stdout(sys.stderr):
+                    yield url
             finally:
                 _alone_with = None
     except ServerError as error:

@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import importlib.util
 import sys
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,7 +72,8 @@ def _what_follows(headers: dict[str, str], body: bytes, delivery_id: str) -> lis
         return None
     follows = importlib.import_module(WHAT_FOLLOWS).what_follows
     try:
-        handlers: list[dict[str, Any]] = asyncio.run(follows(headers, body, delivery_id))
+        with redirect_stdout(sys.stderr):  # what your modules print: stdout is the report's
+            handlers: list[dict[str, Any]] = asyncio.run(follows(headers, body, delivery_id))
     except (SettingsError, Unreadable) as error:
         return str(error).split("\n", maxsplit=1)[0]
     return handlers

@@ -1,6 +1,9 @@
 """`explain` tells where everything came from, and what would be done, before anything is."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from receiver.environment import load
 from receiver.events import BY_NAME
 from receiver.explain import reports
 from receiver.payload_settings import PayloadSettings
-from tests.conftest import Start
+from tests.conftest import ROOT, Start
 from tests.theirs import COMPLETED, CREATED, PAYLOAD_TOML
 
 HANDLERS = """
@@ -133,3 +136,26 @@ def test_explain_without_a_route_table_says_so(start: Start, tmp_path: Path) -> 
     process = start("-m", "receiver", "explain", "body.json", HANDLERS="nowhere:ROUTES")
     assert process.wait() == 0, process.output
     assert "handlers: cannot be told: HANDLERS: no module 'nowhere'" in process.output
+
+
+def test_what_your_modules_print_is_no_part_of_the_report(tmp_path: Path) -> None:
+    """Nor does a preview that ends the process end the report; a command without stdin reads nothing."""
+    text = "print('imported')\n" + HANDLERS.replace(
+        "    return", "    print('called'); raise SystemExit(3)\n    return"
+    )
+    (tmp_path / "mine.py").write_text(text + "act.__module__ = 'mine'\n")
+    (tmp_path / "body.json").write_text(json.dumps(COMPLETED))
+    told = _explained(tmp_path, "body.json", HANDLERS="mine:ROUTES")
+    assert told["handlers"] == [{"handler": "mine.act", "sends": None, "why_not": "SystemExit: 3"}]
+    (tmp_path / "mine.py").write_text(HANDLERS + "act.__module__ = 'made.at.runtime'\n")
+    assert "no preview" in _explained(tmp_path, "body.json", HANDLERS="mine:ROUTES")["handlers"][0]["why_not"]
+    assert _explained(tmp_path, "-")["unreadable"]
+
+
+def _explained(folder: Path, file: str, **settings: str) -> Any:
+    """What stdout says, of a process without stdin."""
+    command = f"exec {sys.executable} -m receiver explain --json {file} <&-"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{folder}", **settings}
+    ended = subprocess.run(["sh", "-c", command], cwd=folder, env=environment, capture_output=True, check=False)
+    assert ended.stdout, ended.stderr.decode()
+    return json.loads(ended.stdout)

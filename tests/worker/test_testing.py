@@ -1,5 +1,6 @@
 """`worker.testing`: what a customer's own tests are written with."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ async def act(event: Event, ctx: Context) -> None:
             raise GiveUp("no use")
         case "fail":
             raise ValueError("wrong")
+        case "end":
+            raise SystemExit(3)
+        case "sleep":
+            await asyncio.sleep(60)
+        case "cancel":
+            raise asyncio.CancelledError
     for name in ("one", "two"):
         answer = await ctx.http.post(f"https://x.example/{name}", json={"n": name}, headers={"X-Key": "k"})
         answer.raise_for_status()
@@ -66,6 +73,8 @@ async def act(event: Event, ctx: Context) -> None:
         ("wait", "retry", "busy", 60),
         ("give up", "dead", "no use", None),
         ("fail", "retry", "ValueError: wrong", None),
+        ("end", "retry", "SystemExit: 3", None),
+        ("cancel", "retry", "CancelledError", None),
     ],
 )
 async def test_the_result_is_what_the_worker_would_make_of_it(
@@ -76,6 +85,12 @@ async def test_the_result_is_what_the_worker_would_make_of_it(
     assert (result.state, result.reason, result.seconds) == (state, reason, seconds)
     assert result.error is not None
     assert result.at == "" if state == "skipped" else result.at.startswith("tests/worker/test_testing.py:")
+
+
+async def test_who_ends_a_test_ends_it() -> None:
+    """A time limit of the test, or Ctrl-C, is no result of the handler."""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(run(act, make_event({"type": "action.created", "do": "sleep"})), 0.01)
 
 
 async def test_requests_are_recorded_and_answered_in_turn() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.conftest import Process, Start
 from tests.worker.conftest import Rig, make_handler
-from worker import GiveUp
+from worker import GiveUp, trying
 
 HANDLERS = """\
 import asyncio
@@ -152,3 +153,10 @@ async def test_a_wrong_handler_is_one_line(run: Run, spec: str, line: str) -> No
     assert await asyncio.to_thread(told.wait) == 2
     assert line in told.output
     assert len(told.output.splitlines()) == 1
+
+
+def test_what_a_handler_prints_is_no_part_of_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    """The report's reader takes JSON."""
+    with trying.alone():
+        sys.stdout.write("here\n")
+    assert capsys.readouterr() == ("", "here\n")
