@@ -52,7 +52,7 @@ class PayloadSettings(PayloadMapSettings):
     payload_timezone: Zone | None = Field(
         None,
         description="zone of times without an offset, such as Europe/Lisbon, instead of the payload map's; without "
-        "either these are not read",
+        "both, such times are not read",
     )
     idempotency_sources: Words = Field(
         ("event-id", "webhook-id", "cloudevents", "idempotency-key", "body"),
@@ -102,7 +102,7 @@ class SignatureSettings(PayloadSettings):
     signing_secrets: Secrets = Field(
         (),
         description="whsec_… secrets; when set, every delivery must carry a Standard Webhooks signature, and headers "
-        "that it does not cover decide nothing",
+        "that it does not cover are ignored",
     )
 
     @field_validator("signing_secrets")

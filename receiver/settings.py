@@ -81,12 +81,14 @@ class Settings(PayloadSettings):
     key_prefix: str = Field(
         "glartek:",
         pattern=r"^[\w.-]+:$",
-        description="prefix of every Redis key but arq's of a job; each system that shares a Redis needs its own",
+        description="prefix of every Redis key except arq's job keys; each system that shares a Redis needs its own",
     )
     dedupe_window: Seconds = Field(
         7 * 86400.0, ge=1, description="how long an event id is remembered after its last outcome"
     )
-    dedupe_window_body: Seconds = Field(3600.0, ge=1, description="the same for deliveries known by their content only")
+    dedupe_window_body: Seconds = Field(
+        3600.0, ge=1, description="the same for deliveries whose key is a hash of the body"
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, json elsewhere"
     )
@@ -122,11 +124,11 @@ class ReceiverSettings(Settings, SignatureSettings, SpoolSettings):
     max_buffered_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024 * 1024,
-        description="bytes of bodies held at once; beyond it the largest that still arrives is answered 503; the "
+        description="bytes of bodies held at once; above it the largest that is still arriving is answered 503; the "
         "receiver takes 60 MB of memory and up to three times this",
     )
     head_timeout: Seconds = Field(
-        5.0, gt=0, le=60, description="how long a request's head, or the reading of an answer, may take"
+        5.0, gt=0, le=60, description="how long a request's head may take to arrive, or an answer to be read"
     )
     max_head_bytes: int = Field(
         32 * 1024, ge=4096, le=1024 * 1024, description="largest head: request line and headers together, in bytes"
@@ -134,13 +136,15 @@ class ReceiverSettings(Settings, SignatureSettings, SpoolSettings):
     keep_alive: Seconds = Field(
         75.0,
         gt=0,
-        description="how long a connection may be idle; longer than the proxy in front keeps it (nginx: 60s)",
+        description="how long a connection may be idle; must be longer than the proxy in front keeps it (nginx: 60s)",
     )
     max_connections: int = Field(
-        4000, ge=1, description="open connections, fewer where the system allows fewer files; the idle ones yield first"
+        4000,
+        ge=1,
+        description="most open connections, fewer if the system allows fewer files; then the longest idle are closed",
     )
     max_connections_per_address: int = Field(
-        1000, ge=0, description="the same for one address; 0 for no bound, where a proxy in front brings all of them"
+        1000, ge=0, description="the same for one client address; 0 for no limit, which a receiver behind a proxy needs"
     )
     wait_replicas: int = Field(
         0, ge=0, le=10, description="replicas that must have a delivery, too; with fewer of them it waits in the spool"
@@ -148,8 +152,8 @@ class ReceiverSettings(Settings, SignatureSettings, SpoolSettings):
 
     shadow_sources: Words = Field(
         (),
-        description="candidates for IDEMPOTENCY_SOURCES, tried on what arrives without effect: "
-        "`python -m receiver keys` tells what each would have done",
+        description="candidates for IDEMPOTENCY_SOURCES, computed for each delivery without effect on it: "
+        "`python -m receiver keys` shows what each would have done",
     )
 
     @field_validator("shadow_sources")

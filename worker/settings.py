@@ -22,22 +22,28 @@ class WorkerSettings(Settings):
         "handlers take; an event that may need more is handled alone",
     )
     handler_timeout: Seconds = Field(30.0, gt=0, description="how long one run of a handler may take")
-    retry_base: Seconds = Field(2.0, gt=0, description="the first wait before a retry is at most this; it doubles")
-    retry_cap: Seconds = Field(3600.0, gt=0, description="no wait before a retry is longer, unless the target says so")
+    retry_base: Seconds = Field(2.0, gt=0, description="longest wait before the first retry; it doubles with each one")
+    retry_cap: Seconds = Field(
+        3600.0, gt=0, description="longest wait before any retry, unless the target asks for more"
+    )
     max_tries: int = Field(40, ge=1, description="tries of one handler for one event before it is a dead letter")
-    max_age: Seconds = Field(3 * 86400.0, gt=0, description="age at which a failing handler's event is a dead letter")
+    max_age: Seconds = Field(
+        3 * 86400.0, gt=0, description="how long a failing handler is tried again after its first run"
+    )
     keep_payloads: Seconds = Field(
         3600.0, description="how long a finished delivery's payload is kept for `replay --force`; 0 for not at all"
     )
     keep_payloads_bytes: int = Field(
-        64 << 20, ge=0, description="bytes of them in Redis at most: the oldest go first, all of them where it is short"
+        64 << 20,
+        ge=0,
+        description="most bytes of them in Redis: the oldest are deleted first, more where Redis is short",
     )
     remember_events: Seconds = Field(
         30 * 86400.0,
-        description="how long it is remembered which events a Work Order or an Action had, for `gaps`, and which "
-        "fields a type has, for `drift`; 0 for not at all",
+        description="how long the events that a Work Order or an Action had (`gaps`) and the fields of each type "
+        "(`drift`) are remembered; 0 for not at all",
     )
-    lease: Seconds = Field(5.0, ge=1, le=60, description="how long a lost worker's jobs wait before another takes them")
+    lease: Seconds = Field(5.0, ge=1, le=60, description="how long the jobs of a worker that died wait for another")
     shutdown_grace: Seconds = Field(4.0, ge=0, description="how long running handlers may go on after SIGTERM")
 
     def policy(self) -> Policy:

@@ -16,16 +16,16 @@ class AlertSettings(EnvSettings):
         description="URL of the Teams workflow 'Send webhook alerts to a channel' that alerts go to; unset, they are "
         "log lines only",
     )
-    alerts_every: Seconds = Field(15.0, ge=0.1, le=300, description="how often one process looks for trouble")
+    alerts_every: Seconds = Field(15.0, ge=0.1, le=300, description="how often one process looks for problems")
     alerts_after: Seconds = Field(
         60.0,
         ge=0,
-        description="how long a trouble has to last to be told: a restart takes seconds, a failover half of this",
+        description="how long a problem lasts before its alert: a restart takes seconds, a failover half a minute",
     )
     alerts_over_after: Seconds = Field(
         300.0,
         ge=0,
-        description="how long all has to be well for an alert to be over; longer where it comes back, up to an hour",
+        description="how long a problem is gone before its alert is over; longer if it comes back, up to an hour",
     )
     alerts_oldest_ready: Seconds = Field(
         120.0, gt=0, description="age of the oldest event that could run: a burst of 50 000 is worked off in less"
@@ -42,7 +42,7 @@ class AlertSettings(EnvSettings):
     alerts_silence: Seconds = Field(
         3 * 86400.0,
         gt=0,
-        description="how long nothing may arrive, until two weeks have taught what is usual at this weekday and hour; "
+        description="how long nothing may arrive, while fewer than two weeks are known to compare with; "
         "the default is a long weekend",
     )
-    alerts_doctor: Seconds = Field(600.0, ge=1, description="how often a receiver looks for what `doctor` calls unsafe")
+    alerts_doctor: Seconds = Field(600.0, ge=1, description="how often a receiver runs the checks of `doctor`")

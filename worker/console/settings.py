@@ -38,9 +38,9 @@ class ConsoleSettings(Settings):
     )
     console_port: int = Field(8001, ge=0, le=65535, description="port of the console, which has `/metrics`")
     console_password: Password | None = Field(
-        None, description="who knows it sees all of the console and may replay and drop; the name is free, and logged"
+        None, description="password to see all of the console, replay and drop; any user name is taken, and logged"
     )
-    console_reader_password: Password | None = Field(None, description="who knows it may look, and change nothing")
+    console_reader_password: Password | None = Field(None, description="password to look only")
     console_mask: Annotated[Words | None, AfterValidator(_paths)] = Field(
         None, description="payload paths hidden in the console, such as actor.name; unset, those of AUDIT_MASK"
     )

@@ -68,15 +68,17 @@ class AuditSettings(EnvSettings):
     )
     audit_key: Annotated[SecretStr, AfterValidator(_keys)] | None = Field(
         None,
-        description="secret that seals every row, so that nobody without it can forge one; "
+        description="secret for an HMAC of every row, so that nobody without it can forge one; "
         "`NEW,OLD` once it is replaced",
     )
     audit_anchor_every: Seconds = Field(
-        600.0, ge=1, description="how often the head goes to the log, and to the two below, if it is another one"
+        600.0,
+        ge=1,
+        description="how often the newest row's hash goes to the log and the two places below, if it is new",
     )
-    audit_anchor_path: Path | None = Field(None, description="file, best on another machine, that gets every head")
+    audit_anchor_path: Path | None = Field(None, description="file, best on another machine, that gets each such hash")
     audit_anchor_url: Annotated[SecretStr, AfterValidator(_http_url)] | None = Field(
-        None, description="URL that every head is posted to, as JSON"
+        None, description="URL that each such hash is posted to, as JSON"
     )
 
     def seal(self) -> Seal:

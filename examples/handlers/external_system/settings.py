@@ -60,7 +60,7 @@ class ExternalSettings(EnvSettings):
     external_client_secret: SecretStr | None = Field(None, description="and its secret")
     external_timeout: Seconds = Field(8.0, gt=0, le=25, description="longest wait for one answer of the target")
     external_breaker_failures: int = Field(
-        5, ge=1, description="failures in a row after which the target is left alone for a while"
+        5, ge=1, description="failures in a row after which nothing is sent for a while (circuit breaker)"
     )
     external_breaker_open: Seconds = Field(
         30.0,
