@@ -16,7 +16,7 @@ from receiver.settings import Settings
 from receiver.visible import to_json
 from worker.event import Event, Subject, parse
 from worker.handler import Context, GiveUp, Handler, RetryLater, Routes, Skip
-from worker.masking import masked
+from worker.masking import Mask, masked
 from worker.order import in_order
 from worker.views import Action, Attachment, Ref, WorkOrder
 
@@ -29,6 +29,7 @@ __all__ = [
     "Event",
     "GiveUp",
     "Handler",
+    "Mask",
     "PayloadMap",
     "Ref",
     "RetryLater",

@@ -2,15 +2,36 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import jmespath
+from pydantic import AfterValidator
 
 from receiver import events
+from receiver.environment import Words
 from receiver.events.paths import DOTTED
 from receiver.events.payload_map import FROM_TOP, PayloadMap, Subject
 
 MASKED = "***"
+P = TypeVar("P", tuple[str, ...], tuple[str, ...] | None)
+
+
+def checked(paths: P) -> P:
+    """The paths of a setting. Raises ValueError for one that would match nothing: its value would stay visible."""
+    for path in paths or ():
+        if not all(step == "*" or _is_name(step) for step in path.split(".")):
+            raise ValueError(
+                f"expected paths such as actor.name,work_order.assignees.*.name; {path!r} would hide nothing"
+            )
+    return paths
+
+
+def _is_name(step: str) -> bool:
+    return DOTTED.fullmatch(step.removesuffix("[]")) is not None and events.normalised(step) != ""
+
+
+Mask = Annotated[Words, AfterValidator(checked)]
+"""A setting: the paths of what is hidden."""
 
 
 def masked(payload: Any, paths: Iterable[str], where: PayloadMap) -> Any:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from receiver.environment import EnvSettings, Words, load
 from receiver.settings import Settings
+from worker.masking import Mask, checked
 
 _SHORTEST = 16  # characters of a password
 
@@ -17,13 +18,6 @@ def _password(value: SecretStr) -> SecretStr:
             f"expected at least {_SHORTEST} characters; make one with: "
             "python -c 'import secrets; print(secrets.token_urlsafe(24))'"
         )
-    return value
-
-
-def _paths(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Refuse a path with an empty step: it would match nothing, and leave the value visible."""
-    if not all(step.strip() for path in value or () for step in path.split(".")):
-        raise ValueError("expected paths such as actor.name,work_order.assignees.*.name")
     return value
 
 
@@ -41,7 +35,7 @@ class ConsoleSettings(Settings):
         None, description="password to see all of the console, replay and drop; any user name is taken, and logged"
     )
     console_reader_password: Password | None = Field(None, description="password to look only")
-    console_mask: Annotated[Words | None, AfterValidator(_paths)] = Field(
+    console_mask: Annotated[Words | None, AfterValidator(checked)] = Field(
         None, description="payload paths hidden in the console, such as actor.name; unset, those of AUDIT_MASK"
     )
 
@@ -58,7 +52,7 @@ class ConsoleSettings(Settings):
 class _AuditMask(EnvSettings):
     """What the audit log hides: nobody should have to say it twice, nor see here what is hidden there."""
 
-    audit_mask: Annotated[Words, AfterValidator(_paths)] = ()
+    audit_mask: Mask = ()
 
 
 def is_loopback(host: str) -> bool:

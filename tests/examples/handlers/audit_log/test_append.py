@@ -239,7 +239,9 @@ def test_a_wrong_url_stops_the_start(monkeypatch: pytest.MonkeyPatch, wrong: str
         audit_log.configure()
 
 
-@pytest.mark.parametrize("wrong", ["actor..name", "work_order.", "."])
+@pytest.mark.parametrize(
+    "wrong", ["actor..name", "work_order.", ".", "$.actor", "**", 'actor."full.name"', "tasks[0].name", "actor.na|me"]
+)
 def test_a_path_that_masks_nothing_stops_the_start(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     """What was to be hidden would be written otherwise."""
     monkeypatch.setenv("AUDIT_MASK", wrong)
