@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import httpx2
 import structlog
@@ -75,6 +75,13 @@ class Context(NamedTuple):
 
 Handler = Callable[[Event, Context], Awaitable[None]]
 Routes = Mapping[str, Sequence[Handler]]
+
+
+async def finished(handler: Handler, event: Event, ctx: Context) -> None:
+    """Run a handler, and what it returns without having awaited it: else nothing of that would be done."""
+    returned = await cast("Callable[[Event, Context], Awaitable[object]]", handler)(event, ctx)
+    if isinstance(returned, Awaitable):
+        await returned
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Literal
 
 from receiver.environment import comma_separated, duration
 from worker.event import Event
-from worker.handler import Context, Handler
+from worker.handler import Context, Handler, finished
 
 MOST_STARTS = 1000
 """The largest count of a rate: each start within a rate's time is an entry in Redis."""
@@ -107,7 +107,7 @@ def in_order(
 def _wrapped(handler: Handler, order: Order) -> Handler:
     @wraps(handler)
     async def in_turn(event: Event, ctx: Context) -> None:
-        await handler(event, ctx)
+        await finished(handler, event, ctx)
 
     vars(in_turn)[_ORDER] = order
     return in_turn

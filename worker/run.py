@@ -17,7 +17,7 @@ from receiver.delivery import Delivery
 from receiver.tally import tally
 from worker import event, handling, tracing
 from worker.error_text import describe, told_in_log
-from worker.handler import Context, Handler, RetryLater, Skip, name_of
+from worker.handler import Context, Handler, RetryLater, Skip, finished, name_of
 from worker.lease.claims import FirstWrite
 from worker.recorder import Recorder
 from worker.retries import Again, decide
@@ -99,7 +99,7 @@ class DeliveryRun:
         assert task is not None  # noqa: S101 - this runs in one
         began = handling.begin(task, name, self.delivery.id)
         try:
-            work = self._services.time_limit.run(task, run.handler(self.event, self._context(run, name)))
+            work = self._services.time_limit.run(task, finished(run.handler, self.event, self._context(run, name)))
             if traces := self._services.traces:
                 work = traces.of_run(work, self.delivery, name, run.attempt, calm=(RetryLater, Skip))
             await work

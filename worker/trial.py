@@ -12,7 +12,7 @@ import httpx2
 from receiver.client import Client
 from worker.error_text import describe
 from worker.event import Event
-from worker.handler import Context, Handler, RetryLater, Skip
+from worker.handler import Context, Handler, RetryLater, Skip, finished
 from worker.retries import Again, Policy, decide
 from worker.tracing import place
 
@@ -77,7 +77,7 @@ async def run(handler: Handler, event: Event, ctx: Context, *, limit: float = 30
     hooks.append(record)
     try:
         async with asyncio.timeout(limit):
-            await handler(event, ctx)
+            await finished(handler, event, ctx)
     except BaseException as error:
         task = asyncio.current_task()
         if isinstance(error, KeyboardInterrupt) or (task and task.cancelling()):

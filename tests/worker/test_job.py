@@ -19,6 +19,7 @@ from worker import Context, Event, GiveUp, RetryLater, Skip
 from worker.app import create_services
 from worker.handler import Handler
 from worker.lease.calls import MAX_CRASHES
+from worker.order import in_order
 from worker.outcomes import Outcomes
 from worker.routes import RouteTable
 from worker.transitions import Transition, retry_job
@@ -200,6 +201,26 @@ async def test_a_handler_that_does_not_succeed_is_a_dead_letter(
     assert letter.body() == delivery.body
     assert calls == {"a": runs, "b": 1}
     assert await rig.states(delivery) == {"h.a": "dead", "h.b": "done"}
+
+
+@pytest.mark.parametrize("how", ["a coroutine", "a task", "in order"])
+async def test_what_a_handler_returns_is_awaited(rig: Rig, how: str) -> None:
+    """An `await` that was forgotten: it would be done, with nothing done."""
+    done: list[str] = []
+
+    async def work(event: Event) -> None:
+        await asyncio.sleep(0.05)
+        done.append(str(event.id))
+
+    async def act(event: Event, _: Context) -> Any:
+        return asyncio.create_task(work(event)) if how == "a task" else work(event)
+
+    act.__module__ = "h"
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [in_order(act) if how == "in order" else act]}):
+        await rig.closed(delivery)
+    assert await rig.states(delivery) == {"h.act": "done"}
+    assert done == ["e1"]
 
 
 def cancel_and(error: Exception | None) -> Callable[[int], None]:
