@@ -48,6 +48,11 @@ def confirmed(question: str, otherwise: str) -> bool:
         raise SettingsError(f"{otherwise}; --yes does it without a question") from None
 
 
+def no_redis(error: Exception) -> SettingsError:
+    """What is to be said of one of `REDIS_ERRORS`: Redis may be away, or refuse the password of the URL."""
+    return SettingsError(f"REDIS_URL: Redis cannot be used ({error}); is it running, and is the URL right?")
+
+
 def with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
     """What `act` makes of Redis. Raises `SettingsError` with one line when Redis is away."""
     url = load(Settings).redis_url.get_secret_value()
@@ -59,7 +64,7 @@ def with_redis(act: Callable[[ArqRedis], Awaitable[T]]) -> T:
         except REDIS_ERRORS as error:
             if isinstance(error, OSError) and error.errno in _UNWRITABLE:  # what `act` prints, not what it reads
                 raise
-            raise SettingsError(f"REDIS_URL: Redis does not answer ({error}); is it running?") from None
+            raise no_redis(error) from None
         finally:
             await redis.aclose()
 

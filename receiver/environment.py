@@ -7,11 +7,13 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -94,7 +96,9 @@ class EnvSettings(BaseSettings):
     another file than `.env`; where it is empty, as in tests, neither is read.
     """
 
-    model_config = SettingsConfigDict(env_file_encoding=_ENCODING, env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file_encoding=_ENCODING, env_ignore_empty=True, extra="ignore", frozen=True, str_strip_whitespace=True
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -132,11 +136,14 @@ def _values_in(file: Any) -> Mapping[str, str | None]:
             raise SettingsError(f"ENV_FILE: expected a file of variables, got {str(file)!r}, which is none")
         return {}
     try:
-        return dotenv_values(file, encoding=_ENCODING)
+        text = Path(file).read_text(encoding=_ENCODING)
     except UnicodeDecodeError:
         raise SettingsError(f"{file}: is not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read ({error.strerror}); mend its permissions") from None
+    if broken := next((one.original.line for one in parse_stream(StringIO(text)) if one.error), 0):
+        raise SettingsError(f"{file}: from line {broken} on: expected NAME=value")
+    return dotenv_values(stream=StringIO(text))
 
 
 def strays() -> list[str]:
@@ -194,6 +201,8 @@ def _line(settings_class: type[BaseSettings], prefix: str, detail: Any) -> str:
     field = settings_class.model_fields.get(name)
     variable = f"{prefix}{name}".upper()
     meaning = field.description if field else None
+    if detail["type"] == "too_short":
+        return f"{variable}: expected at least 1 value"
     if detail["type"] == "missing":
         return f"{variable}: is not set; {meaning or 'it is required'}"
     message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")

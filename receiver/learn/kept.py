@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from arq.connections import ArqRedis
 
+from receiver.command import no_redis
 from receiver.delivery import Delivery
-from receiver.environment import SettingsError, load
+from receiver.environment import load
 from receiver.queue import letters
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.jobs import job_key, unpack
@@ -20,7 +21,7 @@ async def deliveries(most: int) -> list[Delivery]:
     try:
         jobs = [*await _kept(redis, keys, most), *await _waiting(redis, keys, most), *await _dead(redis, keys, most)]
     except REDIS_ERRORS as error:
-        raise SettingsError(f"REDIS_URL: Redis does not answer ({error}); is it running?") from None
+        raise no_redis(error) from None
     finally:
         await redis.aclose()
     found = {delivery.id: delivery for job in jobs if job and (delivery := _delivery(job))}

@@ -79,18 +79,27 @@ def retry(
 
 
 @app.command()
-def drop(numbers: Numbers) -> None:
-    """Delete deliveries that were set aside. They will not be handled."""
+def drop(numbers: Numbers, *, as_json: AsJson = False) -> None:
+    """Delete deliveries that were set aside. They will not be handled. With a wrong number none is deleted."""
+    path = _settings().spool_path
+    there = {one.number for one in overview(path).aside}
+    for number in numbers:
+        if number not in there:
+            raise SettingsError(f"{number}: expected a number as `python -m receiver spool list` shows them")
 
-    async def work(spool: Spool) -> None:
-        for number in numbers:
-            row = await spool.take_aside(time.time(), number)
-            if row is None:
-                raise SettingsError(f"{number}: expected a number as `python -m receiver spool list` shows them")
-            await spool.forget_aside(row)
-            typer.echo(f"{number}: dropped")
+    async def work(spool: Spool) -> list[dict[str, Any]]:
+        rows = [(number, await spool.take_aside(time.time(), number)) for number in numbers]
+        for _, row in rows:
+            if row is not None:
+                await spool.forget_aside(row)
+        return [{"number": number, "dropped": row is not None} for number, row in rows]
 
-    asyncio.run(_with_spool(_settings().spool_path, work))
+    dropped = asyncio.run(_with_spool(path, work))
+    if as_json:
+        typer.echo(to_json(dropped))
+        return
+    for one in dropped:
+        typer.echo(f"{one['number']}: {'dropped' if one['dropped'] else 'was gone already'}")
 
 
 @app.command("recover")

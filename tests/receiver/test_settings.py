@@ -250,6 +250,32 @@ def test_a_secret_s_file_that_cannot_be_used_is_one_line(monkeypatch: pytest.Mon
     assert "changeme" not in line
 
 
+def test_blanks_around_a_value_are_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from quotes or a copied text, and nobody sees them: an address with one is none."""
+    monkeypatch.setenv("HOST", "127.0.0.1 ")
+    monkeypatch.setenv("REDIS_URL", " redis://localhost ")
+    config = load(ReceiverSettings)
+    assert (config.host, config.redis_url.get_secret_value()) == ("127.0.0.1", "redis://localhost")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("WEBHOOK_TOKEN", " "), ("WEBHOOK_TOKEN", ","), ("IDEMPOTENCY_SOURCES", ",")]
+)
+def test_a_list_without_a_value_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """In our words, not in those of the library that checks it."""
+    monkeypatch.setenv(name, value)
+    assert refused() == (f"{name}: expected at least 1 value",)
+
+
+def test_a_line_of_env_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting that was meant would not be set, and nobody told which file and line."""
+    monkeypatch.delenv("ENV_FILE", raising=False)
+    Path(".env").write_text("# mine\nHOST=127.0.0.1\n\nPORT 9000\n")
+    assert refused() == (".env: from line 3 on: expected NAME=value",)
+    Path(".env").write_text("PORT='9000\n")
+    assert refused() == (".env: from line 1 on: expected NAME=value",)
+
+
 def test_only_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A port in a file would be a way nobody needs."""
     (tmp_path / "port").write_text("9000")

@@ -92,7 +92,9 @@ def test_retry_without_redis_says_so(start: Start, server: Server) -> None:
 @pytest.mark.usefixtures("aside")
 def test_drop_deletes_what_is_named(start: Start) -> None:
     """And nothing else; a number that is not there is a line."""
+    assert command(start, "drop", "1", "3", code=2).startswith("3: expected a number")
+    assert [one["number"] for one in listed(start)["set_aside"]] == [1, 2]
     assert command(start, "drop", "1") == "1: dropped\n"
     assert [one["number"] for one in listed(start)["set_aside"]] == [2]
-    assert command(start, "drop", "3", code=2).startswith("3: expected a number")
+    assert json.loads(command(start, "drop", "2", "--json")) == [{"number": 2, "dropped": True}]
     assert listed(start)["waiting"] == 1
