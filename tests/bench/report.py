@@ -78,7 +78,7 @@ def lines(rows: list[Row], book: Book) -> Iterator[Line]:
     for row in rows:
         values = row.values(book)
         spread = f"{row.shown(min(values))} to {row.shown(max(values))}" if len(values) > 1 else ""
-        yield row.title, row.shown(middle(values)), spread, row.target, _VERDICTS[row.reached(book)]
+        yield row.title, row.median(book), spread, row.target, _VERDICTS[row.reached(book)]
 
 
 def show(report: Report, console: Console) -> None:

@@ -38,6 +38,13 @@ class Row:
     def shown(self, value: float) -> str:
         return _FORMS[self.unit](value)
 
+    def median(self, book: Book) -> str:
+        """The median, with more digits in brackets where rounding makes a miss look like its target."""
+        value = middle(self.values(book))
+        shown = self.shown(value)
+        is_hidden = self.reached(book) is False and self.target.endswith(f" {shown}")
+        return f"{shown} ({value:.4g})" if is_hidden else shown
+
     @property
     def target(self) -> str:
         if self.least is not None:

@@ -57,6 +57,12 @@ def test_the_verdict_goes_by_the_median() -> None:
     assert FASTER.reached(noted(a_us=[3.0, 3.0, 0.1], a_them=[1.0, 1.0, 1.0])) is True
 
 
+def test_a_miss_that_rounding_hides_is_told_in_more_digits() -> None:
+    """`1.50`, at least `1.50`, missed: nobody would understand it."""
+    [line] = lines([FASTER], noted(a_us=[1.497], a_them=[1.0]))
+    assert line[1:] == ("1.50 (1.497)", "", "at least 1.50", "no")
+
+
 def test_a_percentile_of_few_values_is_one_of_them() -> None:
     """No interpolation: a percentile is a wait that somebody had."""
     assert [percentile([3.0, 1.0, 2.0], share) for share in (0.5, 0.99, 1.0)] == [2.0, 3.0, 3.0]
