@@ -66,7 +66,8 @@ def gaps(
     ] = "7d",
     as_json: AsJson = False,
 ) -> None:
-    """Tell of Work Orders completed that were never created or started, and of Actions solved that were never seen.
+    """Tell of Work Orders completed that were never created or started, and of Actions solved or can't be done
+    that were never seen.
 
     As far as is remembered (REMEMBER_EVENTS). Exit code 1 when there are any.
     """

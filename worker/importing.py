@@ -29,7 +29,7 @@ def load(spec: str) -> RouteTable:
 
 def read(spec: str) -> RouteTable:
     """The same, without a look at the handlers' own settings."""
-    module, attribute = imported(spec, "HANDLERS: expected module:attribute, such as acme.handlers:ROUTES")
+    module, attribute = imported(spec, "HANDLERS: expected module:attribute, such as acme:ROUTES")
     routes = getattr(module, attribute, None)
     if not isinstance(routes, Mapping):
         names = [
@@ -87,7 +87,7 @@ def _import_failed(module: str, error: BaseException) -> str:
     """Which line failed and what it lacks; the module itself may be what is not there."""
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         return (
-            f"no module {module!r} here; set it to your own table, such as acme.handlers:ROUTES, "
+            f"no module {module!r} here; set it to your own table, such as acme:ROUTES, "
             "and run from the folder that holds it"
         )
     if isinstance(error, SyntaxError) and error.filename:
