@@ -80,7 +80,7 @@ Routes = Mapping[str, Sequence[Handler]]
 async def finished(handler: Handler, event: Event, ctx: Context) -> None:
     """Run a handler, and what it returns without having awaited it: else nothing of that would be done."""
     returned = await cast("Callable[[Event, Context], Awaitable[object]]", handler)(event, ctx)
-    if isinstance(returned, Awaitable):
+    if returned is not None and isinstance(returned, Awaitable):  # None first: the other check costs 0.1 µs
         await returned
 
 
