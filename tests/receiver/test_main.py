@@ -4,13 +4,12 @@ import gzip
 import json
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
 from receiver.content import Unreadable, read
-from tests.conftest import TOKEN, Process, Server, Start, open_to_others, wait_until
+from tests.conftest import GRANTED, TOKEN, Process, Server, Start, open_to_others, wait_until
 from tests.receiver.conftest import StartReceiver, event, request
 
 SETTINGS = {"REDIS_URL": "redis://127.0.0.1:1", "WEBHOOK_TOKEN": TOKEN, "PORT": "0"}
@@ -25,15 +24,13 @@ def lines(process: Process, code: int = 2) -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_asked(start_receiver: StartReceiver, number: signal.Signals) -> None:
-    """SIGTERM and SIGINT end it within 5 s with exit code 0, an idle connection notwithstanding."""
+    """SIGTERM and SIGINT end it in time with exit code 0, an idle connection notwithstanding."""
     receiver = start_receiver()
     with receiver.connect() as sender:
         sender.send(request(event("e1")))
         assert sender.answer().status == 200
-        asked = time.monotonic()
         receiver.process.signal(number)
-        assert receiver.process.wait() == 0
-    assert time.monotonic() - asked < 5
+        assert receiver.process.wait(GRANTED) == 0
     assert "Traceback" not in receiver.process.output
     assert "rror" not in receiver.process.output
 
@@ -46,11 +43,9 @@ def test_it_ends_while_a_body_is_on_its_way_and_redis_is_frozen(start_receiver: 
         server.freeze()
         whole.send(request(event("e1")))
         assert whole.answer().status == 200
-        asked = time.monotonic()
         receiver.process.signal(signal.SIGTERM)
         assert slow.answer().status == 503
-        assert receiver.process.wait() == 0
-        assert time.monotonic() - asked < 5
+        assert receiver.process.wait(GRANTED) == 0
     assert "Traceback" not in receiver.process.output
 
 

@@ -149,8 +149,8 @@ class LeasedWorker(Worker):
             self.main_task.cancel()
 
     async def close(self) -> None:
-        """Release the claims of cancelled jobs, then close; Redis may be away."""
-        await self._give_back()
+        """Release the claims of cancelled jobs, then close; calls of a Redis that may be away wait at the same time."""
+        await asyncio.gather(self._give_back(), self._take_back_health())
         if not self._handle_signals:
             self.allow_pick_jobs = False
             for task in self.tasks.values():
@@ -162,9 +162,6 @@ class LeasedWorker(Worker):
         self._stop_renewing.set()
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
-        with contextlib.suppress(*REDIS_ERRORS):
-            async with asyncio.timeout(1):
-                await self.pool.delete(self.health_check_key)
         with contextlib.suppress(*REDIS_ERRORS):
             await self.pool.aclose(close_connection_pool=True)
 
@@ -234,6 +231,12 @@ class LeasedWorker(Worker):
                 async with asyncio.timeout(1):
                     claims = await self._reply_to(self._asked)
                     await asyncio.gather(*(self._claims.end(claim, Ending("release")) for claim in claims))
+
+    async def _take_back_health(self) -> None:
+        """Delete arq's health key, so that nobody thinks that this worker runs."""
+        with contextlib.suppress(*REDIS_ERRORS):
+            async with asyncio.timeout(1):
+                await self.pool.delete(self.health_check_key)
 
     def _is_with_a_suspect(self, claims: Sequence[Claim] = ()) -> bool:
         """Whether a job runs here, or is about to, that has lost two workers: a worker runs one such job at a time."""
