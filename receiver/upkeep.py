@@ -40,7 +40,7 @@ class Upkeep:
                 except REDIS_ERRORS:
                     pass  # the intake logs that Redis is away or full
                 except Exception:  # the other steps must go on
-                    log.exception("looking after redis failed")
+                    log.exception("checking redis failed")
             await tick(SECONDS)
 
     async def _make_room(self) -> None:

@@ -183,5 +183,5 @@ async def _for_ever(step: Callable[[], Awaitable[None]], pause: Callable[[], flo
             except SpoolError:
                 pass  # `_tell` logs it once
             except Exception:
-                log.exception("looking after the spool failed")
+                log.exception("checking the spool failed")
         await tick(pause())

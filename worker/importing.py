@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from receiver.environment import SettingsError
+from receiver.nearest import nearest
 from worker.error_text import describe
-from worker.route_problems import nearest
 from worker.routes import RouteTable
 from worker.tracing import place, shown
 
@@ -36,8 +36,8 @@ def read(spec: str) -> RouteTable:
             name for name, value in vars(module).items() if isinstance(value, Mapping) and not name.startswith("_")
         ]
         raise SettingsError(
-            f"HANDLERS: {module.__name__!r} has no table {attribute!r}{nearest(attribute, names)}; "
-            "expected a dict from event type to a list of handlers"
+            f"HANDLERS: {module.__name__!r} has no table {attribute!r}, a dict from event type to a list of handlers"
+            f"{nearest(attribute, names)}"
         )
     return RouteTable(routes)
 

@@ -1,12 +1,12 @@
 """What is wrong with a table of routes, in one line for each mistake: what was expected, what to do."""
 
-import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from receiver import events
 from receiver.environment import SettingsError
+from receiver.nearest import nearest
 from worker.handler import Handler, Routes, name_of
 from worker.order import order_of
 
@@ -74,9 +74,3 @@ def _is_coroutine_function(handler: Any) -> bool:
     if inspect.isfunction(handler) and order_of(handler):
         handler = inspect.unwrap(handler)
     return inspect.iscoroutinefunction(handler) and hasattr(handler, "__name__")
-
-
-def nearest(word: str, possible: Sequence[str]) -> str:
-    """`; did you mean …?` with the possible words that are most like this one."""
-    near = difflib.get_close_matches(word, possible, n=3, cutoff=0.4) or list(possible)
-    return f"; did you mean {', '.join(near)}?" if near else ""

@@ -1,6 +1,5 @@
 """Reads `payload.toml`, and says in one line which entry of which file is wrong and what was expected."""
 
-import difflib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo
 from receiver import events
 from receiver.events.paths import DOTTED, Paths
 from receiver.events.payload_map import FROM_TOP, Field, PayloadMap, Subject
+from receiver.nearest import nearest
 
 SHIPPED = Path(__file__).parent / "payload.toml"
 _EVENT = ("id", "type", "time", "actor")
@@ -155,8 +155,7 @@ class _Reader:
 
     def _known(self, name: str, possible: Sequence[str], prefix: str, what: str) -> None:
         if name not in possible:
-            near = difflib.get_close_matches(name, possible, n=1) or possible
-            raise PayloadMapError(f"{self._file}: {prefix}{name}: no such {what}; did you mean {', '.join(near)}?")
+            raise PayloadMapError(f"{self._file}: {prefix}{name}: no such {what}{nearest(name, possible)}")
 
     def _refuse(self, key: str, expected: str) -> NoReturn:
         raise PayloadMapError(f"{self._file}: {key}: expected {expected}")

@@ -142,7 +142,7 @@ class PayloadMap:
         return None
 
     def subject(self, payload: Any, event_type: str) -> tuple[str, str] | None:
-        """Kind and id of the Work Order or Action that an event is about: at the door, in the event and in reports."""
+        """Kind and id of the Work Order or Action that an event is about: in receiver, event and reports."""
         kind = event_type.partition(".")[0]
         subject = self.subjects.get(kind)
         if subject is None or (part := subject.part(payload)) is None:

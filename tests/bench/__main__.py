@@ -14,26 +14,26 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import chart, console, contenders, counting, door, load, report, sizing, worker
+from tests.bench import chart, console, contenders, counting, load, receiver, report, sizing, worker
 from tests.bench.book import Book
-from tests.bench.door import Bench
 from tests.bench.processes import BenchError
+from tests.bench.receiver import Bench
 
 HERE = Path(__file__).parent
 PAGE, CHART, FIGURES = HERE / "README.md", HERE / "chart.svg", HERE / "figures.json"
 MEASURES: dict[str, Callable[[Bench], None]] = {
     measure.__name__: measure
     for measure in (
-        door.accepting,
-        door.answering,
+        receiver.accepting,
+        receiver.answering,
         counting.counting,
         worker.starting,
         worker.idle,
         worker.draining,
         worker.same_work,
         worker.carrying,
-        door.crowded,
-        door.large,
+        receiver.crowded,
+        receiver.large,
         console.watched,
         worker.lasting,
         sizing.sizing,

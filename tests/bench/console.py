@@ -13,8 +13,8 @@ from receiver.queue.jobs import pack_job
 from receiver.queue.keys import Keys
 from tests.bench import contenders, load, worker
 from tests.bench.contenders import Running
-from tests.bench.door import Bench
 from tests.bench.processes import Process, free_port
+from tests.bench.receiver import Bench
 
 KEYS = Keys("glartek:")
 PAGES = {

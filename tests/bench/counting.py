@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from receiver import events
 from receiver.delivery import Delivery
 from receiver.tally import tally
-from tests.bench.door import Bench
+from tests.bench.receiver import Bench
 from worker.transitions import Transition
 
 EVENTS = 220_000
@@ -21,10 +21,10 @@ _DONE = [Transition(HANDLER, 1, "done")]
 
 
 def counting(bench: Bench) -> None:
-    """CPU of counting an event at the door, and in a worker with one handler."""
+    """CPU of counting an event in the receiver, and in a worker with one handler."""
     for turn in range(bench.rounds):
         bench.tell(f"round {turn + 1}: {EVENTS} events counted")
-        bench.book.note("counting CPU · the door", cost(door, EVENTS))
+        bench.book.note("counting CPU · the receiver", cost(receiver, EVENTS))
         bench.book.note("counting CPU · the worker, one handler", cost(worker, EVENTS))
     tally.take()
 
@@ -43,7 +43,7 @@ def cost(count: Callable[[Delivery], object], number: int) -> float:
     return (spent[1] - spent[0]) / (repeats * len(some))
 
 
-def door(one: Delivery) -> None:
+def receiver(one: Delivery) -> None:
     """What `Intake.accept_all` does to count; a test compares both."""
     deliveries = (one,)
     for delivery in deliveries:

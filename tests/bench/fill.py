@@ -1,6 +1,6 @@
 """Redis with a past: one delivery that the kit itself has stored or handled, many times over.
 
-Redis clones it by itself: a million events through the door would take minutes.
+Redis clones it by itself: a million events through the receiver would take minutes.
 """
 
 from pathlib import Path

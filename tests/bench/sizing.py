@@ -2,7 +2,7 @@
 
 from tests.bench import contenders, load
 from tests.bench.contenders import Running
-from tests.bench.door import Bench
+from tests.bench.receiver import Bench
 
 EVENTS = 8000
 

@@ -71,7 +71,7 @@ def test_a_percentile_of_few_values_is_one_of_them() -> None:
 def test_what_is_timed_is_what_counts() -> None:
     """The statements whose cost is measured are those of the receiver and of the worker, and there are no others."""
     kit = (Intake.accept_all, job.deliver, DeliveryRun._run, Recorder._observe)
-    measured = (counting.door, counting.worker)
+    measured = (counting.receiver, counting.worker)
     assert counts(*kit) == counts(*measured) != []
 
 

@@ -1,4 +1,4 @@
-"""The measures behind the door: from accepted to handled, and what stays in memory."""
+"""The measures of the worker: from accepted to handled, and what stays in memory."""
 
 import time
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from typing import cast
 from tests.bench import contenders, load
 from tests.bench.book import percentile
 from tests.bench.contenders import Contender, Running
-from tests.bench.door import Bench
 from tests.bench.processes import BenchError
+from tests.bench.receiver import Bench
 
 EVENTS = 8000
 """Through one Valkey, and through two together."""

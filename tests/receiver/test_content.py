@@ -346,7 +346,7 @@ def test_the_size_is_known_before_a_body_is_unpacked(headers: dict[str, str], bo
     assert size_bound(headers, body, LIMIT) == bound
 
 
-# ── at the door ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── in the receiver ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_one_event_is_stored_once_however_it_is_packed(start_receiver: StartReceiver, redis: ArqRedis) -> None:

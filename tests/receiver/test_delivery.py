@@ -272,7 +272,7 @@ some_headers = st.dictionaries(
 
 @given(bodies, some_headers)
 def test_any_request_makes_a_delivery_that_survives_the_queue(body: bytes, headers: dict[str, str]) -> None:
-    """No bytes and no headers fail at the door, and what the worker reads is what the receiver wrote."""
+    """No bytes and no headers fail in the receiver, and what the worker reads is what the receiver wrote."""
     delivery = made(body, headers)
     assert delivery.key
     assert delivery.body == body

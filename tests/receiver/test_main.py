@@ -109,7 +109,7 @@ def test_the_log_is_json_and_has_no_token(start_receiver: StartReceiver) -> None
 
 
 def test_each_delivery_is_a_line(start_receiver: StartReceiver) -> None:
-    """A grep for the event's id, the delivery's or the subject's finds it, and what became of it at the door."""
+    """A grep for the event's id, the delivery's or the subject's finds it, and what became of it in the receiver."""
     receiver = start_receiver()
     body = event("told", action={"id": "a7"})
     for sent in (body, body, event("told", other=1), b"no JSON"):

@@ -57,7 +57,7 @@ def test_an_attribute_that_is_no_table_is_refused_with_the_nearest(module: Path)
     """A wrong attribute is told what tables there are."""
     module.write_text("ROUTES = {}\nOTHER = []")
     assert "did you mean ROUTES" in load_refused(f"{module.stem}:ROUTE")[0]
-    assert "expected a dict" in load_refused(f"{module.stem}:OTHER")[0]
+    assert "a dict from event type" in load_refused(f"{module.stem}:OTHER")[0]
 
 
 def test_a_handlers_own_settings_are_checked_at_start(module: Path) -> None:

@@ -22,7 +22,6 @@
 All steps are read, made and checked before the first event is sent.
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -38,6 +37,7 @@ from examples.sender.play import edits
 from examples.sender.play.payloads import Samples, Story
 from examples.sender.terminal import Refusal
 from receiver import events
+from receiver.nearest import nearest
 
 _KEYS = {"name", "send", "file", "again", "wait", "about", "set", "remove", "times", "status", "effects"}
 _ONE_OF = ("send", "file", "again", "wait")
@@ -142,8 +142,7 @@ class Maker:
     def _named(self, name: Any) -> str:
         if name in self.messages:
             return str(name)
-        near = difflib.get_close_matches(str(name), self.messages, n=3, cutoff=0.4) or list(self.messages) or ["none"]
-        raise Refusal(f"there is no earlier step {name!r}; did you mean {' or '.join(near)}?")
+        raise Refusal(f"there is no earlier step {name!r}{nearest(str(name), self.messages)}")
 
 
 def _check_keys(table: Any) -> None:
@@ -151,8 +150,7 @@ def _check_keys(table: Any) -> None:
         raise Refusal("expected a [[step]] table")
     for key in table:
         if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, n=1) or [", ".join(sorted(_KEYS))]
-            raise Refusal(f"{key}: there is no such key; did you mean {near[0]}?")
+            raise Refusal(f"{key}: there is no such key{nearest(key, _KEYS)}")
     if sum(key in table for key in _ONE_OF) != 1:
         raise Refusal('expected one of send = "TYPE", file = "FILE", again = "STEP" or wait = SECONDS')
     for key in ("set", "remove", "about"):

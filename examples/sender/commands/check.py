@@ -1,6 +1,5 @@
 """check URL: tests a receiver against Glartek's best practices and reports the result."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +30,7 @@ from examples.sender.commands.options import (
     TimeOut,
 )
 from examples.sender.terminal import Refusal
+from receiver.nearest import nearest
 
 _DEFAULT = Limits()
 _LONG = 20.0  # seconds from which the estimated time is printed if there is no progress bar
@@ -166,8 +166,7 @@ def _chosen(only: Iterable[str] | None, skip: Iterable[str] | None) -> list[str]
     known = checks()
     for name in (*(only or ()), *(skip or ())):
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)
-            raise Refusal(f"there is no check {name!r}; did you mean {' or '.join(near)}?")
+            raise Refusal(f"there is no check {name!r}{nearest(name, known)}")
     return [name for name in (only or known) if name not in (skip or ())]
 
 

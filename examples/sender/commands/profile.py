@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import difflib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from examples.sender.profile.proposal import Proposal, propose
 from examples.sender.profile.script import Scene, Script, scenes
 from examples.sender.profile.sightings import sightings
 from examples.sender.terminal import Refusal
+from receiver.nearest import nearest
 from receiver.visible import visible
 
 # With an encoded space, accent and slash, to find out whether the sender keeps them.
@@ -155,8 +155,7 @@ def _new_files(folder: Path | None) -> list[Path]:
 def _chosen(known: dict[str, Scene], only: Sequence[str] | None) -> list[Scene]:
     for name in only or ():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)
-            raise Refusal(f"there is no answer {name!r}; did you mean {' or '.join(near)}?")
+            raise Refusal(f"there is no answer {name!r}{nearest(name, known)}")
     return [known[name] for name in (only or known)]
 
 

@@ -5,7 +5,6 @@ customer's real payloads instead, and a `PayloadMap` has the paths of their fiel
 """
 
 import copy
-import difflib
 import itertools
 import json
 import re
@@ -21,6 +20,7 @@ from examples.sender.payload_map import OURS, PayloadMap, after, subjects_of
 from examples.sender.terminal import Refusal
 from receiver import events
 from receiver.events.paths import DOTTED
+from receiver.nearest import nearest
 
 INVENTED = "These samples are this kit's own invention: Glartek does not document its payloads."
 _TIME = re.compile(
@@ -67,10 +67,9 @@ class Samples:
         name = self.where.named(words)
         if name in self.by_type:
             return name
-        near = difflib.get_close_matches(name.casefold(), self.by_type, n=3, cutoff=0.4) or list(self.by_type)
         raise Refusal(
-            f"there is no event type {words!r}; did you mean {' or '.join(near)}? "
-            "Any other type goes out with: send action.created --set type=YOUR.TYPE"
+            f"there is no event type {words!r} (any other goes out with: send action.created --set type=YOUR.TYPE)"
+            f"{nearest(name.casefold(), self.by_type)}"
         )
 
 

@@ -110,7 +110,7 @@ def test_what_is_written_is_read_again() -> None:
         ('[event]\ntype = "events[.type"', "event.type: expected a dotted path or JMESPath, got 'events[.type'"),
         ('[event]\ntime_zone = "Lisbon"', "event.time_zone: expected the name of a time zone"),
         ('[event]\nbatch = "a[]"', "event.batch: expected the dotted path of a list"),
-        ('[types]\n"wo.done" = "x"', "types: wo.done: no such event type; did you mean"),
+        ('[types]\n"wo.done" = "x"', "types: wo.done: no such event type; expected action.cant_do, "),
         ('[types]\n"action.created" = [1]', "types.action.created: expected the sender's words"),
         ('[types]\n"action.created" = "x"\n"action.solved" = "X"', "types.action.solved: expected 'X' for one type"),
         ("[action]\nat = 5", "action.at: expected a dotted path"),

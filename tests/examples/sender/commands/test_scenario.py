@@ -138,7 +138,7 @@ async def test_the_effect_of_what_was_accepted_at_last_is_waited_for(run: Run, t
     [
         ("", "expected [[step]] tables"),
         ("x = ", "cannot be read"),
-        ("[[step]]\nsend = 'action.craeted'", "step 1: there is no event type 'action.craeted'; did you mean"),
+        ("[[step]]\nsend = 'action.craeted'", "did you mean action.created?"),
         ("[[step]]\nsned = 'action.created'", "step 1: sned: there is no such key; did you mean send?"),
         ("[[step]]\nwait = 1\nsend = 'action.created'", "step 1: expected one of send"),
         ("[[step]]\nagain = 'x'", "step 1: there is no earlier step 'x'"),

@@ -1,4 +1,4 @@
-"""The measures at the door: how many events are accepted, how fast, and with how much in Redis already."""
+"""The measures of the receiver: how many events are accepted, how fast, and with how much in Redis already."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
