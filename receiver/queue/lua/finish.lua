@@ -63,12 +63,13 @@ for i, claim in ipairs(claims) do
   end
 end
 
-if #ids > 0 then
-  redis.call('DEL', unpack(gone))
-  redis.call('ZREM', leases, unpack(ids))
-  redis.call('HDEL', crashes, unpack(ids))
-end
+-- The tokens go last: should the server refuse a command in the middle, what is sent again finds them and does the rest.
 if #waiting > 0 then redis.call('ZADD', queue, unpack(waiting)) end
+if #ids > 0 then
+  redis.call('HDEL', crashes, unpack(ids))
+  redis.call('ZREM', leases, unpack(ids))
+  redis.call('DEL', unpack(gone))
+end
 if #kept > 0 then stay_within(prefix, kept, most_kept) end
 if next(counted) then
   add_all(counts, counted)
