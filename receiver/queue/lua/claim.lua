@@ -24,7 +24,7 @@ local token, alone, in_progress, retry, job, prefix = unpack(ARGV, 5, 10)
 local lines = ARGV[11] ~= '' and cjson.decode(ARGV[11])
 
 local now = now_ms()
-local reads = lease_clock(clock, now, stall)
+local reads, until_now = lease_clock(clock, now, stall)
 
 -- The retry key holds the starts that counted before this one; it is there, if only as a 0, once a job was started.
 local claimed, leased, ids, count = {-1}, {}, {}, 0
@@ -86,9 +86,6 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 
   end
 end
 
--- What was accepted is due, even when the clock went back since, as it may at a failover; within a millisecond, too,
--- which scores divide and `now` does not.
-local until_now = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
 local function is_left_over(id)
   local holder = redis.call('GET', in_progress .. id)
   return #holder == #token and not redis.call('ZSCORE', leases, id)

@@ -18,7 +18,7 @@ local queue, leases, crashes, order, counts = unpack(KEYS)
 local in_progress, retry, job, result_prefix, prefix = unpack(cmsgpack.unpack(ARGV[1]))
 local claims, ended = cmsgpack.unpack(ARGV[2]), {}
 local now = now_ms()
-local due = math.max(now, tonumber(redis.call('GET', order)) or 0) -- as claims see it
+local due = queue_time(order, now)
 
 local holders = {}
 for i, claim in ipairs(claims) do holders[i] = in_progress .. claim[1] end
