@@ -73,10 +73,11 @@ local function stand_in_line(id, score)
 end
 
 -- A job that was running when its worker was lost twice is under suspicion: one at a time, so that it takes no
--- other suspect with it the third time.
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 0, want)) do
+-- other suspect with it the third time. They do not keep others from being claimed: hence no limit but what runs.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads)) do
+  if not has_room() then break end
   local lost = tonumber(redis.call('HGET', crashes, id) or 0) + 1
-  if has_room() and (lost < 2 or alone == '1') then
+  if lost < 2 or alone == '1' then
     if lost >= 2 then alone = '0' end
     redis.call('INCRBY', retry .. id, 1)
     redis.call('SET', in_progress .. id, token)
