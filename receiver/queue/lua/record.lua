@@ -47,7 +47,17 @@ local function enqueue(delivery, transition)
   if wait < SOON then redis.call('RPUSH', wake, 1) end
 end
 
+-- The letter of an older event of the same key, whose record has expired, moves to an id of its own: it may differ.
+local function make_way(dead_id, dead_key, accepted)
+  local older, at = unpack(redis.call('HMGET', dead_key, 'accepted', 'at'))
+  if not older or older == accepted then return end
+  redis.call('COPY', dead_key, dead_key .. ':' .. older, 'REPLACE')
+  redis.call('ZADD', dead, at, dead_id .. ':' .. older)
+  redis.call('DEL', dead_key)
+end
+
 local function bury(transition)
+  make_way(transition.dead_id, transition.dead_key, transition.about[#transition.about])
   redis.call('HSET', transition.dead_key, 'kind', 'dead', transition.field, transition.job,
     'reason', transition.error or '', 'handler', transition.handler, 'tries', transition.attempt, 'at', now, unpack(transition.about))
   if transition.holds then redis.call('HSET', transition.dead_key, 'line', transition.line) end
