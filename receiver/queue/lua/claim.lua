@@ -91,7 +91,7 @@ local function is_left_over(id)
   local holder = redis.call('GET', in_progress .. id)
   return #holder == #token and not redis.call('ZSCORE', leases, id)
 end
-local taken, skipped = 0, 0 -- a stock arq worker on the same queue leaves what it runs in there, with a token of its own
+local taken, skipped = 0, 0 -- a stock arq worker on the same queue leaves what it runs in there
 while has_room() do
   local asked = want - count
   local due = redis.call('ZRANGEBYSCORE', queue, '-inf', until_now, 'WITHSCORES', 'LIMIT', skipped + taken, asked)

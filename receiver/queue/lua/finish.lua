@@ -63,7 +63,7 @@ for i, claim in ipairs(claims) do
   end
 end
 
--- The tokens go last: should the server refuse a command in the middle, what is sent again finds them and does the rest.
+-- The tokens go last: should the server refuse a command in the middle, who sends it again finds them and ends it.
 if #waiting > 0 then redis.call('ZADD', queue, unpack(waiting)) end
 if #ids > 0 then
   redis.call('HDEL', crashes, unpack(ids))
