@@ -132,7 +132,9 @@ class Operator:
         delivery = Delivery.from_job(unpack(letter.job)["a"][0])
         if letter.kind == "conflict":
             return await self._accept_conflict(letter, delivery)
-        return await self._replay(delivery, letter.handler, letter.tries, "dead")
+        if letter.id != dead_letter_id(delivery.id, letter.handler):  # a later event has its key: see record.lua
+            delivery = delivery._replace(id=delivery_id("dead", letter.id))
+        return await self._replay(delivery, letter.handler, letter.tries, "dead", letter.id)
 
     async def replay_handler(self, delivery_id: str, handler: str, state: str, attempt: int) -> bool:
         """Run one handler of a delivery again, whatever its state. False when nothing is stored to run it with."""
@@ -150,14 +152,13 @@ class Operator:
         """Run one handler on what no receiver has accepted, and no other handler. False when it has run already."""
         return await self._replay(delivery, handler, 0, "")
 
-    async def _replay(self, delivery: Delivery, handler: str, attempt: int, state: str) -> bool:
+    async def _replay(self, delivery: Delivery, handler: str, attempt: int, state: str, dead_id: str = "") -> bool:
         keys = self.keys
         if handler == PARSE:
             job, job_id = delivery.job(), f"{delivery.id}:{uuid.uuid4().hex[:12]}"
         else:
             job = retry_job(delivery, handler, attempt + 1, tries=0, since_ms=0)
             job_id = keys.retry_job_id(delivery.id, handler, attempt)
-        dead_id = dead_letter_id(delivery.id, handler)
         record: list[str | bytes] = ["k", delivery.key, "s", delivery.source, "t", delivery.event_type]
         record += ["d", delivery.digest[:16], "a", str(delivery.received_us)]
         replayed = await _REPLAY(

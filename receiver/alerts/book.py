@@ -73,6 +73,7 @@ class Book:
             base, seen, rose = known.get(key) or [one.value if is_first else 0, one.value if is_first else 0, 0.0]
             if one.value < seen:  # an older Redis came back
                 base = seen = one.value
+            rose = min(rose, now)  # the clock may have gone back
             if now - rose > one.window:
                 base = seen
             if one.value > seen:
@@ -86,6 +87,7 @@ class Book:
 
     def step(self, troubles: Iterable[Trouble], now: float, over_after: float) -> list[News]:
         """What is to be told now that these are the troubles. `over_after`: see ALERTS_OVER_AFTER."""
+        self._set_back(now)
         news = []
         present = {f"{one.name} {one.about}": one for one in troubles}
         for key, trouble in present.items():
@@ -100,6 +102,13 @@ class Book:
             if key not in present and (over := self._absent(key, seen, now, over_after)):
                 news.append(over)
         return news
+
+    def _set_back(self, now: float) -> None:
+        """Take what is later than now for now: the clock went back, and nobody is to wait until it has caught up."""
+        self.next_card = min(self.next_card, now + LONGEST)
+        for seen in self._seen.values():
+            seen["last"] = min(seen["last"], now)
+            seen["since"] = None if seen["since"] is None else min(seen["since"], now)
 
     def _absent(self, key: str, seen: dict[str, Any], now: float, over_after: float) -> News | None:
         name, _, about = key.partition(" ")

@@ -11,6 +11,7 @@ What uvicorn 0.54 with httptools does, and what this class does instead:
 - Trailers that arrive together with the head become headers. Here they are ignored (RFC 9110, 6.5.1).
 - A transfer coding other than chunked is answered 400. Here it is 501 (RFC 9112, 6.1).
 - A request that cannot be parsed is answered before earlier requests, which get no answer. Here answers keep the order.
+- A sender that closes its side behind a request gets no answer. Here it gets it, then the connection is closed.
 - After an answer that precedes the end of the body, the connection is closed at once, and the sender may miss the
   answer. Here the rest of the body is read and discarded for a limited time (RFC 9112, 9.6).
 
@@ -64,6 +65,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._let_go()
         super().connection_lost(exc)
         del self.transport.close  # breaks a reference cycle with this connection
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The sender closed its side: answer what it sent whole, then close. True keeps the connection until then."""
+        last = self.cycle
+        if last is None or last.response_complete or last.more_body or self._refusal is not None:
+            return False
+        last.keep_alive = False
+        return True
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -129,14 +129,18 @@ class Tables:
 
         Only row `number` if given.
         """
-        query = "SELECT seq, item, crc FROM aside WHERE tried < ? AND seq = ifnull(?, seq) ORDER BY tried LIMIT 1"
-        if db.execute(query, (before, number)).fetchone() is None:
+        query = (  # what was tried later than now was tried before the clock went back
+            "SELECT seq, item, crc FROM aside WHERE tried NOT BETWEEN ? AND ? AND seq = ifnull(?, seq)"
+            " ORDER BY tried LIMIT 1"
+        )
+        now = time.time()
+        if db.execute(query, (before, now, number)).fetchone() is None:
             return None
         with self.file.transaction(db, WRITE_TIMEOUT):
-            found = db.execute(query, (before, number)).fetchone()
+            found = db.execute(query, (before, now, number)).fetchone()
             if found:
                 change = "UPDATE aside SET tried = ?, tries = tries + 1 WHERE seq = ?"
-                db.execute(change, (time.time(), found[0]))
+                db.execute(change, (now, found[0]))
         return self._row(*found) if found else None
 
     def forget_aside(self, db: sqlite3.Connection, row: Row) -> None:

@@ -23,7 +23,7 @@ from receiver.environment import SettingsError
 from receiver.queue.jobs import pack_job
 from tests.conftest import ROOT, Start, hash_of, until
 from tests.worker.conftest import KEYS, SOURCES, Rig, body_of, delivery_of, make_handler
-from worker import GiveUp, Skip, bulk
+from worker import Context, Event, GiveUp, Skip, bulk
 from worker.__main__ import app
 from worker.dead_letters import Operator
 from worker.handler import Handler
@@ -280,6 +280,30 @@ async def test_a_replay_of_an_expired_record_closes_again(rig: Rig, flaky: Flaky
     await run_all(rig, flaky, delivery)
     assert await rig.states(delivery) == {"h.flaky": "done"}
     assert await rig.redis.ttl(KEYS.delivery(delivery.id)) > 0
+
+
+async def test_a_dead_letter_is_not_replaced_by_a_later_event_of_its_key(rig: Rig, flaky: Flaky) -> None:
+    """When the first is forgotten, a second with the same key is another event: both are kept, both can be replayed."""
+    sent = [await rig.send("e1", title="first")]
+    await run_all(rig, flaky, *sent)
+    await rig.redis.delete(KEYS.delivery(sent[0].id))
+    sent.append(await rig.send("e1", title="second"))
+    await run_all(rig, flaky, *sent)
+    letters = sorted(await rig.letters(), key=lambda letter: letter.accepted)
+    assert [letter.body() for letter in letters] == [delivery.body for delivery in sent]
+    bodies: list[bytes] = []
+
+    async def handler(event: Event, _: Context) -> None:
+        bodies.append(event.raw.encode())
+
+    handler.__module__, handler.__name__ = "h", "flaky"
+    for letter in letters:
+        assert await rig.operator.replay_letter(letter)
+    async with rig.working({"*": [handler]}):
+        await rig.idle()
+    assert sorted(bodies) == sorted(delivery.body for delivery in sent)
+    assert await rig.letters() == []
+    assert -1 not in [await rig.redis.ttl(key) for key in await rig.redis.keys(KEYS.delivery("*"))]
 
 
 async def test_a_skipped_event_is_shown_with_its_reason_and_replayed_by_force(rig: Rig, worker: Command) -> None:

@@ -430,6 +430,19 @@ async def test_many_lines_share_one_pace(rig: Rig, runs: Runs) -> None:
     assert_within(starts, 20, 200)
 
 
+async def test_the_pace_goes_on_when_the_clock_went_back(rig: Rig, runs: Runs) -> None:
+    """Starts that were noted a year ahead hold up those behind them for the rate's time, and not for a year."""
+    ahead = (await rig.redis.time())[0] * 1000 + 365 * 86_400_000
+    await rig.redis.set(KEYS.order, str(ahead))
+    await rig.redis.zadd(KEYS.pace("test_in_order.act"), {"a" * 32: ahead})
+    for number in range(3):
+        await send(rig, number)
+    async with rig.working({"*": [in_order(runs.act, by="handler", rate="1/100ms")]}):
+        await until(lambda: is_idle(rig))
+    assert runs.numbers == [0, 1, 2]
+    assert_within(runs.times, 1, 0.1)
+
+
 async def test_a_handler_without_order_asks_nothing(rig: Rig) -> None:
     """No line, no pace and no script: it costs what it did."""
     delivery = await rig.send("e1", action={"id": "a1"})

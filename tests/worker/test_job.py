@@ -175,6 +175,17 @@ async def test_a_wait_is_whole_when_the_clock_went_back(rig: Rig, calls: Calls) 
     assert due > ahead + 4000
 
 
+async def test_a_wait_is_no_longer_when_the_clock_went_back(rig: Rig, calls: Calls) -> None:
+    """After a moment with a clock that was a year ahead, a handler is tried again when it asked for it."""
+    ahead = (await rig.redis.time())[0] * 1000 + 365 * 86_400_000
+    await rig.redis.set(KEYS.order, str(ahead))
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [calls.handler("a", fail_until(2, RetryLater(0.3, "429")))]}):
+        await rig.closed(delivery)
+    assert calls == {"a": 2}
+    assert float(await rig.redis.get(KEYS.order) or 0) >= ahead + 300
+
+
 @pytest.mark.parametrize(
     ("error", "runs", "reason"),
     [

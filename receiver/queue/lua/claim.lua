@@ -5,8 +5,8 @@
 -- Claims take jobs in the order of acceptance, so this is also where a delivery gets its place in the line of every
 -- handler in order that it goes to.
 --
--- A job leaves the queue last, once it is among the leases: a command that the server refuses in the middle strands
--- none.
+-- A job leaves the queue last, once it is among the leases: a command that the server refuses in the middle (an access
+-- control list that was changed) strands none. One that has a token and no lease was left so, and is taken.
 --
 -- Asked again with the same token, because the reply was lost, it answers with the same jobs: nothing is claimed for a
 -- worker that does not know of it.
@@ -24,10 +24,10 @@ local token, alone, in_progress, retry, job, prefix = unpack(ARGV, 5, 10)
 local lines = ARGV[11] ~= '' and cjson.decode(ARGV[11])
 
 local now = now_ms()
-local reads = lease_clock(clock, now, stall)
+local reads, until_now = lease_clock(clock, now, stall)
 
 -- The retry key holds the starts that counted before this one; it is there, if only as a 0, once a job was started.
-local claimed, leased, count = {-1}, {}, 0
+local claimed, leased, ids, count = {-1}, {}, {}, 0
 local function hand_out(id, score, lost, may_be_fresh)
   local about = redis.call('MGET', job .. id, retry .. id)
   local n = #claimed
@@ -35,6 +35,7 @@ local function hand_out(id, score, lost, may_be_fresh)
   claimed[n + 5], claimed[n + 6] = (may_be_fresh and not about[2]) and 1 or 0, about[1]
   leased[#leased + 1] = reads + lease
   leased[#leased + 1] = id
+  ids[#ids + 1] = id
   count = count + 1
   room = room - #(about[1] or '')
 end
@@ -46,7 +47,10 @@ if redis.call('GET', last_claim) == token then
       hand_out(id, tostring(now), tonumber(redis.call('HGET', crashes, id) or 0), false)
     end
   end
-  if count > 0 then redis.call('ZADD', leases, unpack(leased)) end
+  if count > 0 then
+    redis.call('ZADD', leases, unpack(leased))
+    redis.call('ZREM', queue, unpack(ids))
+  end
   return claimed
 end
 
@@ -69,31 +73,36 @@ local function stand_in_line(id, score)
 end
 
 -- A job that was running when its worker was lost twice is under suspicion: one at a time, so that it takes no
--- other suspect with it the third time.
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads, 'LIMIT', 0, want)) do
+-- other suspect with it the third time. They do not keep others from being claimed: hence no limit but what runs.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', reads)) do
+  if not has_room() then break end
   local lost = tonumber(redis.call('HGET', crashes, id) or 0) + 1
-  if has_room() and (lost < 2 or alone == '1') then
+  if lost < 2 or alone == '1' then
     if lost >= 2 then alone = '0' end
-    redis.call('HSET', crashes, id, lost)
     redis.call('INCRBY', retry .. id, 1)
     redis.call('SET', in_progress .. id, token)
     hand_out(id, tostring(now), lost, false)
+    redis.call('ZADD', leases, reads + lease, id) -- first: were it refused, each call would count a crash
+    redis.call('HSET', crashes, id, lost)
   end
 end
 
--- What was accepted is due, even when the clock went back since, as it may at a failover; within a millisecond, too,
--- which scores divide and `now` does not.
-local until_now = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
-local taken, skipped = {}, 0 -- a stock arq worker on the same queue leaves what it runs in there
+local function is_left_over(id)
+  local holder = redis.call('GET', in_progress .. id)
+  return #holder == #token and not redis.call('ZSCORE', leases, id)
+end
+local taken, skipped = 0, 0 -- a stock arq worker on the same queue leaves what it runs in there
 while has_room() do
   local asked = want - count
-  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', until_now, 'WITHSCORES', 'LIMIT', skipped + #taken, asked)
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', until_now, 'WITHSCORES', 'LIMIT', skipped + taken, asked)
   for i = 1, #due, 2 do
     if not has_room() then break end
-    if redis.call('SET', in_progress .. due[i], token, 'NX') then
-      taken[#taken + 1] = due[i]
-      if lines then stand_in_line(due[i], due[i + 1]) end
-      hand_out(due[i], due[i + 1], 0, true)
+    local id = due[i]
+    if redis.call('SET', in_progress .. id, token, 'NX')
+      or is_left_over(id) and redis.call('SET', in_progress .. id, token) then
+      taken = taken + 1
+      if lines then stand_in_line(id, due[i + 1]) end
+      hand_out(id, due[i + 1], 0, true)
     else
       skipped = skipped + 1
     end
@@ -103,8 +112,8 @@ end
 if count > 0 then
   redis.call('ZADD', leases, unpack(leased))
   redis.call('SET', last_claim, token, 'EX', 3600)
+  redis.call('ZREM', queue, unpack(ids))
 end
-if #taken > 0 then redis.call('ZREM', queue, unpack(taken)) end
 if has_room() then
   local next_due = redis.call('ZRANGEBYSCORE', queue, '(' .. string.format('%.17g', until_now), '+inf', 'WITHSCORES',
     'LIMIT', 0, 1)[2]

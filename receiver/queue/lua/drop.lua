@@ -9,15 +9,17 @@
 local dead, letter, queue, wake = unpack(KEYS)
 local id, unneeded, job_id, job_key, job = unpack(ARGV)
 
-if redis.call('ZREM', dead, id) == 0 then return 0 end
-release_file(letter, unneeded)
+if not redis.call('ZSCORE', dead, id) then return 0 end
 local line, delivery, handler = unpack(redis.call('HMGET', letter, 'line', 'delivery', 'handler'))
-redis.call('DEL', letter)
 local now = now_ms()
-if line then leave(queue, wake, line, delivery, handler, now, now) end
 if job_id then
   redis.call('SET', job_key, job)
   redis.call('ZADD', queue, now, job_id)
   redis.call('RPUSH', wake, 1)
 end
+if line then leave(queue, wake, line, delivery, handler, now, now) end
+-- Last: should the server refuse a command in the middle, the dead letter is there.
+release_file(letter, unneeded)
+redis.call('ZREM', dead, id)
+redis.call('DEL', letter)
 return 1

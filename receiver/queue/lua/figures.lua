@@ -7,8 +7,7 @@
 
 local metrics, counts, processes, queue, leases, dead, order = unpack(KEYS)
 local now = now_ms()
--- As claims see it: what was accepted is due, even when the clock went back since.
-local until_now = math.max(now, tonumber(redis.call('GET', order)) or 0)
+local until_now = queue_time(order, now)
 
 local function score(place) return tonumber(redis.call('ZRANGE', queue, place, place, 'WITHSCORES')[2]) end
 
@@ -19,7 +18,7 @@ while due < later do
   local middle = math.floor((due + later) / 2)
   if score(middle) <= until_now then due = middle + 1 else later = middle end
 end
-local age = due > 0 and math.max(0, math.floor(now - score(0))) or 0
+local age = due > 0 and math.max(0, math.floor(until_now - score(0))) or 0
 
 return {
   now, due, waiting - due, age, redis.call('ZCARD', leases), redis.call('ZCARD', dead), redis.call('HGETALL', metrics),

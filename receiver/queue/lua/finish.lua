@@ -18,7 +18,7 @@ local queue, leases, crashes, order, counts = unpack(KEYS)
 local in_progress, retry, job, result_prefix, prefix = unpack(cmsgpack.unpack(ARGV[1]))
 local claims, ended = cmsgpack.unpack(ARGV[2]), {}
 local now = now_ms()
-local due = math.max(now, tonumber(redis.call('GET', order)) or 0) -- as claims see it
+local due = queue_time(order, now)
 
 local holders = {}
 for i, claim in ipairs(claims) do holders[i] = in_progress .. claim[1] end
@@ -63,12 +63,13 @@ for i, claim in ipairs(claims) do
   end
 end
 
-if #ids > 0 then
-  redis.call('DEL', unpack(gone))
-  redis.call('ZREM', leases, unpack(ids))
-  redis.call('HDEL', crashes, unpack(ids))
-end
+-- The tokens go last: should the server refuse a command in the middle, who sends it again finds them and ends it.
 if #waiting > 0 then redis.call('ZADD', queue, unpack(waiting)) end
+if #ids > 0 then
+  redis.call('HDEL', crashes, unpack(ids))
+  redis.call('ZREM', leases, unpack(ids))
+  redis.call('DEL', unpack(gone))
+end
 if #kept > 0 then stay_within(prefix, kept, most_kept) end
 if next(counted) then
   add_all(counts, counted)

@@ -5,13 +5,31 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Until when jobs are due: now, or the last score, as the clock may have gone back since, and scores divide a
+-- millisecond. What has to wait is due so long after it.
+local function queue_time(order, now) return math.max(now, tonumber(redis.call('GET', order)) or 0) end
+
+local BEHIND = 1000 -- ms by which the clock went back at least, if the last score is so far ahead
+
 -- The lease clock counts the time in which somebody could have renewed: it advances by at most `stall` between two
 -- calls, so that a Redis that was frozen or away does not take jobs from workers that are alive.
+--
+-- While the clock is behind the last score, that advances by as much: else all that waits, such as a retry, would wait
+-- until the clock has caught up, which after a moment in a wrong year is never.
+--
+-- Returns what it reads, and the time of the queue.
 local function lease_clock(key, now, stall)
   local last = redis.call('HMGET', key, 'seen', 'reads')
-  local reads = (tonumber(last[2]) or 0) + math.min(math.max(now - (tonumber(last[1]) or now), 0), stall)
+  local passed = math.min(math.max(now - (tonumber(last[1]) or now), 0), stall)
+  local reads = (tonumber(last[2]) or 0) + passed
   redis.call('HSET', key, 'seen', now, 'reads', reads)
-  return reads
+  local order = string.sub(key, 1, -#'lease-clock' - 1) .. 'order'
+  local due = queue_time(order, now)
+  if due - now > BEHIND then
+    due = due + passed
+    redis.call('SET', order, string.format('%.17g', due))
+  end
+  return reads, due
 end
 
 -- Adds to several fields of a hash: two calls for any number, because each call from a script costs as much as its work.

@@ -18,8 +18,8 @@
 
 local queue, wake, counts, dead, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 local now = now_ms()
--- Claims take what was accepted as due, even when the clock went back since: a wait begins there.
-local due = math.max(now, tonumber(redis.call('GET', prefix .. 'order')) or 0)
+local due = queue_time(prefix .. 'order', now)
+local started = math.floor(due) -- as turn.lua has the time
 
 local SOON = 500 -- ms; a worker may not look for so long by itself
 local SUCCEEDED = {done = true, skipped = true}
@@ -34,20 +34,30 @@ local function is_old(recorded, transition)
 end
 
 local function may_start(transition)
-  return transition.rate and next_start(transition.pace, transition.rate, '+inf', now) or 0
+  return transition.rate and next_start(transition.pace, transition.rate, '+inf', started) or 0
 end
 
 local function enqueue(delivery, transition)
   local wait = transition.wait_ms
   if transition.line and transition.attempt == 0 and first_in(transition.line) == delivery then
-    wait = math.min(wait, math.max(0, may_start(transition) - now)) -- its turn came while it was being parked
+    wait = math.min(wait, math.max(0, may_start(transition) - started)) -- its turn came while it was being parked
   end
   redis.call('SET', transition.job_key, transition.job)
   redis.call('ZADD', queue, string.format('%.17g', due + wait), transition.job_id)
   if wait < SOON then redis.call('RPUSH', wake, 1) end
 end
 
+-- The letter of an older event of the same key, whose record has expired, moves to an id of its own: it may differ.
+local function make_way(dead_id, dead_key, accepted)
+  local older, at = unpack(redis.call('HMGET', dead_key, 'accepted', 'at'))
+  if not older or older == accepted then return end
+  redis.call('COPY', dead_key, dead_key .. ':' .. older, 'REPLACE')
+  redis.call('ZADD', dead, at, dead_id .. ':' .. older)
+  redis.call('DEL', dead_key)
+end
+
 local function bury(transition)
+  make_way(transition.dead_id, transition.dead_key, transition.about[#transition.about])
   redis.call('HSET', transition.dead_key, 'kind', 'dead', transition.field, transition.job,
     'reason', transition.error or '', 'handler', transition.handler, 'tries', transition.attempt, 'at', now, unpack(transition.about))
   if transition.holds then redis.call('HSET', transition.dead_key, 'line', transition.line) end
@@ -77,9 +87,9 @@ end
 -- Where one runs at a time, its start counts from the end of the run: that is when the target may have seen it.
 local function end_turn(delivery, transition)
   local handler, state, line = transition.handler, transition.state, transition.line
-  if transition.start then redis.call('ZADD', transition.pace, 'XX', now, transition.start) end
+  if transition.start then redis.call('ZADD', transition.pace, 'XX', started, transition.start) end
   local stays = state == 'retry' and not transition.leaves or state == 'dead' and transition.holds
-  if line and not stays then leave(queue, wake, line, delivery, handler, may_start(transition), now) end
+  if line and not stays then leave(queue, wake, line, delivery, handler, may_start(transition), started) end
   local lines = transition.lines or {}
   for i = 1, #lines, 2 do leave(queue, wake, lines[i + 1], delivery, lines[i], now, now) end
 end

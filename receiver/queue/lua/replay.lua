@@ -14,13 +14,10 @@ local handler, attempt, state, job_id, job_key, job, dead_id, dead_key, unneeded
 local now = now_ms()
 
 if state == 'dead' then
-  if redis.call('ZREM', dead, dead_id) == 0 then return 0 end
-  release_file(dead_key, unneeded)
-  redis.call('DEL', dead_key)
+  if not redis.call('ZSCORE', dead, dead_id) then return 0 end
 elseif string.match(redis.call('HGET', record, handler) or '', '^%a*') ~= state then
   return 0
 end
-if state ~= '' then redis.call('HINCRBY', counts, handler .. ' ' .. state, -1) end
 if redis.call('EXISTS', record) == 0 then redis.call('HSET', record, '*', 1) end -- it had been closed
 for i = 10, #ARGV, 2 do
   if not redis.call('HGET', record, ARGV[i]) then redis.call('HSET', record, ARGV[i], ARGV[i + 1]) end
@@ -36,4 +33,10 @@ redis.call('PERSIST', record)
 redis.call('SET', job_key, job)
 redis.call('ZADD', queue, now, job_id)
 redis.call('RPUSH', wake, 1)
+if state ~= '' then redis.call('HINCRBY', counts, handler .. ' ' .. state, -1) end
+if state == 'dead' then -- last: should the server refuse a command in the middle, the dead letter is there
+  release_file(dead_key, unneeded)
+  redis.call('ZREM', dead, dead_id)
+  redis.call('DEL', dead_key)
+end
 return 1

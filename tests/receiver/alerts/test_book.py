@@ -45,6 +45,24 @@ def test_a_trouble_that_ends_before_it_has_lasted_is_not_told() -> None:
     assert told(book, [AWAY], NOW + 130) == ["GlartekNoWorker"]
 
 
+def test_a_clock_that_went_back_delays_nothing() -> None:
+    """What was seen, told or put off while it was a year ahead counts from now."""
+    book, ahead = Book(), NOW + 365 * 86400
+    book.next_card = ahead
+    conflict = Rising("GlartekConflicts", "", 1, "{by}", window=600)
+    assert book.rises([conflict._replace(value=0)], ahead) == []
+    assert len(book.rises([conflict], ahead)) == 1
+    assert told(book, [AWAY], ahead) == []
+    assert told(book, [AWAY], NOW) == []
+    assert told(book, [AWAY], NOW + 60) == ["GlartekNoWorker"]
+    assert book.next_card <= NOW + LONGEST
+    assert len(book.rises([conflict], NOW)) == 1
+    assert book.rises([conflict], NOW + 601) == []
+    assert told(book, [AWAY], ahead) == []
+    assert told(book, [], NOW) == []
+    assert told(book, [], NOW + OVER_AFTER) == ["over"]
+
+
 def test_flapping_is_damped() -> None:
     """A trouble that comes and goes every ten minutes for a day is told a few times, not 144."""
     book, news = Book(), 0

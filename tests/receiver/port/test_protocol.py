@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import shutil
+import socket
 import subprocess
 import time
 from contextlib import ExitStack, suppress
@@ -158,6 +159,17 @@ async def test_broken_framing_is_answered_after_the_requests_before_it(receiver:
             assert statuses(sender, 3) == [200, 200, 400]
             assert sender.is_closed()
     assert await bodies(redis) == [event("e1"), event("e2")]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_sender_that_closes_its_side_is_answered(receiver: Receiver, redis: ArqRedis, count: int) -> None:
+    """`nc -N`, and whoever else says so that no more requests come: each of them has its answer, then it is closed."""
+    with receiver.connect() as sender:
+        sender.send(b"".join(request(event(f"e{number}")) for number in range(count)))
+        sender.socket.shutdown(socket.SHUT_WR)
+        assert statuses(sender, count) == [200] * count
+        assert sender.is_closed()
+    assert await bodies(redis) == [event(f"e{number}") for number in range(count)]
 
 
 async def test_trailers_are_no_headers(receiver: Receiver, redis: ArqRedis) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -563,6 +563,20 @@ async def test_what_is_set_aside_is_out_of_the_way_and_kept(path: Path, spool: S
     await again.look()
     assert (again.aside, again.depth) == (0, 1)
     await again.close()
+
+
+async def test_what_is_set_aside_is_tried_again_when_the_clock_went_back(path: Path, spool: Spool) -> None:
+    """What was tried while the clock was a year ahead is handed out by the time of now, to an operator, too."""
+    await spool.write(entries(b"1"))
+    await spool.set_aside((await spool.read(1, 1000))[0], "took more than 30 s")
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE aside SET tried = tried + 31536000")
+    row = await spool.take_aside(time.time() - 60)
+    assert row
+    assert await spool.take_aside(time.time() - 60) is None
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE aside SET tried = tried + 31536000")
+    assert await spool.take_aside(time.time(), row.seq) == row
 
 
 async def test_an_item_that_is_not_what_was_written_is_told(path: Path, spool: Spool) -> None:

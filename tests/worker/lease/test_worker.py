@@ -274,6 +274,16 @@ async def test_two_suspects_never_run_side_by_side(rig: Rig) -> None:
     assert most == 1
 
 
+async def test_suspects_do_not_keep_a_lost_job_from_being_claimed(rig: Rig) -> None:
+    """However many wait to run one at a time, what was lost once is claimed beside them at once."""
+    for number in range(20):
+        await rig.redis.zadd(KEYS.leases, {f"suspect{number}": -1})
+        await rig.redis.execute_command("HSET", KEYS.crashes, f"suspect{number}", 2)
+    await rig.redis.zadd(KEYS.leases, {"lost": 0})
+    claims = claims_of(rig.redis)
+    assert [claim.job_id for claim in await claims.take(10, alone=False)] == ["lost"]
+
+
 # ── a crash between any two steps ───────────────────────────────────────────────────────────────────────────────
 
 CRASHING = """
