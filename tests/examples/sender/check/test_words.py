@@ -8,13 +8,15 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from examples.sender.check.context import CheckContext
+from examples.sender.check.context import CheckContext, said
 from examples.sender.check.findings import CHECKS, LIKELY, Finding
 from examples.sender.check.run import begin, checks, estimate, findings
 from examples.sender.http.recording import Answer, Arrival, RecordingReceiver
+from examples.sender.http.reply import Parsing
 from tests.examples.sender.check.flawed import QUICK, always, good, is_compressed, refuses_duplicates, says
 from tests.examples.sender.check.serving import Answering, serving
 from tests.examples.sender.conftest import Run
@@ -50,11 +52,43 @@ async def test_advice_fits_the_answer(answer: Answer, helps: str) -> None:
     assert helps in finding.mend
 
 
+@pytest.mark.parametrize("answer", [Answer(ending="reset"), Answer(500)])
+async def test_what_fails_now_and_then_is_told_so_whatever_was_sent(answer: Answer) -> None:
+    """No finding blames the size or the content of an event for an answer that ordinary events get as often."""
+    names = ("only-200-or-201", "duplicates-one-after-another", "large-body", "secret-in-url")
+    every, *others, secret = await found(lambda one: answer if one.number % 3 == 2 else Answer(200), *names)
+    assert "7 times) of 20 events of one type" in every.seen
+    for finding in others:
+        assert finding.mend.startswith("Ordinary events are answered so now and then")
+        assert finding.mend.endswith(every.mend.rpartition(": begin there. ")[2])
+    assert "long random token" in secret.mend  # of which no answer is the cause
+
+
+async def test_one_refusal_at_first_hides_no_finding(run: Run) -> None:
+    """A receiver that starts with a 503 is checked like any other, and this 503 is a failure."""
+    async with serving(lambda one: Answer(503) if one.number == 1 else good(one)) as url:
+        report = await run("check", url, "--only", "only-200-or-201", "--only", "lean-answer", "--json")
+    every, lean = report.json()["findings"]
+    assert (report.code, every["status"], lean["status"]) == (1, "failed", "passed")
+    assert "503 of 20 events of one type" in every["seen"]
+
+
+def test_100_continue_is_no_answer() -> None:
+    """A connection that is closed after it is told as closed."""
+    parsing = Parsing()
+    parsing.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
+    parsing.ended()
+    assert said([parsing.reply]) == "the connection was closed without an answer"
+
+
+@pytest.mark.parametrize("ending", ["reset", "half"])
 @pytest.mark.parametrize("name", ["duplicates-at-once", "prompt-under-load", "burst-after-a-pause"])
-async def test_a_server_that_breaks_connections_when_there_are_many_is_told_so(name: str) -> None:
+async def test_a_server_that_breaks_connections_when_there_are_many_is_told_so(
+    name: str, ending: Literal["reset", "half"]
+) -> None:
     """A short listen backlog resets them before any request is read: no claim of an id and no queue helps."""
     (finding,) = await found(
-        lambda arrival: Answer(ending="reset") if arrival.together > 3 else replace(good(arrival), delay=0.1), name
+        lambda arrival: Answer(ending=ending) if arrival.together > 3 else replace(good(arrival), delay=0.1), name
     )
     assert finding.status == "failed"
     assert "backlog" in finding.mend
