@@ -23,7 +23,7 @@ from receiver.learn.types import events_in, nearest_type, type_fields
 
 def learn(bodies: Sequence[Any], before: PayloadMap, given: Mapping[str, set[str]], choose: Choose) -> Learned:
     """Look at parsed bodies. `given` are the entries, by table, that the file of before has itself."""
-    learned = events_in(bodies)
+    learned = events_in(bodies, before.batch)
     told = [leaves(payload) for payload in learned.events]
     keeps = Keeper(before, given, learned)
     types = keeps("event", "type", learned.events, lambda some: type_fields([leaves(one) for one in some], before))

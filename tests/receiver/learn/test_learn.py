@@ -111,13 +111,30 @@ def test_a_type_is_guessed_by_its_subject_and_its_verb(words: str, name: str | N
     assert nearest_type(words) == name
 
 
-@pytest.mark.parametrize("batch", [[COMPLETED, CREATED], {"sent": 1, "items": [COMPLETED, CREATED]}])
-def test_events_in_batches_are_learned_from(batch: Any) -> None:
+BATCH = [COMPLETED, CREATED]
+
+
+@pytest.mark.parametrize(
+    ("batch", "path"), [(BATCH, "@"), ({"sent": 1, "items": BATCH}, "items"), ({"a": {"b": BATCH}}, "a.b")]
+)
+def test_events_in_batches_are_learned_from(batch: Any, path: str) -> None:
     """And the file says where the list is."""
     learned = learned_from(batch)
     assert len(learned.events) == 2
-    assert map_of(learned).batch == ("@" if isinstance(batch, list) else "items")
+    assert map_of(learned).batch == path
     assert map_of(learned).id == ("eventGuid",)
+
+
+def test_events_are_parted_where_a_file_of_before_says_so() -> None:
+    """As the receiver parts them: also where no event names a type of Glartek's, and one that comes alone stays."""
+    first, second, alone = ({"art": "Auftrag fertig", "deliveryId": f"d{number}"} for number in range(3))
+    text = '[event]\nbatch = "nachricht.ereignisse"\ntype = "art"\n'
+    given = {"event": {"batch", "type"}}
+    bodies = [{"nachricht": {"ereignisse": [first, second]}}, alone]
+    learned = learn(bodies, payload_file.parse(text, "before"), given, nobody)
+    assert learned.events == [first, second, alone]
+    assert map_of(learned).id == ("deliveryId",)
+    assert 'batch = "nachricht.ereignisse"' in writing.as_toml(learned, payload_file.tables(text), None)
 
 
 def test_what_a_file_of_before_finds_is_kept() -> None:
