@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,13 @@ def test_what_is_the_same_in_two_events_is_no_id() -> None:
     """A tenant, a Work Order, a request: the same value in two payloads would drop the second."""
     bodies = [{"type": "action.created", "tenantId": "t", "eventId": f"e{number}"} for number in range(2)]
     assert map_of(learned_from(*bodies)).id == ("eventId",)
+
+
+def test_an_id_is_found_by_its_value_where_its_name_is_of_another_language() -> None:
+    """A UUID, another one in each payload; two payloads are a question, three are enough."""
+    bodies = [{"type": "action.created", "kennung": str(UUID(int=number)), "ref": "R-7"} for number in range(3)]
+    assert "[event] id: kennung?" in learned_from(*bodies[:2]).questions
+    assert map_of(learned_from(*bodies)).id == ("kennung",)
 
 
 def test_words_that_mean_no_type_are_told_with_the_nearest() -> None:
