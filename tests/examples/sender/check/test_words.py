@@ -5,6 +5,7 @@ import json
 import re
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -208,6 +209,27 @@ async def test_connections_that_are_closed_when_idle_are_a_warning() -> None:
         (finding,) = [finding async for finding in findings(context, ["idle-connections"])]
     assert finding.status == "warning"
     assert "5 closed by the receiver" in finding.seen
+
+
+async def test_a_slow_receiver_that_closes_what_was_idle_for_long_is_in_the_right() -> None:
+    """The events sent at once after the pause take long, and so kept connections are idle for longer than it."""
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, TimeoutError):
+            while True:
+                async with asyncio.timeout(0.6):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+                await asyncio.sleep(0.5)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(closing, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        context = CheckContext(url, replace(QUICK, idle=(0.3,)))
+        (finding,) = [finding async for finding in findings(context, ["idle-connections"])]
+    assert (finding.status, "5 closed by the receiver" in finding.seen) == ("warning", True)
+    assert "after 0.3 s" not in finding.seen
 
 
 async def test_it_takes_what_it_says() -> None:
