@@ -44,12 +44,24 @@ def _parts(body: Any, path: str) -> list[dict[str, Any]]:
 
 
 def _name_types(payloads: Sequence[dict[str, Any]]) -> bool:
-    return bool(candidates.types([leaves(payload) for payload in payloads]))
+    return bool(_naming_types([leaves(payload) for payload in payloads]))
+
+
+def _naming_types(told: Sequence[Leaves]) -> list[Candidate]:
+    """The fields that name types in all payloads, or else in those that name one, if these are most of them: a test
+    message among them is no event.
+    """
+    naming = [one for one in told if any(events.canonical(word) in events.BY_NAME for word in _texts(one))]
+    return candidates.types(told) or (candidates.types(naming) if 2 * len(naming) > len(told) else [])
+
+
+def _texts(one: Leaves) -> Iterator[str]:
+    return (value for value in one.values() if isinstance(value, str))
 
 
 def type_fields(told: Sequence[Leaves], before: PayloadMap) -> list[Candidate]:
     """The fields that name types; where none does, those that are called like one."""
-    if found := candidates.types(told):
+    if found := _naming_types(told):
         return found
     names = [path for path in told[0] if all(isinstance(one.get(path), str) for one in told)] if told else []
     words = {path: {before.named(one[path]) for one in told} for path in names}

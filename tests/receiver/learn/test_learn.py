@@ -103,6 +103,13 @@ def test_an_id_is_found_by_its_value_where_its_name_is_of_another_language() -> 
     assert map_of(learned_from(*bodies)).id == ("kennung",)
 
 
+def test_a_test_message_among_the_payloads_hides_nothing() -> None:
+    """It names no type where most do, and is left out: their type, ids and subjects are found."""
+    learned = learned_from(COMPLETED, CREATED, {"ping": True, "hello": "world"})
+    assert (len(learned.events), learned.left_out) == (2, 1)
+    assert map_of(learned) == map_of(learned_from(COMPLETED, CREATED))
+
+
 def test_words_that_mean_no_type_are_told_with_the_nearest() -> None:
     """As a comment to take away the # of."""
     learned = learned_from({"type": "Action Created", "id": 1}, {"type": "WO_DONE", "id": 2})
