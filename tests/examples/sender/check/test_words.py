@@ -5,9 +5,11 @@ import json
 import re
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +95,29 @@ async def test_a_server_that_breaks_connections_when_there_are_many_is_told_so(
     )
     assert finding.status == "failed"
     assert "backlog" in finding.mend
+
+
+class OneAtATime(BaseHTTPRequestHandler):
+    """Of the standard library's server without threads: one connection keeps all others waiting."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+async def test_a_server_that_serves_one_connection_at_a_time_is_not_sent_to_its_firewall() -> None:
+    """Where no further connection is accepted beside stalled ones, the advice is about these."""
+    with HTTPServer(("127.0.0.1", 0), OneAtATime) as server, ThreadPoolExecutor() as threads:
+        threads.submit(server.serve_forever, 0.05)
+        context = CheckContext(f"http://127.0.0.1:{server.server_port}/", replace(QUICK, timeout=0.5))
+        (finding,) = [one async for one in findings(context, ["stalled-bodies"])]
+        server.shutdown()
+    assert (finding.status, "cannot connect" in finding.seen) == ("failed", True)
+    assert "a thread or a process on each slow connection" in finding.mend
 
 
 async def test_a_server_that_takes_chunks_for_another_request_is_told_so() -> None:
