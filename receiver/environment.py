@@ -206,6 +206,7 @@ def _line(settings_class: type[BaseSettings], prefix: str, detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{variable}: is not set; {meaning or 'it is required'}"
     message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    message = re.sub("^String should (?=match|have)", "to ", message)
     got = "" if is_secret(field) else f", got {str(detail['input'])[:60]!r}"
     expected = message if message.startswith(("expected", "is ")) else f"expected {message}"
     return f"{variable}: {expected}{got}"

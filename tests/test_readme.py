@@ -3,6 +3,8 @@
 import re
 import secrets
 import shlex
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +160,19 @@ def test_the_handler_in_the_readme_is_one_that_the_worker_takes(
     (tmp_path / "my_handlers.py").write_text(example, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     assert list(importing.load("my_handlers:ROUTES").by_name) == ["my_handlers.call_the_team"]
+
+
+def test_the_code_in_the_readme_is_green_in_make_check(tmp_path: Path) -> None:
+    """As it stands, in the customer's own package."""
+    examples = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    ruff = [str(Path(sys.executable).parent / "ruff"), "--config", str(ROOT / "pyproject.toml")]
+    (tmp_path / "__init__.py").touch()
+    for number, example in enumerate(examples):
+        (tmp_path / f"example{number}.py").write_text(example, encoding="utf-8")
+    assert examples
+    for command in (("check",), ("format", "--check")):
+        done = subprocess.run([*ruff, *command, str(tmp_path)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ def _configured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def {test}() -> None:
     """On {day} it was: {error}."""
-    result = await testing.run({name}, testing.make_event(SAMPLE{payload_map}), answer=ANSWER)
+    event = testing.make_event(SAMPLE{payload_map})
+    result = await testing.run({name}, event, answer=ANSWER)
     assert result.state in {{"done", "skipped"}}, result.reason
 '''

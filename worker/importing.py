@@ -80,16 +80,13 @@ def imported(spec: str, wanted: str) -> tuple[ModuleType, str]:
     try:
         return importlib.import_module(module_name), name
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the customer's module does when it is imported
-        raise SettingsError(f"{wanted.partition(':')[0]}: {_import_failed(module_name, error)}") from None
+        raise SettingsError(f"{wanted.partition(':')[0]}: {_import_failed(module_name, error, wanted)}") from None
 
 
-def _import_failed(module: str, error: BaseException) -> str:
-    """Which line failed and what it lacks; the module itself may be what is not there."""
+def _import_failed(module: str, error: BaseException, wanted: str) -> str:
+    """Which line failed and what it lacks; the module itself may be what is not there, in place of what is `wanted`."""
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
-        return (
-            f"no module {module!r} here; set it to your own table, such as acme:ROUTES, "
-            "and run from the folder that holds it"
-        )
+        return f"no module {module!r} here; {wanted.partition(': ')[2]}, and run from the folder that holds it"
     if isinstance(error, SyntaxError) and error.filename:
         return f"{module!r} cannot be imported: {shown(error.filename)}:{error.lineno}: {error.msg}"
     if isinstance(error, ModuleNotFoundError):

@@ -20,6 +20,8 @@ _THINGS = frozenset({"site", "element", "created_by", "assigned_to", "work_order
 _PREFIXES = {"work_order": ("workorder", "order", "wo"), "action": ("action", "issue")}
 _ACTORS = frozenset({"actor", "user", "triggeredby", "performedby", "initiator", "by"})
 _ID = re.compile(r"(^|[._-])id$|[a-z]I[dD]$|uid$|uuid|guid|key$|ulid$", re.IGNORECASE)
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+"""Tells an id in whatever language its field is named."""
 _TIME = re.compile(r"time|date|stamp|_at$|[a-z]At$|when|^at$|_on$|[a-z]On$", re.IGNORECASE)
 _HAPPENED = re.compile("trigger|occur|happen|event|fired|created")
 _OFTEN: Mapping[str, Mapping[str, str]] = {
@@ -101,6 +103,8 @@ def event_guess(name: str, value: Any) -> Guess | None:
     if _ID.search(name) and isinstance(value, str | int) and not isinstance(value, bool) and times.read(value) is None:
         sure = any(part in word for part in ("event", "delivery", "message", "notification", "webhook")) or word == "id"
         return Guess("id", OFTEN if sure else ALIKE, f"{name!r} is named like an id")
+    if isinstance(value, str) and UUID.fullmatch(value):
+        return Guess("id", ALIKE, f"{name!r} holds a UUID")
     if _TIME.search(name) and times.read(value, UTC) is not None:
         return Guess("time", OFTEN if _HAPPENED.search(word) else ALIKE, f"{name!r} holds a time")
     return None

@@ -23,11 +23,14 @@ from receiver.learn.types import events_in, nearest_type, type_fields
 
 def learn(bodies: Sequence[Any], before: PayloadMap, given: Mapping[str, set[str]], choose: Choose) -> Learned:
     """Look at parsed bodies. `given` are the entries, by table, that the file of before has itself."""
-    learned = events_in(bodies)
+    learned = events_in(bodies, before.batch)
     told = [leaves(payload) for payload in learned.events]
     keeps = Keeper(before, given, learned)
     types = keeps("event", "type", learned.events, lambda some: type_fields([leaves(one) for one in some], before))
     types = types or learned.add("event", "type", type_fields(told, before), choose)
+    if types:
+        named = [payload for payload in learned.events if events.first_text(payload, types)]
+        learned.left_out, learned.events = len(learned.events) - len(named), named
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for payload in learned.events:
         words = events.first_text(payload, types)

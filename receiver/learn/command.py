@@ -174,12 +174,15 @@ def _report(
              "reason": one.reason, "candidates": [candidate._asdict() for candidate in one.candidates]}
             for one in learned.entries
         ]  # fmt: skip
-        report = {"file": str(file), "events": len(learned.events), "entries": entries}
+        events = {"events": len(learned.events), "left_out": learned.left_out}
+        report = {"file": str(file), **events, "entries": entries}
         typer.echo(to_json(report | {"questions": learned.questions, "samples": list(samples), "changes": changes}))
         return
     typer.echo(visible_lines(changes))
     types = sorted({where.type_of(payload) or "(no type)" for payload in learned.events})
     typer.echo(f"wrote {file} from {len(learned.events)} events: {visible(', '.join(types))}")
+    if learned.left_out:
+        typer.echo(f"left out {learned.left_out} that {'name' if learned.left_out > 1 else 'names'} no type")
     if samples:
         typer.echo(f"wrote {len(samples)} redacted samples to {Path(samples[0]).parent}")
     for question in learned.questions:

@@ -32,6 +32,8 @@ class Learned:
 
     events: list[dict[str, Any]]
     entries: list[Entry] = field(default_factory=list)
+    left_out: int = 0
+    """How many bodies beside them name no type where the others do."""
     batch: str | None = None
     words: dict[str, str | None] = field(default_factory=dict)
     """The sender's words that mean no type of the kit's, each with the nearest."""

@@ -60,7 +60,7 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "sentinel://one:port,two/mymaster", "redis://"),
         ("REDIS_URL", "sentinel://one:26379/mymaster/zero", "redis://"),
         ("KEY_PREFIX", "glartek", "match"),
-        ("KEY_PREFIX", "two words:", "match"),
+        ("KEY_PREFIX", "two words:", "expected to match pattern"),
         ("MAX_BODY_BYTES", "1MB", "integer"),
         ("MAX_BODY_BYTES", "10", "1024"),
         *(("PAYLOAD_TIMEZONE", zone, "Europe/Lisbon") for zone in ("Lisboa", "+01:00", "Europe", "../UTC", "a\tb")),

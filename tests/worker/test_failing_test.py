@@ -1,6 +1,7 @@
 """A dead letter saved as a test, in a customer's clone: it fails now, and passes once the handler is mended."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,6 +93,16 @@ def test_values_are_kept_at_the_paths_that_are_named() -> None:
 def test_what_was_answered_is_read_from_the_reason(reason: str, status: int | None) -> None:
     """Where it says so."""
     assert failing_test.answered(reason) == status
+
+
+def test_it_is_formatted_with_a_payload_map_too() -> None:
+    """Its lines stay short for a handler with a long name, whose package `make new` has given a payload.toml."""
+    settings = load(PayloadSettings).model_copy(update={"payload_map": Path("acme/payload.toml")})
+    long = "update_maintenance_order"
+    code = failing_test.make(letter(0, "ValueError", f"handlers.{long}"), {}, "acme.handlers", settings).code
+    ruff = Path(sys.executable).parent / "ruff"
+    formatted = subprocess.run([ruff, "format", "-"], input=code, capture_output=True, text=True, check=True).stdout
+    assert formatted == code
 
 
 def test_hostile_text_is_no_code() -> None:

@@ -142,7 +142,7 @@ async def test_what_goes_past_the_context_is_refused(
     [
         ("acts:none", "HANDLER: no handler 'acts:none'; expected module:name"),
         ("acts.none", "HANDLER: no handler 'acts.none'"),
-        ("nowhere:act", "HANDLER: no module 'nowhere'"),
+        ("nowhere:act", "HANDLER: no module 'nowhere' here; expected module:name"),
         ("acts:", "HANDLER: expected module:name"),
         ("acts:os", "which is not a coroutine function"),
     ],

@@ -1,5 +1,6 @@
 """Advice by the kind of failed answer, for failures that are not the fault a check looks for."""
 
+import re
 from collections.abc import Iterable
 
 from examples.sender.http.reply import Reply
@@ -73,4 +74,4 @@ def under_load(replies: Iterable[Reply], otherwise: str) -> str:
         return told
     if statuses:
         return against(Reply(max(statuses, key=statuses.count)))
-    return _CROWDED if any("broke" in (reply.error or "") for reply in listed) else otherwise
+    return _CROWDED if any(re.search("broke|closed", reply.error or "") for reply in listed) else otherwise

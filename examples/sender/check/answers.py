@@ -7,7 +7,7 @@ from asyncio.subprocess import DEVNULL
 from examples.sender.check import advice
 from examples.sender.check.advice import QUEUE
 from examples.sender.check.context import CheckContext, said
-from examples.sender.check.findings import Failed, Skipped, check
+from examples.sender.check.findings import Failed, Skipped, Unusable, check
 from examples.sender.http.delivery import SUCCESS
 from examples.sender.http.reply import Reply
 
@@ -28,10 +28,12 @@ async def only_200_or_201(context: CheckContext) -> str:
     for kind, reply in replies.items():
         if reply.status not in SUCCESS:
             bad.setdefault(said([reply]), []).append(kind)
-    if bad:
-        worst = next(reply for reply in replies.values() if reply.status not in SUCCESS)
-        seen = "; ".join(f"{answer} for {_few(kinds, len(replies))}" for answer, kinds in bad.items())
-        raise Failed(seen, mend=advice.against(worst))
+    if bad or context.unsteady:
+        worst = next((reply for reply in replies.values() if reply.status not in SUCCESS), *context.unsteady[:1])
+        seen = [f"{answer} for {_few(kinds, len(replies))}" for answer, kinds in bad.items()]
+        if context.unsteady:
+            seen.append(f"{said(context.unsteady)} of {context.ordinary} events of one type")
+        raise Failed("; ".join(seen), mend=advice.against(worst))
     return f"{said(replies.values())} for {len(replies)} types"
 
 
@@ -118,10 +120,10 @@ def _few(kinds: list[str], of: int) -> str:
 
 
 async def run(command: str) -> None:
-    """Run a user's command to its end; raises `Skipped` if it fails."""
+    """Run a user's command to its end; raises `Unusable` if it fails."""
     try:
         process = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=DEVNULL)
     except OSError as error:
-        raise Skipped(f"{command!r} cannot be run: {error.strerror}") from None
+        raise Unusable(f"{command!r} cannot be run: {error.strerror}") from None
     if await process.wait():
-        raise Skipped(f"{command!r} ended with exit code {process.returncode}")
+        raise Unusable(f"{command!r} ended with exit code {process.returncode}")

@@ -10,6 +10,7 @@ from examples.sender.check.effects import kept
 from examples.sender.check.findings import Failed, Warned, check
 from examples.sender.http.message import Message
 from examples.sender.http.reply import Reply
+from examples.sender.http.wire import Connection
 
 _CRASH = "takes a 5xx or a broken connection for a failure and sends the same event again, with the same result"
 _SHAPES = (b"[]", b'"text"', b"null", b"7", b'{"type": 5, "id": {}}', b'{"id": null, "type": ["x"]}')
@@ -156,12 +157,16 @@ async def huge_body(context: CheckContext) -> str:
 )
 async def stalled_bodies(context: CheckContext) -> str:
     message = context.message()
-    stalled = [await context.connect() for _ in range(context.limits.several)]
+    stalled: list[Connection] = []
     try:
+        while len(stalled) < context.limits.several:
+            stalled.append(await context.connect())
         for connection in stalled:
             with suppress(OSError):
                 await connection.stall(context.headers(message), len(message.body), message.body[:10])
         reply = await context.post(context.message())
+    except TimeoutError:
+        raise Failed("while other connections are open and send nothing: cannot connect: timed out") from None
     finally:
         for connection in stalled:
             connection.close()

@@ -125,11 +125,14 @@ async def secret_in_url(context: CheckContext) -> str:
     if len(last) < _TOKEN or not re.search(r"\d", last):
         raise Warned("this URL does not seem to hold a secret; behind a VPN or an allow list that may be right")
     other = context.url[:-1] + ("A" if last[-1] != "A" else "B")
-    connection = await context.connect(other)
-    try:
-        reply = await context.post_on(connection)
-    finally:
-        connection.close()
+    for _ in range(5):  # an error tells nothing: it may come to any event now and then
+        connection = await context.connect(other)
+        try:
+            reply = await context.post_on(connection)
+        finally:
+            connection.close()
+        if reply.status and reply.status < 500:  # noqa: PLR2004 - an error status
+            break
     if reply.status is None or reply.status < 400:  # noqa: PLR2004 - a refusal is 400 or more
         raise Failed(f"one letter of it changed: {said([reply])}")
     return f"one letter changed: {said([reply])}"

@@ -67,7 +67,11 @@ class Commands:
 
 @dataclass(slots=True)
 class CheckContext:
-    """The endpoint under test. `usual` is its status for an ordinary event, `alone` the seconds for one."""
+    """The endpoint under test. `usual` is its status for an ordinary event, `alone` the seconds for one.
+
+    `ordinary` counts the events sent before all checks, `unsteady` has the answers of those that were refused although
+    others were not. `broken` says that a command of the user does not work.
+    """
 
     url: str
     limits: Limits = field(default_factory=Limits)
@@ -80,6 +84,9 @@ class CheckContext:
     rng: Random = field(default_factory=Random)
     usual: int = 200
     alone: float = 0.0
+    ordinary: int = 0
+    unsteady: list[Reply] = field(default_factory=list)
+    broken: bool = False
     pauses: asyncio.Task[Any] | None = None
     """The pauses that the checks in `idle` share."""
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from examples.sender.check.context import CheckContext, said
-from examples.sender.check.findings import Failed, Skipped, check
+from examples.sender.check.findings import Failed, Skipped, Unusable, check
 from examples.sender.check.ledger import CannotCount, counted
 from examples.sender.http.message import Message
 
@@ -105,7 +105,7 @@ async def counts(context: CheckContext, messages: list[Message], wait: float = 0
     try:
         return await counted(context.count, [message.id or "" for message in messages], wait)
     except CannotCount as reason:
-        raise Skipped(str(reason)) from None
+        raise Unusable(str(reason)) from None
 
 
 async def _once(context: CheckContext, messages: list[Message], what: str) -> str:

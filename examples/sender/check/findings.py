@@ -38,6 +38,10 @@ class Skipped(Exception):
     """The check cannot be made; the message says what it needs."""
 
 
+class Unusable(Skipped):
+    """A command of the user does not work: the check that it was given for is not made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of a check; `glartek`, `likely` and `mend` are set only for a failure or a warning."""

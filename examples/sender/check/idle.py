@@ -22,6 +22,8 @@ class Pause:
     reused: list[Reply] = field(default_factory=list)
     closed: int = 0
     """Kept connections that the receiver closed during the pause."""
+    idle: float = 0.0
+    """How long those were idle that are used again: as long as the many events took, too."""
 
 
 async def pauses(context: CheckContext) -> list[Pause]:
@@ -39,9 +41,10 @@ async def _made(context: CheckContext) -> list[Pause]:
     for seconds, connections in kept.items():
         await asyncio.sleep(begun + seconds - asyncio.get_running_loop().time())
         pause = Pause(seconds)
+        pause.fresh = await context.together(context.message() for _ in range(context.limits.several))
         open_ones = [connection for connection in connections if not connection.closed]
         pause.closed = len(connections) - len(open_ones)
-        pause.fresh = await context.together(context.message() for _ in range(context.limits.several))
+        pause.idle = round(asyncio.get_running_loop().time() - begun, 1)
         pause.reused = await asyncio.gather(*map(context.post_on, open_ones))
         for connection in connections:
             connection.close()
@@ -69,7 +72,7 @@ async def _opened(context: CheckContext) -> list[Connection]:
 )
 async def idle_connections(context: CheckContext) -> str:
     made = await pauses(context)
-    seen = "; ".join(f"after {pause.seconds:g} s idle: {_told(pause)}" for pause in made)
+    seen = "; ".join(f"after {pause.idle:g} s idle: {_told(pause)}" for pause in made)
     bad = [reply for pause in made for reply in pause.reused if not context.fine(reply)]
     if bad:
         raise Failed(seen, mend="" if any(reply.error for reply in bad) else "See why it answers so after a pause.")

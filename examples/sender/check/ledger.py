@@ -58,7 +58,8 @@ async def _numbers(words: list[str], expected: int) -> list[int]:
         raise CannotCount(f"--effects-cmd cannot be run: {error.strerror}: {words[0]}") from None
     out, err = await process.communicate()
     last = out.decode(errors="replace").split()[-expected:]
-    if process.returncode or len(last) < expected or not all(word.isdecimal() for word in last):
+    # `grep -c` and the like end with 1 when they have counted 0, without an error; what fails says why on stderr.
+    if (process.returncode and err) or len(last) < expected or not all(word.isdecimal() for word in last):
         told = (err or out).decode(errors="replace").strip().splitlines()[-1:] or ["nothing"]
         wanted = "a number" if expected == 1 else f"{expected} numbers"
         raise CannotCount(

@@ -1,5 +1,6 @@
 """Runs the checks one after another."""
 
+import re
 import time
 from collections.abc import AsyncIterator, Iterable
 
@@ -15,9 +16,12 @@ from examples.sender.check import (
     restart,
 )
 from examples.sender.check.context import CheckContext, said
-from examples.sender.check.findings import CHECKS, LIKELY, Check, Failed, Finding, Skipped, Status, Warned
+from examples.sender.check.findings import CHECKS, LIKELY, Check, Failed, Finding, Skipped, Status, Unusable, Warned
 from examples.sender.http.reply import Reply
 from examples.sender.http.wire import reason
+
+_ORDINARY, _FOR = 20, 1.0
+"""The most events that are sent before all checks, and the seconds after which no further one is."""
 
 # Importing them fills CHECKS. This is the order of the checks: the most basic first, the kill last.
 STAGES = (answers, duplicates, bad_input, connections, idle, load, effects, restart)
@@ -30,14 +34,21 @@ def checks() -> dict[str, Check]:
 
 
 async def begin(context: CheckContext) -> Reply:
-    """Note how the receiver answers an ordinary event, and return the first answer.
+    """Note how the receiver answers an ordinary event, and return its first success, or else its first answer.
 
-    Sends two, because an idle receiver may answer the first one slowly.
+    Sends two at least, because an idle receiver may answer the first one slowly; and more for a second unless both are
+    refused, because a receiver that fails now and then would seem to fail for what the checks send.
     """
-    first = await context.post(context.message())
-    again = await context.post(context.message())
+    begun, replies = time.monotonic(), list[Reply]()
+    while len(replies) < 2 or (  # noqa: PLR2004 - the docstring says why
+        len(replies) < _ORDINARY and time.monotonic() - begun < _FOR and not all(map(refuses, replies))
+    ):
+        replies.append(await context.post(context.message()))
+    taken = [reply for reply in replies if not refuses(reply)]
+    context.ordinary, context.unsteady = len(replies), [reply for reply in replies if taken and refuses(reply)]
+    first = (taken or replies)[0]
     context.usual = first.status or 0
-    context.alone = min(first.seconds, again.seconds)
+    context.alone = min(reply.seconds for reply in taken or replies)
     return first
 
 
@@ -84,14 +95,25 @@ async def _judged(check: Check, context: CheckContext) -> tuple[Status, str, str
     try:
         return "passed", await (_twice(check, context) if check.timed else check.made_by(context)), ""
     except Failed as fault:
-        return "failed", str(fault), fault.mend or advice.elsewhere(fault.replies) or check.mend
+        usual = fault.mend or advice.elsewhere(fault.replies) or check.mend
+        return "failed", str(fault), _of_unsteady(context, str(fault)) or usual
     except Warned as warning:
         return "warning", str(warning), check.mend
     except Skipped as missing:
+        context.broken |= isinstance(missing, Unusable)
         return "skipped", str(missing), ""
     except (OSError, TimeoutError) as error:
         gone = Reply(error=f"cannot connect: {reason(error)}")
         return "failed", said([gone]), advice.against(gone)
+
+
+def _of_unsteady(context: CheckContext, seen: str) -> str:
+    """Advice if the answer that a check failed for comes to ordinary events now and then; "" otherwise."""
+    for reply in context.unsteady:
+        if re.search(rf"\b{re.escape(said([reply]))}\b", seen):
+            often = f"{said(context.unsteady)} of {context.ordinary}"
+            return f"Ordinary events are answered so now and then ({often}): begin there. {advice.against(reply)}"
+    return ""
 
 
 async def _twice(check: Check, context: CheckContext) -> str:

@@ -58,7 +58,8 @@ def _answered(step: Step, message: Message, attempts: Sequence[Attempt]) -> Find
     said = ", ".join(dict.fromkeys(attempt.error or str(attempt.status) for attempt in bad or attempts))
     wanted = f"; expected {' or '.join(map(str, sorted(step.statuses)))}" if bad else ""
     answer = f": {bad[0].answer}" if bad and bad[0].answer else ""
-    often = f"{len(attempts)} times: " if len(attempts) > 1 else ""
+    refused = f"{len(bad)} of " if 0 < len(bad) < len(attempts) else ""
+    often = f"{refused}{len(attempts)} times: " if len(attempts) > 1 else ""
     title = f"{step.name}: sends {message.type}"
     seconds = sum(attempt.seconds for attempt in attempts)
     return Finding(step.name, title, "failed" if bad else "passed", f"{often}{said}{wanted}{answer}", seconds)

@@ -9,10 +9,11 @@ import typer
 
 from examples.sender import terminal
 from examples.sender.check import reports
+from examples.sender.check.answers import only_200_or_201
 from examples.sender.check.context import CheckContext, Commands, Limits
 from examples.sender.check.findings import LIKELY, Check, Finding
 from examples.sender.check.ledger import effects_command
-from examples.sender.check.run import begin, checks, estimate, findings
+from examples.sender.check.run import begin, checks, estimate, findings, refuses
 from examples.sender.commands import options
 from examples.sender.commands.options import (
     STOPPED,
@@ -93,7 +94,9 @@ def check(
     stopped = options.until_stopped(_make(context, names, found, quiet=json))
     found += [_left_out(checks()[name]) for name in names[len(found) :]]
     _report(terminal.without_secrets(url), found, asdict(limits), junit, html, json=json)
-    return STOPPED if stopped else int(any(finding.status == "failed" for finding in found))
+    if stopped:
+        return STOPPED
+    return 1 if any(finding.status == "failed" for finding in found) else 2 if context.broken else 0
 
 
 def _report(
@@ -115,7 +118,7 @@ async def _make(context: CheckContext, names: Sequence[str], found: list[Finding
     with terminal.progress("left", remaining=False) as bar:
         task = bar.add_task("an ordinary event first", total=len(names), left="")
         first = await begin(context)
-        whole = estimate(context, names)
+        whole = estimate(context, [only_200_or_201.name] if refuses(first) else names)
         if whole > _LONG and bar.disable:
             terminal.complain(f"checking takes about {terminal.span(whole)}")
         bar.update(task, left=f"about {terminal.span(whole)}")

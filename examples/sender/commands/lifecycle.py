@@ -47,7 +47,9 @@ def lifecycle(
     retries: Annotated[str, typer.Option(help="Seconds before each retry; empty for none.")] = "1,5,30",
     retold: Annotated[bool, typer.Option("--retold", help="Retries differ in their bytes.")] = False,
     disable_after: Annotated[int, typer.Option(min=0, help="Failures in a row that disable; 0: never.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the events, one per line; send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be sent, a line each; send nothing.")
+    ] = False,
     changes: Set = None,
     remove: Remove = None,
     samples: Folder = None,
@@ -73,8 +75,10 @@ def lifecycle(
     schedule = [Due(due, message.having(extra)) for due, message in _schedule(happenings, speed, chosen.where)]
     due, disorder = Disorder(duplicate, delay, drop, shuffle).of(schedule, Random(number))
     if dry_run:
+        hooks = _webhooks(None, webhook, webhooks_file) if webhook or webhooks_file else []
         for one in due:
-            terminal.json_line(jsonlib.loads(one.message.body))
+            if not hooks or any(one.message.type in hook.types for hook in hooks):
+                terminal.json_line(jsonlib.loads(one.message.body))
         return 0
     policy = Policy(_waits(retries), not retold, disable_after, timeout)
     targets = endpoints(_webhooks(to, webhook, webhooks_file), policy, options.signer(secret))

@@ -73,6 +73,7 @@ class Parsing:
     def ended(self) -> None:
         """Handle the end of the connection: it ends a body without a length; anything else is incomplete."""
         unbounded = self.headed and not {"content-length", "transfer-encoding"} & self.reply.headers.keys()
-        if not (unbounded and self.reply.status):
-            what = "in the middle of its answer" if self.seen else "without an answer"
+        final = (self.reply.status or 200) >= 200  # noqa: PLR2004 - 1xx is not the final answer
+        if not (unbounded and self.reply.status and final):
+            what = "in the middle of its answer" if self.seen and final else "without an answer"
             self.reply = Reply(error=f"the connection was closed {what}")

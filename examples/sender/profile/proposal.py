@@ -14,7 +14,7 @@ from examples.sender.http.arrivals import Arrival
 from examples.sender.payload_map import OURS
 from examples.sender.profile.fields import event_type, time_path, type_path
 from examples.sender.profile.replay import Replay, replay
-from examples.sender.profile.sightings import PLUMBING, Sighting, is_path, leaves
+from examples.sender.profile.sightings import PLUMBING, Sighting, is_path, is_uuid, leaves
 from examples.sender.terminal import span
 from receiver import events
 from receiver.events.payload_file import as_toml
@@ -99,7 +99,9 @@ def _explain(proposal: Proposal, seen: Sequence[Sighting], *, found: bool) -> No
 def _kept_apart(seen: Sequence[Sighting], fields: Fields) -> list[str]:
     """Fields that may hold the event's id: always present, equal within an event, else different; best first."""
     every = [[fields(arrival) for arrival in sighting.arrivals] for sighting in seen]
-    named = [name for name in every[0][0] if _ID_NAME.search(name) and not _NOT_AN_ID.search(name)]
+    first = every[0][0]
+    like_one = [name for name in first if _ID_NAME.search(name) or is_uuid(first[name])]
+    named = [name for name in like_one if not _NOT_AN_ID.search(name)]
     names = [name for name in named if is_path(name) and not _LIST_ITEM.search(name)]
     return sorted(filter(lambda name: _is_key(name, every), names), key=_rank)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from examples.sender.http.arrivals import Arrival
 from receiver.events import candidates
+from receiver.events.guesses import UUID
 
 _ID_HEADERS = ("webhook-id", "idempotency-key", "ce-id")
 # Names of fields that may change from one attempt to the next.
@@ -58,6 +59,8 @@ def same_event(earlier: Arrival, later: Arrival) -> bool:
 
     A similar body differs only in fields such as `sent_at` or `attempt`. After a failure it may also differ in one
     field named like an id, because some senders make a new id for each attempt; then another id or a time must match.
+    Or in nothing but one number, which is one more: a count of the attempts, whatever its name; then a UUID or a time
+    must match.
     """
     for name in _ID_HEADERS:
         if (theirs := earlier.header(name)) and (ours := later.header(name)):
@@ -87,6 +90,8 @@ def _leaves(body: bytes) -> Mapping[str, Any]:
 
 def _retold(earlier: Arrival, later: Arrival) -> bool:
     before, after = leaves(earlier.content), leaves(later.content)
+    if _failed(earlier) and _is_counted(before, after):
+        return True
     same, odd, told = 0, "", False
     for path in before.keys() | after.keys():
         if path in before and path in after and before[path] == after[path]:
@@ -97,6 +102,23 @@ def _retold(earlier: Arrival, later: Arrival) -> bool:
                 return False
             odd = path
     return same >= _ENOUGH and (told or not odd)  # two different events may differ only in their ids
+
+
+def _is_counted(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether two bodies differ in one number alone, which is one more, and have a UUID or a time in common."""
+    differ = [path for path in before if path not in after or before[path] != after[path]]
+    if before.keys() != after.keys() or len(differ) != 1 or len(before) <= _ENOUGH:
+        return False
+    first, second = before[differ[0]], after[differ[0]]
+    return (
+        type(first) is type(second) is int
+        and second == first + 1
+        and any(is_uuid(value) or candidates.is_moment(value) for path, value in before.items() if path != differ[0])
+    )
+
+
+def is_uuid(value: Any) -> bool:
+    return isinstance(value, str) and UUID.fullmatch(value) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -95,6 +96,20 @@ def test_what_is_the_same_in_two_events_is_no_id() -> None:
     assert map_of(learned_from(*bodies)).id == ("eventId",)
 
 
+def test_an_id_is_found_by_its_value_where_its_name_is_of_another_language() -> None:
+    """A UUID, another one in each payload; two payloads are a question, three are enough."""
+    bodies = [{"type": "action.created", "kennung": str(UUID(int=number)), "ref": "R-7"} for number in range(3)]
+    assert "[event] id: kennung?" in learned_from(*bodies[:2]).questions
+    assert map_of(learned_from(*bodies)).id == ("kennung",)
+
+
+def test_a_test_message_among_the_payloads_hides_nothing() -> None:
+    """It names no type where most do, and is left out: their type, ids and subjects are found."""
+    learned = learned_from(COMPLETED, CREATED, {"ping": True, "hello": "world"})
+    assert (len(learned.events), learned.left_out) == (2, 1)
+    assert map_of(learned) == map_of(learned_from(COMPLETED, CREATED))
+
+
 def test_words_that_mean_no_type_are_told_with_the_nearest() -> None:
     """As a comment to take away the # of."""
     learned = learned_from({"type": "Action Created", "id": 1}, {"type": "WO_DONE", "id": 2})
@@ -111,13 +126,30 @@ def test_a_type_is_guessed_by_its_subject_and_its_verb(words: str, name: str | N
     assert nearest_type(words) == name
 
 
-@pytest.mark.parametrize("batch", [[COMPLETED, CREATED], {"sent": 1, "items": [COMPLETED, CREATED]}])
-def test_events_in_batches_are_learned_from(batch: Any) -> None:
+BATCH = [COMPLETED, CREATED]
+
+
+@pytest.mark.parametrize(
+    ("batch", "path"), [(BATCH, "@"), ({"sent": 1, "items": BATCH}, "items"), ({"a": {"b": BATCH}}, "a.b")]
+)
+def test_events_in_batches_are_learned_from(batch: Any, path: str) -> None:
     """And the file says where the list is."""
     learned = learned_from(batch)
     assert len(learned.events) == 2
-    assert map_of(learned).batch == ("@" if isinstance(batch, list) else "items")
+    assert map_of(learned).batch == path
     assert map_of(learned).id == ("eventGuid",)
+
+
+def test_events_are_parted_where_a_file_of_before_says_so() -> None:
+    """As the receiver parts them: also where no event names a type of Glartek's, and one that comes alone stays."""
+    first, second, alone = ({"art": "Auftrag fertig", "deliveryId": f"d{number}"} for number in range(3))
+    text = '[event]\nbatch = "nachricht.ereignisse"\ntype = "art"\n'
+    given = {"event": {"batch", "type"}}
+    bodies = [{"nachricht": {"ereignisse": [first, second]}}, alone]
+    learned = learn(bodies, payload_file.parse(text, "before"), given, nobody)
+    assert learned.events == [first, second, alone]
+    assert map_of(learned).id == ("deliveryId",)
+    assert 'batch = "nachricht.ereignisse"' in writing.as_toml(learned, payload_file.tables(text), None)
 
 
 def test_what_a_file_of_before_finds_is_kept() -> None:

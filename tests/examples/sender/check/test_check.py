@@ -115,15 +115,25 @@ async def test_what_refuses_every_event_fails_whichever_checks_were_asked_for(ru
 
 
 async def test_commands_that_do_not_work_are_skips_with_a_reason(run: Run) -> None:
-    """A missing or failing --effects-cmd or --slow-cmd is told, and is no fault of the receiver."""
+    """A missing or failing --effects-cmd or --slow-cmd is no fault of the receiver, but not green in CI: code 2."""
     only = ("--only", "effect-once", "--only", "prompt-while-consumer-is-slow", "--json")
     async with serving(good) as url:
         missing = await run("check", url, *only, "--effects-cmd", "no-such-program", "--slow-cmd", "no-such-program")
         failing = await run("check", url, *only, "--effects-cmd", "echo many", "--slow-cmd", "false")
     for finished in (missing, failing):
-        assert finished.code == 0
+        assert finished.code == 2
         assert {finding["status"] for finding in finished.json()["findings"]} == {"skipped"}
     assert "should print a number" in failing.out
+
+
+async def test_a_count_of_none_counts_although_grep_ends_with_1(run: Run, tmp_path: Path) -> None:
+    """`grep -c` of a log says 0 for a lost event, and ends with 1: the event is told as lost, the check not skipped."""
+    log = tmp_path / "log"
+    log.touch()
+    count = ("--effects-cmd", f"grep -c {{id}} {log}", "--effects-wait", "0.1", "--only", "effect-once", "--json")
+    async with serving(good) as url:
+        (finding,) = (await run("check", url, *count)).json()["findings"]
+    assert (finding["status"], "1 without any effect" in finding["seen"]) == ("failed", True)
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,21 @@ import json
 import re
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from examples.sender.check.context import CheckContext
+from examples.sender.check.context import CheckContext, said
 from examples.sender.check.findings import CHECKS, LIKELY, Finding
 from examples.sender.check.run import begin, checks, estimate, findings
 from examples.sender.http.recording import Answer, Arrival, RecordingReceiver
+from examples.sender.http.reply import Parsing
 from tests.examples.sender.check.flawed import QUICK, always, good, is_compressed, refuses_duplicates, says
 from tests.examples.sender.check.serving import Answering, serving
 from tests.examples.sender.conftest import Run
@@ -50,14 +55,69 @@ async def test_advice_fits_the_answer(answer: Answer, helps: str) -> None:
     assert helps in finding.mend
 
 
+@pytest.mark.parametrize("answer", [Answer(ending="reset"), Answer(500)])
+async def test_what_fails_now_and_then_is_told_so_whatever_was_sent(answer: Answer) -> None:
+    """No finding blames the size or the content of an event for an answer that ordinary events get as often."""
+    names = ("only-200-or-201", "duplicates-one-after-another", "large-body", "secret-in-url")
+    every, *others, secret = await found(lambda one: answer if one.number % 3 == 2 else Answer(200), *names)
+    assert "7 times) of 20 events of one type" in every.seen
+    for finding in others:
+        assert finding.mend.startswith("Ordinary events are answered so now and then")
+        assert finding.mend.endswith(every.mend.rpartition(": begin there. ")[2])
+    assert "long random token" in secret.mend  # of which no answer is the cause
+
+
+async def test_one_refusal_at_first_hides_no_finding(run: Run) -> None:
+    """A receiver that starts with a 503 is checked like any other, and this 503 is a failure."""
+    async with serving(lambda one: Answer(503) if one.number == 1 else good(one)) as url:
+        report = await run("check", url, "--only", "only-200-or-201", "--only", "lean-answer", "--json")
+    every, lean = report.json()["findings"]
+    assert (report.code, every["status"], lean["status"]) == (1, "failed", "passed")
+    assert "503 of 20 events of one type" in every["seen"]
+
+
+def test_100_continue_is_no_answer() -> None:
+    """A connection that is closed after it is told as closed."""
+    parsing = Parsing()
+    parsing.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
+    parsing.ended()
+    assert said([parsing.reply]) == "the connection was closed without an answer"
+
+
+@pytest.mark.parametrize("ending", ["reset", "half"])
 @pytest.mark.parametrize("name", ["duplicates-at-once", "prompt-under-load", "burst-after-a-pause"])
-async def test_a_server_that_breaks_connections_when_there_are_many_is_told_so(name: str) -> None:
+async def test_a_server_that_breaks_connections_when_there_are_many_is_told_so(
+    name: str, ending: Literal["reset", "half"]
+) -> None:
     """A short listen backlog resets them before any request is read: no claim of an id and no queue helps."""
     (finding,) = await found(
-        lambda arrival: Answer(ending="reset") if arrival.together > 3 else replace(good(arrival), delay=0.1), name
+        lambda arrival: Answer(ending=ending) if arrival.together > 3 else replace(good(arrival), delay=0.1), name
     )
     assert finding.status == "failed"
     assert "backlog" in finding.mend
+
+
+class OneAtATime(BaseHTTPRequestHandler):
+    """Of the standard library's server without threads: one connection keeps all others waiting."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+async def test_a_server_that_serves_one_connection_at_a_time_is_not_sent_to_its_firewall() -> None:
+    """Where no further connection is accepted beside stalled ones, the advice is about these."""
+    with HTTPServer(("127.0.0.1", 0), OneAtATime) as server, ThreadPoolExecutor() as threads:
+        threads.submit(server.serve_forever, 0.05)
+        context = CheckContext(f"http://127.0.0.1:{server.server_port}/", replace(QUICK, timeout=0.5))
+        (finding,) = [one async for one in findings(context, ["stalled-bodies"])]
+        server.shutdown()
+    assert (finding.status, "cannot connect" in finding.seen) == ("failed", True)
+    assert "a thread or a process on each slow connection" in finding.mend
 
 
 async def test_a_server_that_takes_chunks_for_another_request_is_told_so() -> None:
@@ -174,6 +234,27 @@ async def test_connections_that_are_closed_when_idle_are_a_warning() -> None:
         (finding,) = [finding async for finding in findings(context, ["idle-connections"])]
     assert finding.status == "warning"
     assert "5 closed by the receiver" in finding.seen
+
+
+async def test_a_slow_receiver_that_closes_what_was_idle_for_long_is_in_the_right() -> None:
+    """The events sent at once after the pause take long, and so kept connections are idle for longer than it."""
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, TimeoutError):
+            while True:
+                async with asyncio.timeout(0.6):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+                await asyncio.sleep(0.5)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(closing, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        context = CheckContext(url, replace(QUICK, idle=(0.3,)))
+        (finding,) = [finding async for finding in findings(context, ["idle-connections"])]
+    assert (finding.status, "5 closed by the receiver" in finding.seen) == ("warning", True)
+    assert "after 0.3 s" not in finding.seen
 
 
 async def test_it_takes_what_it_says() -> None:

@@ -33,6 +33,10 @@ async def test_each_webhook_gets_its_types_and_a_report(run: Run, tmp_path: Path
         finished = await run("lifecycle", *arguments, "--retries", "0.01", "--json")
         plain = await run("lifecycle", *arguments, "--retries", "")
         dry = await run("lifecycle", *arguments, "--dry-run")
+        some = await run("lifecycle", "--webhook", f"Action Created={one.url}", "--seed", "5", "--dry-run")
+        wrong = await run("lifecycle", "--webhook", "Action Created=no URL", "--dry-run")
+    assert {json.loads(line)["type"] for line in some.out.splitlines()} == {"action.created"}
+    assert (wrong.code, wrong.out) == (2, "")
     told = [json.loads(line) for line in dry.out.splitlines()]
     completed = [payload["type"] for payload in told].count("work_order.completed")
     first, second = finished.json()["endpoints"]

@@ -111,6 +111,14 @@ async def test_what_is_not_as_expected_fails_and_says_so(run: Run, tmp_path: Pat
 ONE = '[[step]]\nname = "done"\nsend = "work_order.completed"\neffects = 1\n[[step]]\nagain = "done"\n'
 
 
+async def test_how_many_of_several_were_refused_is_told(run: Run, tmp_path: Path) -> None:
+    """One refusal of three is not told as three."""
+    (tmp_path / "s.toml").write_text('[[step]]\nsend = "action.created"\ntimes = 3\n')
+    async with RecordingReceiver([Answer(200), Answer(500)]) as receiver:
+        finished = await run("scenario", str(tmp_path / "s.toml"), "--to", receiver.url)
+    assert "1 of 3 times: 500; expected 200 or 201" in finished.out
+
+
 async def test_effects_of_what_was_refused_are_not_waited_for(run: Run, tmp_path: Path) -> None:
     """They are counted all the same: a refused event that took effect would be told."""
     (tmp_path / "one.toml").write_text(ONE)

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from dotenv import dotenv_values
@@ -118,6 +119,22 @@ def test_events_that_differ_in_nothing_but_their_id_are_two() -> None:
     for one in arrivals:
         one.body = one.body.replace(b"{", b'{"occurred_at": "2026-11-24T10:00:00Z", ')
     assert len(sightings(arrivals)) == 1
+
+
+def test_tries_are_counted_and_an_id_is_found_whatever_their_fields_are_called() -> None:
+    """A number that is one more after a failure counts tries, after a success events; a UUID is an id."""
+    first, second = str(UUID(int=1)), str(UUID(int=2))
+    sent = [(first, 1), (first, 2), (first, 3), (second, 1), (second, 2)]
+    arrivals = []
+    for number, (event, count) in enumerate(sent):
+        body = {"kennung": event, "art": "Auftrag fertig", "ort": "Lisboa", "versuch": count}
+        arrivals.append(arrival(number, "", number, body=json.dumps(body).encode(), answer=Answer(500)))
+    seen = sightings(arrivals)
+    assert [len(one.arrivals) for one in seen] == [3, 2]
+    assert propose(seen).settings["EVENT_ID_PATHS"] == "kennung"
+    for one in arrivals:
+        one.answer = Answer(200)
+    assert len(sightings(arrivals)) == len(arrivals)
 
 
 async def test_a_sender_that_offers_http2_is_profiled_like_any_other() -> None:
