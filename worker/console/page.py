@@ -121,8 +121,12 @@ async def _form(request: Request) -> Form | None:
         body += part
         if len(body) > LONGEST_FORM:
             return None
+    try:
+        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000)
+    except ValueError:  # more than that
+        return None
     form: dict[str, list[str]] = {}
-    for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000):
+    for name, value in fields:
         form.setdefault(name, []).append(value)
     return form
 
