@@ -27,7 +27,7 @@ from worker.console.access import Access, Gate
 from worker.console.live import Live, kept_up, live
 from worker.console.metrics import render
 from worker.console.overview import Remembered, overview
-from worker.console.page import HERE, problem
+from worker.console.page import HERE, problem, trouble_of
 from worker.console.payload import Masking
 from worker.console.runs import Runs
 from worker.console.saved_test import saved_test
@@ -103,8 +103,8 @@ def create_app(settings: ConsoleSettings) -> Starlette:
 
 
 async def redis_away(request: Request, error: Exception) -> Response:
-    """What a page says while Redis does not answer."""
-    return await problem(request, 503, f"Redis does not answer ({type(error).__name__}): is it running?")
+    """What a page says while Redis does not answer, or refuses what it asks."""
+    return await problem(request, 503, trouble_of(error))
 
 
 async def healthz(request: Request) -> JSONResponse:

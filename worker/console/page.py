@@ -10,10 +10,12 @@ from urllib.parse import parse_qsl, urlencode
 import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from redis.exceptions import ResponseError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from receiver.queue.connection import REDIS_ERRORS
+from receiver.queue.permissions import refusal
 from receiver.visible import visible, visible_lines
 from worker.console.access import Visitor, refused_change
 
@@ -90,6 +92,13 @@ async def page(request: Request, template: str, status: int = 200, **values: Any
 async def problem(request: Request, status: int, line: str) -> Response:
     """A page that says in one line what is wrong."""
     return await page(request, "problem.html", status, line=line)
+
+
+def trouble_of(error: Exception) -> str:
+    """What is to be said of one of `REDIS_ERRORS`: a Redis that is read-only, full or forbids it does answer."""
+    if isinstance(error, ResponseError):
+        return refusal(error) or f"Redis refuses that ({type(error).__name__}): python -m receiver doctor says why"
+    return f"Redis does not answer ({type(error).__name__}): look whether it runs"
 
 
 def visitor_of(request: Request) -> Visitor:
