@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -25,8 +26,12 @@ _UNWRITABLE = {*_NO_ROOM, errno.EPIPE}  # a closed pipe is handled by typer
 
 def run(app: typer.Typer) -> None:
     """Run the command line of this process."""
-    if sys.stdin is None:  # it was started without one, `<&-`: as if nothing were in it
-        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    for name, mode in (("stdin", "r"), ("stdout", "w")):
+        if getattr(sys, name) is None:  # it was started without one, `<&-`: as if nothing were in it
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+            setattr(sys, name, stream)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # `João` on a terminal that has ASCII only
     try:
         app()
     except SettingsError as error:

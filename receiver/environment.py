@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -44,7 +44,7 @@ def duration(value: Any) -> Any:
     """Seconds from `30s`, `10m`, `1h`, `7d` or a plain number. Raises ValueError."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value, re.ASCII)  # no other script's digits
     if match is None:
         raise ValueError("expected a duration such as 30s, 10m, 1h or 7d")
     return float(match[1]) * _UNITS[match[2] or "s"]
@@ -99,6 +99,15 @@ class EnvSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_file_encoding=_ENCODING, env_ignore_empty=True, extra="ignore", frozen=True, str_strip_whitespace=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_whole(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what only Python calls a whole number, and pydantic takes: 8_000, +8000, 8000.0."""
+        is_whole = cls.model_fields[info.field_name or ""].annotation in (int, int | None)
+        if is_whole and isinstance(value, str) and not re.fullmatch(r"\s*-?\d+\s*", value, re.ASCII):
+            raise ValueError("expected a whole number in digits only")
+        return value
 
     @classmethod
     def settings_customise_sources(

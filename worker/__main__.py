@@ -198,7 +198,7 @@ def try_(
     Exit code 1 when it would have failed for one, or no event is kept.
     """
     config = load(WorkerSettings)
-    logs.configure(config.log_format, config.log_level, "try")
+    logs.configure(config.log_format, config.log_level, "try", streams=logs.OF_COMMAND)
     deliveries = with_operator(lambda operator: trying.last_kept(operator, last, type_))
     with trying.alone() as redis_url:
         chosen = trying.find_handler(handler, config.handlers)

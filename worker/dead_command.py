@@ -140,7 +140,7 @@ def dead_save_test(
 ) -> None:
     """Write a redacted sample and a pytest that fails now, beside the handler. Exit code 1 when it does not fail."""
     config = load(WorkerSettings)
-    logs.configure(config.log_format, config.log_level, "save-test")
+    logs.configure(config.log_format, config.log_level, "save-test", streams=logs.OF_COMMAND)
     masking = Masking(load(ConsoleSettings).masks(), config)
     letter = with_operator(lambda operator: _with_payload(operator, dead_letter))
     delivery = letter.received()

@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from receiver.visible import to_json, visible, visible_lines
@@ -80,7 +79,7 @@ def print_status(told: Mapping[str, Any]) -> None:
     now = ("waiting", "running", "dead", "spooled_here")
     console.print(", ".join(f"{told[name]} {name.replace('_', ' ')}" for name in now), markup=False)
     for kind, columns in _COUNTS.items():
-        table = Table(kind.removesuffix("s"), title="today (and in the last hour)", title_justify="left")
+        table = new_table(kind.removesuffix("s"), title="today (and in the last hour)")
         for column in columns:
             table.add_column(column, justify="right")
         for name, today in [*told["today"][kind].items(), ("all", told["today"])]:

@@ -13,10 +13,13 @@ def local_time(at: datetime) -> str:
     return at.astimezone().strftime("%m-%d %H:%M:%S")
 
 
+_IDS = {"id", "delivery", "group"}
+
+
 def new_table(first: str, *columns: str, title: str | None = None) -> Table:
-    """A table whose first column, an id, is always whole."""
+    """A table whose first column is whole where it is an id, to be copied; any other leaves room for the rest."""
     table = Table(title=title, title_justify="left")
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, no_wrap=first in _IDS, overflow="fold")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

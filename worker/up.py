@@ -95,7 +95,8 @@ def main() -> None:
     ran = False
     while not changes.stopped:
         try:
-            settings = {name: value for name, value in {**read_env_file(), **os.environ}.items() if value}
+            given = {**read_env_file(), **os.environ}
+            settings = {name: value.strip() for name, value in given.items() if value.strip()}  # as `load` reads them
             with everything(load(UpSettings).data_dir, settings | _in_files(settings)) as running:
                 ran = True
                 _greet(running)

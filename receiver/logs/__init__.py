@@ -1,7 +1,8 @@
 """structlog for every process, to stderr: readable on a terminal, JSON elsewhere. stdout is for the commands' output.
 
-All output of a process goes through a `LogBuffer`: log lines of structlog and of the standard library, warnings, errors
-that end a process or a thread, and what a handler prints. So writing never waits and never raises.
+All output of a server goes through a `LogBuffer`: log lines of structlog and of the standard library, warnings, errors
+that end a process or a thread, and what a handler prints. So writing never waits and never raises. The stdout of a
+command does not: what it reports must not be dropped because its reader is slow or the disk is full.
 
 No payload, token or signed URL is ever passed to a logger; libraries that log whole URLs get a higher level here.
 Of an error that nobody expected only types and places are written (`tracebacks.py`), of a library's message the first
@@ -14,6 +15,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 import structlog
@@ -32,14 +34,19 @@ _LIBRARY_LEVELS = {
 }
 _LEVELS = [(getattr(logging, name.upper()), name) for name in ("critical", "error", "warning", "info")]
 _buffers: list[LogBuffer] = []
+OF_COMMAND = ("stderr",)
+"""Of a process whose stdout is its report."""
 
 
-def configure(log_format: str, log_level: str, process: str) -> None:
-    """Set up structlog, and the standard library's logging with it, for one process (`receiver`, `worker`, …)."""
+def configure(log_format: str, log_level: str, process: str, *, streams: Sequence[str] = ("stdout", "stderr")) -> None:
+    """Set up structlog, and the standard library's logging with it, for one process (`receiver`, `worker`, …).
+
+    What is printed to one of `streams` is written by the buffer; a command takes `OF_COMMAND`.
+    """
     is_pretty = log_format == "console" or (log_format == "auto" and sys.stderr is not None and sys.stderr.isatty())
     level = getattr(logging, log_level.upper())
     lines = Lines(process, is_pretty=is_pretty)
-    buffer = _take_over(lines)
+    buffer = _take_over(lines, streams)
     structlog.configure(
         processors=[lines],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -66,13 +73,13 @@ def flush() -> None:
         buffer.flush(FLUSH / len(_buffers))
 
 
-def _take_over(lines: Lines) -> LogBuffer:
-    """Put a buffer behind both stdout and stderr; returns that of stderr."""
+def _take_over(lines: Lines, streams: Sequence[str]) -> LogBuffer:
+    """Put a buffer behind each of these streams; returns that of the last, stderr."""
 
     def missing(count: int) -> bytes:
         return lines(None, "warning", {"event": f"{count} log lines were dropped", "dropped": count})
 
-    for name in ("stdout", "stderr"):
+    for name in streams:
         stream: TextIO | None = getattr(sys, name)  # None if the process was started without it
         buffer = LogBuffer(os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno(), missing)
         _buffers.append(buffer)

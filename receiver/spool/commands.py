@@ -157,7 +157,7 @@ async def _retry(config: ReceiverSettings, numbers: list[int], *, is_quiet: bool
 
 
 async def _with_spool(path: Path, work: Callable[[Spool], Awaitable[T]]) -> T:
-    logs.configure("auto", "warning", "receiver")
+    logs.configure("auto", "warning", "receiver", streams=logs.OF_COMMAND)
     try:
         spool = Spool(path)
     except SpoolError as error:

@@ -152,6 +152,16 @@ def test_what_your_modules_print_is_no_part_of_the_report(tmp_path: Path) -> Non
     assert _explained(tmp_path, "-")["unreadable"]
 
 
+def test_a_letter_that_stdout_has_not_is_escaped(tmp_path: Path) -> None:
+    """In a locale without UTF-8, such as pt_PT, whose letters are Latin-1's."""
+    (tmp_path / "body.json").write_text(json.dumps(CREATED | {"webhookType": "œuvre"}))
+    command = [sys.executable, "-m", "receiver", "explain", "body.json"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert rb"\u0153uvre" in ended.stdout
+
+
 def _explained(folder: Path, file: str, **settings: str) -> Any:
     """What stdout says, of a process without stdin."""
     command = f"exec {sys.executable} -m receiver explain --json {file} <&-"

@@ -46,7 +46,7 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("PORT", "http", "integer"),
+        *(("PORT", port, "a whole number in digits only") for port in ("http", "8_000", "+8000", "8000.0", "٨٠٠٠")),
         ("PORT", "65536", "65535"),
         ("PORT", "-1", "0"),
         ("REDIS_URL", "localhost:6379", "redis://"),
@@ -61,7 +61,7 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "sentinel://one:26379/mymaster/zero", "redis://"),
         ("KEY_PREFIX", "glartek", "match"),
         ("KEY_PREFIX", "two words:", "expected to match pattern"),
-        ("MAX_BODY_BYTES", "1MB", "integer"),
+        ("MAX_BODY_BYTES", "1MB", "a whole number"),
         ("MAX_BODY_BYTES", "10", "1024"),
         *(("PAYLOAD_TIMEZONE", zone, "Europe/Lisbon") for zone in ("Lisboa", "+01:00", "Europe", "../UTC", "a\tb")),
         ("DEDUPE_WINDOW", "a week", "duration"),
@@ -69,6 +69,8 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DEDUPE_WINDOW", "0", "1"),
         ("DEDUPE_WINDOW", "99999999999999999999d", "less than"),
         ("DEDUPE_WINDOW_BODY", "1w", "duration"),
+        ("DEDUPE_WINDOW_BODY", "٢h", "duration"),
+        ("HEALTH_PORT", "8_002", "a whole number"),
         ("BODY_TIMEOUT", "10s", "9"),
         ("BODY_TIMEOUT", "0", "0"),
         ("EVENT_ID_PATHS", ",", "at least 1"),

@@ -148,6 +148,19 @@ async def test_the_command_prints_it(rig: Rig, start: Start, tmp_path: Path) -> 
         assert words in said
 
 
+async def test_a_long_name_leaves_room_for_the_words_beside_it(rig: Rig) -> None:
+    """At 80 columns, in `show` and `status`: it is folded, and neither cut nor are short words broken for it."""
+    name = "h.tell_the_maintenance_planner_of_all_that_happened"
+    delivery = await rig.send("e1")
+    async with rig.working({"*": [make_handler(name.partition(".")[2], give_up)]}):
+        await rig.closed(delivery)
+    for command, words in ((["show", "e1"], ("state", "attempts", "dead", "not today")), (["status"], ("skipped",))):
+        said = await asyncio.to_thread(Terminal("worker", *command, REDIS_URL=rig.url, COLUMNS="80").end)
+        assert "…" not in said
+        for word in words:
+            assert word in said
+
+
 @pytest.mark.parametrize("command", ["status"])
 async def test_an_empty_redis_is_fine(rig: Rig, start: Start, command: str) -> None:
     """Zeros."""

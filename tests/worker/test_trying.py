@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import socketserver
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -105,6 +107,21 @@ async def test_how_many_which_type_and_which_answer_can_be_said(run: Run) -> Non
     none = run("acts:act", "--type", "work_order.created")
     assert await asyncio.to_thread(none.wait) == 1
     assert "no event is kept" in none.output
+
+
+@pytest.mark.usefixtures("run")
+async def test_a_report_that_cannot_be_written_is_told(rig: Rig, tmp_path: Path) -> None:
+    """It is no log, of which lines may be dropped: on a full disk a line says so, with exit code 1."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    tried = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "try", "acts:act"),
+        stdout=full,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"REDIS_URL": rig.url, "PYTHONPATH": str(tmp_path)},
+    )
+    os.close(full)
+    told = (await tried.communicate())[1]
+    assert (tried.returncode, told) == (1, b"cannot write: No space left on device\n")
 
 
 @pytest.fixture

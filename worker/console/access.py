@@ -16,7 +16,7 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import structlog
 from pydantic import SecretStr
@@ -65,7 +65,7 @@ class Access:
             return await self._known(headers.get("authorization", ""), operator, reader)
         if not self._settings.is_on_loopback:
             return _refusal(403, "CONSOLE_PASSWORD: is not set, and this address is not loopback; set it to see pages")
-        if not is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or ""):
+        if not is_loopback(_parts_of(f"//{headers.get('host', '')}").hostname or ""):
             return _refusal(403, "open it as http://127.0.0.1: another name may be somebody else's page")
         return self._visitor("local", may_change=True)
 
@@ -95,7 +95,7 @@ def refused_change(visitor: Visitor, headers: Mapping[str, str], form: Mapping[s
         return "you may look, and change nothing: this is CONSOLE_READER_PASSWORD"
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     is_own = (origin is not None or site is not None) and site in {None, "same-origin"}
-    if not is_own or (origin is not None and urlsplit(origin).netloc != headers.get("host")):
+    if not is_own or (origin is not None and _parts_of(origin).netloc != headers.get("host")):
         return "this did not come from a page of the console"
     if not hmac.compare_digest(form.get("token", "").encode(), visitor.token.encode()):
         return "the page is older than the console: load it again"
@@ -126,6 +126,14 @@ class Gate:
             return
         scope["visitor"] = visitor
         await self._app(scope, receive, send_with_headers)
+
+
+def _parts_of(url: str) -> SplitResult:
+    """Those of a header; empty where it is no URL, such as `http://[`."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _credentials(authorization: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -27,7 +27,7 @@ from worker.console.access import Access, Gate
 from worker.console.live import Live, kept_up, live
 from worker.console.metrics import render
 from worker.console.overview import Remembered, overview
-from worker.console.page import HERE, problem
+from worker.console.page import HERE, problem, trouble_of
 from worker.console.payload import Masking
 from worker.console.runs import Runs
 from worker.console.saved_test import saved_test
@@ -97,14 +97,19 @@ def create_app(settings: ConsoleSettings) -> Starlette:
     return Starlette(
         routes=[Route("/healthz", healthz), Route("/metrics", metrics), *ROUTES],
         middleware=[Middleware(Gate, Access(settings))],
-        exception_handlers={RedisError: redis_away, OSError: redis_away},
+        exception_handlers={RedisError: redis_away, OSError: redis_away, ClientDisconnect: gone},
         lifespan=lifespan,
     )
 
 
 async def redis_away(request: Request, error: Exception) -> Response:
-    """What a page says while Redis does not answer."""
-    return await problem(request, 503, f"Redis does not answer ({type(error).__name__}): is it running?")
+    """What a page says while Redis does not answer, or refuses what it asks."""
+    return await problem(request, 503, trouble_of(error))
+
+
+async def gone(_: Request, __: Exception) -> Response:
+    """For a browser that went in the middle of its form: nobody reads this, and nothing was changed."""
+    return Response(status_code=400)
 
 
 async def healthz(request: Request) -> JSONResponse:

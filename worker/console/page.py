@@ -10,10 +10,12 @@ from urllib.parse import parse_qsl, urlencode
 import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from redis.exceptions import ResponseError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from receiver.queue.connection import REDIS_ERRORS
+from receiver.queue.permissions import refusal
 from receiver.visible import visible, visible_lines
 from worker.console.access import Visitor, refused_change
 
@@ -92,6 +94,13 @@ async def problem(request: Request, status: int, line: str) -> Response:
     return await page(request, "problem.html", status, line=line)
 
 
+def trouble_of(error: Exception) -> str:
+    """What is to be said of one of `REDIS_ERRORS`: a Redis that is read-only, full or forbids it does answer."""
+    if isinstance(error, ResponseError):
+        return refusal(error) or f"Redis refuses that ({type(error).__name__}): python -m receiver doctor says why"
+    return f"Redis does not answer ({type(error).__name__}): look whether it runs"
+
+
 def visitor_of(request: Request) -> Visitor:
     visitor: Visitor = request.scope["visitor"]
     return visitor
@@ -121,8 +130,12 @@ async def _form(request: Request) -> Form | None:
         body += part
         if len(body) > LONGEST_FORM:
             return None
+    try:
+        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000)
+    except ValueError:  # more than that
+        return None
     form: dict[str, list[str]] = {}
-    for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000):
+    for name, value in fields:
         form.setdefault(name, []).append(value)
     return form
 

@@ -19,6 +19,7 @@ from receiver.queue.connection import REDIS_ERRORS
 from receiver.queue.keys import Keys
 from worker import bulk
 from worker.changes import Change
+from worker.console.page import trouble_of
 from worker.dead_letters import Operator
 from worker.letter import DeadLetter
 
@@ -89,8 +90,7 @@ async def _go(redis: ArqRedis, keys: Keys, run: Run, select: Select) -> None:
         run.state = "stopped"
         raise
     except REDIS_ERRORS as error:
-        why = f"Redis does not answer ({type(error).__name__}); what is left can be begun anew"
-        run.state, run.trouble = "failed", why
+        run.state, run.trouble = "failed", f"{trouble_of(error)}; what is left can be begun anew"
     except Exception as error:  # unexpected; its text may hold a payload
         log.exception("console: a run failed", run=run.id)
         run.state, run.trouble = "failed", f"{type(error).__name__}; the console's log says where"

@@ -59,7 +59,7 @@ def test_with_a_password_every_page_asks_for_it(console: StartConsole) -> None:
 def test_a_page_of_the_internet_is_not_this_machine(console: StartConsole) -> None:
     """DNS rebinding: a name that somebody else owns leads to 127.0.0.1, and gets nothing."""
     base = console()
-    for host in ("evil.example.com", "127.0.0.1.evil.example.com", "", "localhost.evil.example.com:8001"):
+    for host in ("evil.example.com", "127.0.0.1.evil.example.com", "", "localhost.evil.example.com:8001", "[", "[x]"):
         assert httpx2.get(f"{base}/deliveries", headers={"host": host}).status_code == 403, host
     for host in ("localhost:8001", "127.0.0.1:8001", "[::1]:8001", "LOCALHOST"):
         assert httpx2.get(f"{base}/deliveries", headers={"host": host}).status_code == 200, host
@@ -75,6 +75,7 @@ async def test_a_change_is_taken_from_the_console_s_own_page_only(rig: Rig, cons
             {},
             {"origin": "http://evil.example.com"},
             {"origin": "null"},
+            {"origin": "http://["},
             {"origin": base, "sec-fetch-site": "cross-site"},
             {"sec-fetch-site": "same-site"},
         ):
@@ -84,6 +85,7 @@ async def test_a_change_is_taken_from_the_console_s_own_page_only(rig: Rig, cons
             assert client.post("/dead/run", data=form | wrong, headers=own).status_code == 403
         assert client.get("/dead/run").status_code == 405
         assert client.post("/dead/run", content=b"a=" + b"x" * 70_000, headers=own).status_code == 413
+        assert client.post("/dead/run", content=b"a=&" * 1001, headers=own).status_code == 413
         assert await rig.operator.count() == 1
         assert client.post("/dead/run", data=form, headers=own).status_code == 303
 

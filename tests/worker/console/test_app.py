@@ -39,6 +39,17 @@ def test_it_answers_nothing_else(start: Start, valkey_url: str, path: str) -> No
     assert httpx2.post(address(console) + path).status_code in {404, 405}
 
 
+def test_a_browser_that_goes_in_the_middle_of_its_form_is_no_error(start: Start, valkey_url: str) -> None:
+    """Nothing is changed, and nothing is logged."""
+    console = start("-m", "worker", "console", REDIS_URL=valkey_url, CONSOLE_PORT="0")
+    host, _, port = address(console).rpartition("/")[2].partition(":")
+    with socket.create_connection((host, int(port))) as browser:
+        browser.sendall(b"POST /dead/run HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\na=")
+    assert redis_seen(address(console)) == "ok"
+    assert console.stop() == 0
+    assert "Exception" not in console.output
+
+
 def test_an_occupied_port_is_one_line(start: Start, valkey_url: str) -> None:
     """The line names the settings of the console, not those of the public port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -3,6 +3,7 @@
 import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
 
 from receiver.queue.keys import Keys
 from tests.conftest import until
@@ -13,7 +14,11 @@ from worker.letter import DeadLetter
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(ValueError("secret text"), "ValueError"), (RedisConnectionError(), "Redis does not answer (ConnectionError)")],
+    [
+        (ValueError("secret text"), "ValueError"),
+        (RedisConnectionError(), "Redis does not answer (ConnectionError)"),
+        (OutOfMemoryError(), "Redis refuses that (OutOfMemoryError): python -m receiver doctor says why"),
+    ],
 )
 async def test_one_that_fails_says_so(redis: ArqRedis, error: Exception, said: str) -> None:
     """It is not shown as running for ever; the text of an unexpected error, which may hold a payload, is not shown."""
