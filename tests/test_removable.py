@@ -107,7 +107,10 @@ def runs_and_handles(tree: Path, start: Start, handles: str) -> None:
     if not (tree / "examples").exists():
         lost = start("-m", "worker.up", **settings)
         assert lost.wait() == 2
-        assert "HANDLERS: no module 'examples.handlers' here; set it to your own table" in lost.output
+        assert (
+            "HANDLERS: no module 'examples.handlers' here; expected module:attribute, such as acme:ROUTES"
+            in lost.output
+        )
         assert "Traceback" not in lost.output
         settings |= {"HANDLERS": "acme:ROUTES"}
         (tree / "acme.py").write_text("async def note(event, ctx): ...\n\n\nROUTES = {'*': [note]}\n")

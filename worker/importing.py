@@ -86,7 +86,7 @@ def imported(spec: str, wanted: str) -> tuple[ModuleType, str]:
 def _import_failed(module: str, error: BaseException, wanted: str) -> str:
     """Which line failed and what it lacks; the module itself may be what is not there, in place of what is `wanted`."""
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
-        return f"no module {module!r} here; {wanted.partition(': ')[2]}, and run from the folder that holds it"
+        return f"no module {module!r} here; {wanted.partition(': ')[2]}, of a module in the folder that you run it from"
     if isinstance(error, SyntaxError) and error.filename:
         return f"{module!r} cannot be imported: {shown(error.filename)}:{error.lineno}: {error.msg}"
     if isinstance(error, ModuleNotFoundError):

@@ -1,5 +1,6 @@
 import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,27 +12,29 @@ from tests.examples.sender.conftest import Finished, StartSender
 pytestmark = pytest.mark.anyio
 
 
-def some_then_silence(arrival: Arrival) -> Answer:
-    return Answer(delay=0.0 if arrival.number <= 3 else 60.0)
+def is_fourth(arrival: Arrival) -> bool:
+    return arrival.number > 3
 
 
-async def stopped(start_sender: StartSender, number: signal.Signals, command: str) -> Finished:
-    """Start a command against a receiver that falls silent, and stop it when a request is open."""
-    async with RecordingReceiver(some_then_silence) as receiver:
+async def stopped(
+    start_sender: StartSender, number: signal.Signals, command: str, waits: Callable[[Arrival], bool] = is_fourth
+) -> Finished:
+    """Start a command against a receiver that lets some requests wait, and stop it when one is open."""
+    async with RecordingReceiver(lambda arrival: Answer(delay=60.0 if waits(arrival) else 0.0)) as receiver:
         sender = await start_sender(*command.format(url=receiver.url).split())
-        await receiver.wait_for(n=4, timeout=20)
+        await receiver.until(lambda: any(map(waits, receiver.of())), "a request that waits", timeout=20)
         sender.process.send_signal(number)
         return await sender.finished()
 
 
 async def test_a_run_that_is_stopped_reports_what_it_did(start_sender: StartSender, tmp_path: Path) -> None:
     """Ctrl-C and SIGTERM end every command at once, with a report so far, no traceback and the exit code of shells."""
-    check = f"check {{url}} --only lean-answer --only prompt-alone --html {tmp_path}/report.html"
+    check = f"check {{url}} --only lean-answer --only not-json --html {tmp_path}/report.html"
     runs = await asyncio.gather(
         stopped(start_sender, signal.SIGINT, "all --to {url} --json"),
         stopped(start_sender, signal.SIGTERM, "lifecycle --to {url} --speed 0 --json"),
         stopped(start_sender, signal.SIGINT, "storm --to {url} --clients 1 --json"),
-        stopped(start_sender, signal.SIGTERM, check),
+        stopped(start_sender, signal.SIGTERM, check, lambda arrival: arrival.body == b"not json"),
     )
     assert [(finished.code, finished.err) for finished in runs] == [(130, "")] * 4
     sent, told, stormed, checked = runs
