@@ -3,10 +3,9 @@
 A handler's own settings are read in the same way: derive a class from `EnvSettings` and pass it to `load`.
 """
 
-import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -29,7 +28,7 @@ from receiver.secret_files import SecretFileError, SecretFiles, is_secret
 from receiver.visible import visible
 
 _ENCODING = "utf-8-sig"  # Windows' editors begin UTF-8 with a byte order mark, which is no part of the first name
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class SettingsError(Exception):
@@ -47,7 +46,7 @@ def duration(value: Any) -> Any:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value, re.ASCII)  # no other script's digits
     if match is None:
         raise ValueError("expected a duration such as 30s, 10m, 1h or 7d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    return float(match[1]) * UNITS[match[2] or "s"]
 
 
 def comma_separated(value: Any) -> Any:
@@ -155,26 +154,6 @@ def _values_in(file: Any) -> Mapping[str, str | None]:
     return dotenv_values(stream=StringIO(text))
 
 
-def strays() -> list[str]:
-    """One line for each name in the file that is no setting, but looks like one; own settings are known once loaded."""
-    known = [name for settings_class in _all_of(EnvSettings) for name, _, _ in variables(settings_class)]
-    files = {f"{name}_FILE" for name in known}
-    return [line for name in read_env_file() if name not in {*known, *files} and (line := _stray(name, known))]
-
-
-def _stray(name: str, known: Sequence[str]) -> str | None:
-    near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
-    if not near and "_" in name:
-        near = sorted({other for other in known if other.startswith(name.partition("_")[0] + "_")})[:5]
-    return f"{name} is no setting, and has no effect; did you mean {' or '.join(near)}?" if near else None
-
-
-def _all_of(settings_class: type[EnvSettings]) -> Iterator[type[EnvSettings]]:
-    for derived in settings_class.__subclasses__():
-        yield derived
-        yield from _all_of(derived)
-
-
 def _data_dir(*sources: PydanticBaseSettingsSource) -> Path:
     """Where `make run` keeps its data: DATA_DIR."""
     given = (source.env_vars.get("data_dir") for source in sources if isinstance(source, EnvSettingsSource))
@@ -182,12 +161,13 @@ def _data_dir(*sources: PydanticBaseSettingsSource) -> Path:
 
 
 S = TypeVar("S", bound=BaseSettings)
-_loaded: dict[type[BaseSettings], None] = {}
+loaded: dict[type[BaseSettings], None] = {}
+"""The settings classes that this process has read so far, in this order."""
 
 
 def load(settings_class: type[S], **overrides: Any) -> S:
     """The settings from the environment. Raises `SettingsError` with one line for each wrong variable."""
-    _loaded[settings_class] = None
+    loaded[settings_class] = None
     try:
         return settings_class(**overrides)
     except SecretFileError as error:
@@ -196,11 +176,6 @@ def load(settings_class: type[S], **overrides: Any) -> S:
         prefix = settings_class.model_config.get("env_prefix", "")
         lines = (_line(settings_class, prefix, detail) for detail in error.errors(include_url=False))
         raise SettingsError(*dict.fromkeys(lines)) from None
-
-
-def loaded() -> list[str]:
-    """The names of all settings that this process has read so far."""
-    return [name for name, _, _ in variables(*_loaded)]
 
 
 def _line(settings_class: type[BaseSettings], prefix: str, detail: Any) -> str:
@@ -219,42 +194,3 @@ def _line(settings_class: type[BaseSettings], prefix: str, detail: Any) -> str:
     got = "" if is_secret(field) else f", got {str(detail['input'])[:60]!r}"
     expected = message if message.startswith(("expected", "is ")) else f"expected {message}"
     return f"{variable}: {expected}{got}"
-
-
-def variables(*settings_classes: type[BaseSettings]) -> Iterable[tuple[str, str, str]]:
-    """(variable, default, meaning) of every setting; the generated tables and `.env.example` come from it."""
-    seen = set()
-    for settings_class in settings_classes:
-        prefix = settings_class.model_config.get("env_prefix", "")
-        for name, field in settings_class.model_fields.items():
-            variable = f"{prefix}{name}".upper()
-            if variable not in seen:
-                seen.add(variable)
-                yield (
-                    variable,
-                    _shown(field.get_default(call_default_factory=True), field),
-                    field.description or "",
-                )
-
-
-def _shown(default: Any, field: Any) -> str:  # noqa: PLR0911 - one for each kind of default
-    if field.is_required():
-        return "required"
-    match default:
-        case None | ():
-            return ""
-        case bool():
-            return str(default).lower()
-        case tuple():
-            return ",".join(map(str, default))
-        case SecretStr():
-            return default.get_secret_value()
-        case float() if default and _is_duration(field):
-            fitting = ((size, unit) for unit, size in _UNITS.items() if default % size == 0)
-            size, unit = max(fitting, default=(1, "s"))
-            return f"{default / size:g}{unit}"
-    return str(default)
-
-
-def _is_duration(field: Any) -> bool:
-    return any(isinstance(one, BeforeValidator) and one.func is duration for one in field.metadata)

@@ -13,10 +13,11 @@ import pytest
 
 from receiver import events
 from receiver.alerts.settings import AlertSettings
-from receiver.environment import EnvSettings, load, variables
+from receiver.environment import EnvSettings, load
 from receiver.queue import permissions
 from receiver.queue.keys import Keys
 from receiver.settings import ReceiverSettings, Settings
+from receiver.variables import variables
 from tests import parts
 from tests.commands import called
 from worker import importing

@@ -13,12 +13,13 @@ from arq.connections import ArqRedis
 
 from receiver import command, logs
 from receiver.command import AsJson
-from receiver.environment import SettingsError, load, strays
+from receiver.environment import SettingsError, load
 from receiver.events import storable
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
 from receiver.settings import Settings, SpoolSettings
 from receiver.spool.overview import overview
+from receiver.variables import strays
 from receiver.visible import to_json, visible
 from worker import anomalies, bulk_command, importing, process, reports, trying
 from worker import app as worker_app

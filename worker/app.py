@@ -15,12 +15,12 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Function, func
 
-from receiver import logs
+from receiver import logs, variables
 from receiver.alerts.alerting import Alerting
 from receiver.alerts.settings import AlertSettings
 from receiver.background import Run, background
 from receiver.client import Client
-from receiver.environment import SettingsError, load, loaded
+from receiver.environment import SettingsError, load
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.jobs import FUNCTION
 from receiver.queue.keys import Keys
@@ -161,7 +161,7 @@ async def _announce(settings: WorkerSettings, table: RouteTable, redis: ArqRedis
     names = ("handler_timeout", "lease", "shutdown_grace", "max_age", "dedupe_window", "max_body_bytes")
     about = {
         "handlers": sorted(table.by_name),
-        "settings": loaded(),
+        "settings": variables.of_this_process(),
         **{name: getattr(settings, name) for name in names},
     }
     key = Keys(settings.key_prefix).worker(f"{socket.gethostname()}:{os.getpid()}")

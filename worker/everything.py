@@ -21,11 +21,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from receiver import running
-from receiver.environment import SettingsError, variables
+from receiver.environment import SettingsError
 from receiver.port.listening import base_url
 from receiver.queue.keys import Keys
 from receiver.queue.valkey import embedded_server
 from receiver.settings import ReceiverSettings
+from receiver.variables import variables
 from worker.console.settings import ConsoleSettings
 from worker.processes import COMMANDS, Running, spawn
 from worker.settings import WorkerSettings

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from receiver import running
-from receiver.environment import SettingsError, load, read_env_file, strays
+from receiver.environment import SettingsError, load, read_env_file
 from receiver.settings import ReceiverSettings
+from receiver.variables import strays
 from tests.conftest import TOKEN
 
 

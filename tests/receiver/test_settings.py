@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.environment import SettingsError, duration, load, variables
+from receiver.environment import SettingsError, duration, load
 from receiver.payload_settings import PayloadSettings
 from receiver.settings import ReceiverSettings
+from receiver.variables import variables
 
 TOKEN = "Zq8-vN3_kX7.tR2~bL5wM9cP"
 REDIS = "redis://localhost:6379/0"
