@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import ResponseError
 
 from receiver.acceptance import ACCEPT, Acceptance, accept_directly
+from receiver.delivery import Delivery
 from receiver.queue.connection import connect
 from receiver.queue.jobs import pack_job
 from receiver.queue.keys import Keys
@@ -72,6 +73,19 @@ class Site:
     async def allow(self, *acl: str) -> None:
         await self.redis.execute_command("ACL SETUSER", "kit", "reset", "on", ">secret", *acl)
 
+    @asynccontextmanager
+    async def refusing(self, command: str) -> AsyncIterator[None]:
+        """The rules of the README but for one command, while the block runs."""
+        await self.allow(*rules(KEYS.prefix), f"-{command.lower()}")
+        yield
+        await self.allow(*rules(KEYS.prefix))
+
+    async def accepted(self, name: str) -> Delivery:
+        """A delivery that is stored."""
+        delivery = delivery_of(body_of(name))
+        await accept_directly(self.redis, KEYS, delivery)
+        return delivery
+
     async def receiver(self) -> Receiver:
         return await asyncio.to_thread(lambda: listening(self.run("-m", "receiver")))
 
@@ -96,6 +110,15 @@ async def site(tmp_path: Path, start: Start) -> AsyncIterator[Site]:
         redis = connect(url)
         yield Site(redis, url, start, tmp_path)
         await redis.aclose()
+
+
+@pytest.fixture
+async def client(site: Site) -> AsyncIterator[ArqRedis]:
+    """Of the kit's user."""
+    await site.allow(*rules(KEYS.prefix))
+    client = connect(site.url)
+    yield client
+    await client.aclose()
 
 
 async def post(receiver: Receiver, name: str, **more: object) -> None:
@@ -192,43 +215,35 @@ def commands_of(script: Script) -> list[str]:
     return sorted(set(re.findall(r"redis.call\('(\w+)'", script.text)))
 
 
-async def test_no_refused_command_leaves_a_record_without_its_job(site: Site) -> None:
+async def test_no_refused_command_leaves_a_record_without_its_job(site: Site, client: ArqRedis) -> None:
     """Whatever is refused in the middle of storing: once it is allowed the same batch is stored whole."""
-    client = connect(site.url)
-    for number, command in enumerate(commands_of(ACCEPT)):
-        await site.allow(*rules(KEYS.prefix), f"-{command.lower()}")
-        one = delivery_of(body_of(f"e{number}"))
-        with suppress(ResponseError):
-            await accept_directly(client, KEYS, one)
-        await site.allow(*rules(KEYS.prefix))
+    for command in commands_of(ACCEPT):
+        one = delivery_of(body_of(command))
+        async with site.refusing(command):
+            with suppress(ResponseError):
+                await accept_directly(client, KEYS, one)
         assert await accept_directly(client, KEYS, one) is Acceptance.STORED
         assert await site.redis.exists(f"arq:job:{one.job_id}", KEYS.delivery(one.id)) == 2, command
         assert await site.redis.zscore(KEYS.queue, one.job_id), command
-    await client.aclose()
 
 
-async def test_no_refused_command_strands_a_job_that_is_claimed(site: Site) -> None:
+async def test_no_refused_command_strands_a_job_that_is_claimed(site: Site, client: ArqRedis) -> None:
     """A job that waits, and one whose worker was lost: once the command is allowed it is claimed, and no crash more."""
-    await site.allow(*rules(KEYS.prefix))
-    client = connect(site.url)
     claims = Claims(client, KEYS, KEYS.queue, 60.0)
     for command in commands_of(Script.load("claim.lua")):
-        one = delivery_of(body_of(command))
-        await accept_directly(site.redis, KEYS, one)
+        one = await site.accepted(command)
         for crashes in (0, 1):
             await site.redis.zadd(KEYS.leases, {one.job_id: 0}, xx=True)
-            await site.allow(*rules(KEYS.prefix), f"-{command.lower()}")
             held = []
-            for _ in range(3):
-                with suppress(ResponseError):
-                    held += await claims.take(1, alone=True)
-            await site.allow(*rules(KEYS.prefix))
+            async with site.refusing(command):
+                for _ in range(3):
+                    with suppress(ResponseError):
+                        held += await claims.take(1, alone=True)
             if not held:
                 await site.redis.zadd(KEYS.leases, {one.job_id: 0}, xx=True)
                 held = await claims.take(1, alone=True)
             assert [(claim.job_id, claim.crashes) for claim in held] == [(one.job_id, crashes)], command
         assert await claims.end(held[0], Ending("done"))
-    await client.aclose()
 
 
 async def has_ended_or_failed(site: Site, end: "asyncio.Future[bool]", command: str) -> bool:
@@ -236,20 +251,16 @@ async def has_ended_or_failed(site: Site, end: "asyncio.Future[bool]", command: 
 
 
 @pytest.mark.parametrize("ending", [Ending("done"), Ending("again"), Ending("release")], ids=lambda ending: ending.how)
-async def test_no_refused_command_strands_a_job_that_ends(site: Site, ending: Ending) -> None:
+async def test_no_refused_command_strands_a_job_that_ends(site: Site, client: ArqRedis, ending: Ending) -> None:
     """It is in the queue again, or gone with its lease, once the command is allowed."""
-    await site.allow(*rules(KEYS.prefix))
-    client = connect(site.url)
     claims = Claims(client, KEYS, KEYS.queue, 60.0)
     for command in commands_of(Script.load("finish.lua")):
-        one = delivery_of(body_of(command))
-        await accept_directly(site.redis, KEYS, one)
+        one = await site.accepted(command)
         [claim] = await claims.take(1, alone=True)
         await site.redis.execute_command("ACL LOG", "RESET")
-        await site.allow(*rules(KEYS.prefix), f"-{command.lower()}")
-        end = asyncio.ensure_future(claims.end(claim, ending))
-        await until(partial(has_ended_or_failed, site, end, command))
-        await site.allow(*rules(KEYS.prefix))
+        async with site.refusing(command):
+            end = asyncio.ensure_future(claims.end(claim, ending))
+            await until(partial(has_ended_or_failed, site, end, command))
         assert await end, command
         assert not await site.redis.exists(KEYS.leases), command
         if ending.how != "done":
@@ -257,45 +268,34 @@ async def test_no_refused_command_strands_a_job_that_ends(site: Site, ending: En
             assert claim.job_id == one.job_id, command
             assert await claims.end(claim, Ending("done"))
         assert not await site.redis.keys("arq:*"), command
-    await client.aclose()
 
 
-async def bury(site: Site, script: str, command: str) -> str:
+async def bury(site: Site, script: str, name: str) -> str:
     """A dead letter that this script replays; its id."""
     if script == "drop.lua":
-        await bury_unchanged(site.redis, KEYS, command, pack_job("f", [], 1), "no such function")
-        return f"{command}:job"
-    delivery = delivery_of(body_of(command))
+        await bury_unchanged(site.redis, KEYS, name, pack_job("f", [], 1), "no such function")
+        return f"{name}:job"
+    delivery = delivery_of(body_of(name))
     dead_id = dead_letter_id(delivery.id, "acts.act")
-    fields = {
-        "kind": "dead",
-        "handler": "acts.act",
-        "tries": 1,
-        "at": 1,
-        "job": retry_job(delivery, "acts.act", 2, 0, 0),
-    }
-    for name, value in fields.items():
-        await site.redis.execute_command("HSET", KEYS.dead_letter(dead_id), name, value)
+    job = retry_job(delivery, "acts.act", 2, 0, 0)
+    fields = ("kind", "dead", "handler", "acts.act", "tries", 1, "at", 1, "job", job)
+    await site.redis.execute_command("HSET", KEYS.dead_letter(dead_id), *fields)
     await site.redis.zadd(KEYS.dead, {dead_id: 1})
     return dead_id
 
 
 @pytest.mark.parametrize("script", ["drop.lua", "replay.lua"])
-async def test_no_refused_command_loses_a_dead_letter(site: Site, script: str) -> None:
+async def test_no_refused_command_loses_a_dead_letter(site: Site, client: ArqRedis, script: str) -> None:
     """Whatever is refused in the middle of a replay, it is there and can be replayed once the command is allowed."""
-    await site.allow(*rules(KEYS.prefix))
-    client = connect(site.url)
     for command in commands_of(Script.load(script)):
         dead_id = await bury(site, script, command)
         letter = await Operator(site.redis, KEYS).letter(dead_id)
         assert letter
-        await site.allow(*rules(KEYS.prefix), f"-{command.lower()}")
-        with suppress(ResponseError):
-            await Operator(client, KEYS).replay_letter(letter)
-        await site.allow(*rules(KEYS.prefix))
+        async with site.refusing(command):
+            with suppress(ResponseError):
+                await Operator(client, KEYS).replay_letter(letter)
         if await site.redis.exists(KEYS.dead):
             assert await Operator(client, KEYS).replay_letter(letter), command
         [(job_id, _)] = await site.redis.zpopmin(KEYS.queue)
         assert await site.redis.exists(f"arq:job:{job_id.decode()}"), command
         assert not await site.redis.exists(KEYS.dead), command
-    await client.aclose()

@@ -71,7 +71,10 @@ def check(
     html: Html = None,
     json: Json = False,
 ) -> int:
-    """Check a receiver, in any language, against Glartek's best practices. It sends events: use a test endpoint."""
+    """Check a receiver, in any language, against Glartek's best practices. It sends events: use a test endpoint.
+
+    Exit code 1 when a check failed, 2 when none did but a command that you gave does not work.
+    """
     if list_checks:
         return _list(json=json)
     if not url:

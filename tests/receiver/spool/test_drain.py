@@ -236,16 +236,17 @@ async def test_redis_in_trouble_is_no_fault_of_a_delivery(
 
 
 async def test_fresh_deliveries_do_not_wait_for_a_long_drain(link: Proxy, spool: Spool) -> None:
-    """They go straight to Redis while the spool drains, each within a second."""
+    """They go straight to Redis while the spool drains, each well within a second."""
     await spool.write([delivery(f"old {number}", 100_000) for number in range(120)])  # 3 s of this link
     async with through(link, spool) as intake:
         watching = asyncio.create_task(intake.watch.run())
         await until(lambda: spool.depth < 120)
-        answers: list[str] = []
-        async with asyncio.timeout(30):  # spooled themselves, they would keep the spool from ever being empty
-            while spool.depth:
-                fresh = await asyncio.wait_for(accept(intake, made(f"fresh {len(answers)}")), 1)
-                answers.append(fresh.name)
+        waits: list[float] = []
+        while spool.depth:
+            began = time.monotonic()
+            fresh = await asyncio.wait_for(accept(intake, made(f"fresh {len(waits)}")), 1)
+            waits.append(time.monotonic() - began)
+            assert fresh.name == "STORED"
         watching.cancel()
         await asyncio.wait([watching])
-    assert answers.count("STORED") > 10  # a busy machine may take longer than Redis is waited for, once
+    assert len(waits) > 10

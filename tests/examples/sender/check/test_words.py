@@ -56,8 +56,11 @@ async def test_advice_fits_the_answer(answer: Answer, helps: str) -> None:
 
 
 @pytest.mark.parametrize("answer", [Answer(ending="reset"), Answer(500)])
-async def test_what_fails_now_and_then_is_told_so_whatever_was_sent(answer: Answer) -> None:
+async def test_what_fails_now_and_then_is_told_so_whatever_was_sent(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No finding blames the size or the content of an event for an answer that ordinary events get as often."""
+    monkeypatch.setattr("examples.sender.check.run._FOR", 60.0)
     names = ("only-200-or-201", "duplicates-one-after-another", "large-body", "secret-in-url")
     every, *others, secret = await found(lambda one: answer if one.number % 3 == 2 else Answer(200), *names)
     assert "7 times) of 20 events of one type" in every.seen
@@ -67,8 +70,9 @@ async def test_what_fails_now_and_then_is_told_so_whatever_was_sent(answer: Answ
     assert "long random token" in secret.mend  # of which no answer is the cause
 
 
-async def test_one_refusal_at_first_hides_no_finding(run: Run) -> None:
+async def test_one_refusal_at_first_hides_no_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A receiver that starts with a 503 is checked like any other, and this 503 is a failure."""
+    monkeypatch.setattr("examples.sender.check.run._FOR", 60.0)
     async with serving(lambda one: Answer(503) if one.number == 1 else good(one)) as url:
         report = await run("check", url, "--only", "only-200-or-201", "--only", "lean-answer", "--json")
     every, lean = report.json()["findings"]
