@@ -68,7 +68,7 @@ class Figures:
 
 async def read(redis: Redis, keys: Keys) -> Figures:
     """The figures of now. Raises one of `REDIS_ERRORS`."""
-    names = [keys.metrics, keys.counts, keys.processes, keys.queue, keys.leases, keys.dead, keys.order]
+    names = [keys.metrics, keys.counts, keys.processes, keys.queue, keys.leases, keys.dead]
     now, ready, waiting, age, running, dead, metrics, counts, processes = await _FIGURES(redis, names)
     return Figures(
         now=now / 1000,

@@ -24,6 +24,7 @@ from tests.conftest import Start, until, wait_until
 from tests.worker.conftest import Rig, delivery_of, make_handler, wire
 from worker import Context, Event, GiveUp, RetryLater, in_order
 from worker.handler import Handler
+from worker.lease.claims import Claims
 from worker.letter import Filter
 from worker.order import Order, order_of
 from worker.outcomes import Keep, Outcomes
@@ -441,6 +442,22 @@ async def test_the_pace_goes_on_when_the_clock_went_back(rig: Rig, runs: Runs) -
         await until(lambda: is_idle(rig))
     assert runs.numbers == [0, 1, 2]
     assert_within(runs.times, 1, 0.1)
+
+
+async def test_a_pace_needs_no_worker_that_looks_when_the_clock_went_back(rig: Rig) -> None:
+    """The time of a rate passes between two claims, too: else starts would come too early by as much."""
+    ahead = (await rig.redis.time())[0] * 1000 + 365 * 86_400_000
+    await rig.redis.set(KEYS.order, str(ahead))
+    delivery = await rig.send("e1")
+    await Claims(rig.redis, KEYS, KEYS.queue, 5.0).take(1, alone=True)
+    lines = outcomes_of(rig, rig.redis, Order("handler", "1/50ms, 1000/1h", None, "pass")).lines
+    assert (await lines.turn(delivery, "h.act")).wait == 0
+
+    async def may_start() -> bool:
+        return (await lines.turn(delivery, "h.act")).wait == 0
+
+    assert not await may_start()
+    await until(may_start)
 
 
 async def test_a_handler_without_order_asks_nothing(rig: Rig) -> None:

@@ -156,7 +156,7 @@ class Claims:
             )
             for claim, (how, wait_ms, result, result_ms, first) in endings
         ]
-        keys = [self._queue, self._keys.leases, self._keys.crashes, self._keys.order, self._keys.counts]
+        keys = [self._queue, self._keys.leases, self._keys.crashes, self._keys.counts]
         prefixes = (IN_PROGRESS, RETRY, JOB, result_key_prefix, self._keys.prefix)
         packed = [_packer.pack(value) for value in (prefixes, rows)]
         ended = await until_redis_answers(lambda: _FINISH(self._redis, keys, packed))

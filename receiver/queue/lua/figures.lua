@@ -1,13 +1,13 @@
 #!lua flags=no-writes
 -- Everything that /metrics tells of the queue, at one moment.
 --
--- KEYS: metrics, counts, processes, queue, leases, dead, order
+-- KEYS: metrics, counts, processes, queue, leases, dead
 -- Returns {now (ms), jobs that are due, jobs that wait for their time, age of the oldest that is due (ms), jobs that run,
 -- dead letters, metrics, counts, processes}; the last three are flat lists of field and value.
 
-local metrics, counts, processes, queue, leases, dead, order = unpack(KEYS)
+local metrics, counts, processes, queue, leases, dead = unpack(KEYS)
 local now = now_ms()
-local until_now = queue_time(order, now)
+local until_now = queue_time(string.sub(metrics, 1, -#'metrics' - 1), now)
 
 local function score(place) return tonumber(redis.call('ZRANGE', queue, place, place, 'WITHSCORES')[2]) end
 

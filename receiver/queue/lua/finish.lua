@@ -6,7 +6,7 @@
 -- has started the job before and it still has its lease, so nobody has written anything of it yet: there is nothing to
 -- read, as there is in record.lua.
 --
--- KEYS: queue, leases, crashes, order, counts
+-- KEYS: queue, leases, crashes, counts
 -- ARGV[1]: prefixes of in-progress, retry, job and result keys and of the kit's keys, in msgpack
 -- ARGV[2]: msgpack list of {id, token, how, score, wait_ms, result, result_ms, first}; how is done, again (after
 --          wait_ms) or release (to the place in the queue that score is, which only this needs); first is {} or
@@ -14,11 +14,11 @@
 --          payloads, bytes of these that are kept at most, the type that it is counted as}
 -- Returns 1 for each claim that was ended now, else 0.
 
-local queue, leases, crashes, order, counts = unpack(KEYS)
+local queue, leases, crashes, counts = unpack(KEYS)
 local in_progress, retry, job, result_prefix, prefix = unpack(cmsgpack.unpack(ARGV[1]))
 local claims, ended = cmsgpack.unpack(ARGV[2]), {}
 local now = now_ms()
-local due = queue_time(order, now)
+local due = queue_time(prefix, now)
 
 local holders = {}
 for i, claim in ipairs(claims) do holders[i] = in_progress .. claim[1] end

@@ -5,30 +5,32 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local BEHIND = 1000 -- ms by which the clock went back at least, if the last score is so far ahead
+local LOOKED = 60000 -- ms; a worker that lives has read the lease clock since
+
 -- Until when jobs are due: now, or the last score, as the clock may have gone back since, and scores divide a
 -- millisecond. What has to wait is due so long after it.
-local function queue_time(order, now) return math.max(now, tonumber(redis.call('GET', order)) or 0) end
-
-local BEHIND = 1000 -- ms by which the clock went back at least, if the last score is so far ahead
+--
+-- While the clock is behind the last score, the time since a worker looked is added: else all that waits, such as a
+-- retry, would wait until the clock has caught up, which after a moment in a wrong year is never.
+local function queue_time(prefix, now)
+  local last = tonumber(redis.call('GET', prefix .. 'order')) or 0
+  if last - now <= BEHIND then return math.max(now, last) end
+  local seen = tonumber(redis.call('HGET', prefix .. 'lease-clock', 'seen')) or now
+  return last + math.min(math.max(now - seen, 0), LOOKED)
+end
 
 -- The lease clock counts the time in which somebody could have renewed: it advances by at most `stall` between two
 -- calls, so that a Redis that was frozen or away does not take jobs from workers that are alive.
 --
--- While the clock is behind the last score, that advances by as much: else all that waits, such as a retry, would wait
--- until the clock has caught up, which after a moment in a wrong year is never.
---
 -- Returns what it reads, and the time of the queue.
 local function lease_clock(key, now, stall)
+  local prefix = string.sub(key, 1, -#'lease-clock' - 1)
+  local due = queue_time(prefix, now)
+  if due - now > BEHIND then redis.call('SET', prefix .. 'order', string.format('%.17g', due)) end
   local last = redis.call('HMGET', key, 'seen', 'reads')
-  local passed = math.min(math.max(now - (tonumber(last[1]) or now), 0), stall)
-  local reads = (tonumber(last[2]) or 0) + passed
+  local reads = (tonumber(last[2]) or 0) + math.min(math.max(now - (tonumber(last[1]) or now), 0), stall)
   redis.call('HSET', key, 'seen', now, 'reads', reads)
-  local order = string.sub(key, 1, -#'lease-clock' - 1) .. 'order'
-  local due = queue_time(order, now)
-  if due - now > BEHIND then
-    due = due + passed
-    redis.call('SET', order, string.format('%.17g', due))
-  end
   return reads, due
 end
 

@@ -18,7 +18,7 @@
 
 local queue, wake, counts, dead, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 local now = now_ms()
-local due = queue_time(prefix .. 'order', now)
+local due = queue_time(prefix, now)
 local started = math.floor(due) -- as turn.lua has the time
 
 local SOON = 500 -- ms; a worker may not look for so long by itself

@@ -16,7 +16,7 @@
 local line, pace, queue, wake = unpack(KEYS)
 local delivery, handler, token, records, letters = unpack(ARGV, 1, 5)
 local rate, longest = {}, 0
-local now = math.floor(queue_time(string.sub(queue, 1, -#'queue' - 1) .. 'order', now_ms())) -- whole ms, as the answer
+local now = math.floor(queue_time(string.sub(queue, 1, -#'queue' - 1), now_ms())) -- whole ms, as the answer
 for i = 6, #ARGV do rate[i - 5] = tonumber(ARGV[i]) end
 for i = 2, #rate, 2 do longest = math.max(longest, rate[i]) end
 
