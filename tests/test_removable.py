@@ -55,14 +55,19 @@ def test_readme_says_how_to_delete_each() -> None:
         assert f"`git rm -r {' '.join(case.deleted)}`" in line
 
 
-def left(case: Case, tmp_path: Path) -> Path:
-    """A copy of the tree from which a part was deleted as README says."""
-    tree = tmp_path / "tree"
+def copied(tree: Path) -> None:
+    """Copy what git has, or would have, of this tree."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
         if (ROOT / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
+
+
+def left(case: Case, tmp_path: Path) -> Path:
+    """A copy of the tree from which a part was deleted as README says."""
+    tree = tmp_path / "tree"
+    copied(tree)
     if (ROOT / ".mypy_cache").exists():  # what mypy knows already: it reads the rest anew
         shutil.copytree(ROOT / ".mypy_cache", tree / ".mypy_cache")
     for path in case.deleted:
@@ -87,6 +92,19 @@ def run(tree: Path, command: str, *arguments: str) -> None:
     program = sys.executable if command == "python" else str(Path(sys.executable).with_name(command))
     ended = subprocess.run([program, *arguments], cwd=tree, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, f"{command} {' '.join(arguments)}\n{ended.stdout[-4000:]}{ended.stderr[-4000:]}"
+
+
+@pytest.mark.skipif(not parts.is_here(parts.TEAMS), reason="the Teams handler is not here")
+def test_what_is_still_in_the_table_is_told_in_a_line(tmp_path: Path) -> None:
+    """`make docs` before the table is edited names what is missing, without a traceback."""
+    copied(tmp_path)
+    shutil.rmtree(tmp_path / parts.TEAMS)
+    command = [sys.executable, "-m", "tests.test_readme"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    [line] = ended.stderr.splitlines()
+    assert "'teams'" in line
+    assert "ROUTES" in line
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -63,8 +63,10 @@ def learn_from(
     changes = _diff(before_text, text, file) if before_text else text
     _confirm(file, changes, exists=bool(before_text), yes=yes, as_json=as_json)
     _write(file, text)
-    samples = _write_samples(redacted or file.parent / "redacted", learned, where)
+    folder_of_samples = redacted or file.parent / "redacted"
+    samples = _write_samples(folder_of_samples, learned, where)
     _report(learned, where, file, changes, samples, as_json=as_json)
+    _tell_older(folder_of_samples, samples)
     if learned.questions:
         raise typer.Exit(1)
 
@@ -159,6 +161,15 @@ def _write_samples(folder: Path, learned: Learned, where: PayloadMap) -> list[st
             _write(file, to_json(redact.value(payload, "")) + "\n")
             names.append(str(file))
     return names
+
+
+def _tell_older(folder: Path, samples: Sequence[str]) -> None:
+    """What lies beside the samples may be of a run with another map, which redacted less. It may also be the user's."""
+    older = sorted(file.name for file in folder.glob("*.json") if str(file) not in samples)
+    if older:
+        are = "file is" if len(older) == 1 else "files are"
+        names = ", ".join(map(visible, older[:3])) + (", …" if len(older) > 3 else "")  # noqa: PLR2004 - a few
+        typer.echo(f"{folder}: {len(older)} {are} not of this run, look before you commit: {names}", err=True)
 
 
 def _file_name(event_type: str) -> str:

@@ -48,6 +48,16 @@ def test_it_writes_the_map_and_redacted_samples(start: Start, folder: Path) -> N
         assert where.time_of(json.loads(text)) == payload_file.parse(PAYLOAD_TOML, "p").time_of(payload)
 
 
+def test_samples_of_an_earlier_run_are_told(start: Start, folder: Path) -> None:
+    """They may be redacted with another map; they stay, as they may be somebody's own files."""
+    first = learned(start, "in", "--time-zone", "Europe/Lisbon", code=1).output
+    assert "not of this run" not in first
+    (folder / "redacted/0001-work_order.completed.json").rename(folder / "redacted/0001-work_order.created.json")
+    said = learned(start, "in", "--yes", code=1).output
+    assert "redacted: 1 file is not of this run, look before you commit: 0001-work_order.created.json" in said
+    assert len(list((folder / "redacted").iterdir())) == 3
+
+
 def test_a_question_that_is_left_is_told(start: Start, folder: Path) -> None:
     """Exit code 1, a line each, and a comment in the file, which is of use all the same; 0 once all are answered."""
     said = learned(start, "in", "--to", "acme/payload.toml", code=1).output
