@@ -104,6 +104,8 @@ async def test_a_server_that_breaks_connections_when_there_are_many_is_told_so(
 class OneAtATime(BaseHTTPRequestHandler):
     """Of the standard library's server without threads: one connection keeps all others waiting."""
 
+    timeout = 10  # seconds without a byte: the server ends although a connection is left open
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         self.send_response(200)
@@ -118,8 +120,10 @@ async def test_a_server_that_serves_one_connection_at_a_time_is_not_sent_to_its_
     with HTTPServer(("127.0.0.1", 0), OneAtATime) as server, ThreadPoolExecutor() as threads:
         threads.submit(server.serve_forever, 0.05)
         context = CheckContext(f"http://127.0.0.1:{server.server_port}/", replace(QUICK, timeout=0.5))
-        (finding,) = [one async for one in findings(context, ["stalled-bodies"])]
-        server.shutdown()
+        try:
+            (finding,) = [one async for one in findings(context, ["stalled-bodies"])]
+        finally:  # in a thread: it waits for the connections, and this loop has still to close them
+            await asyncio.to_thread(server.shutdown)
     assert (finding.status, "cannot connect" in finding.seen) == ("failed", True)
     assert "a thread or a process on each slow connection" in finding.mend
 
