@@ -173,6 +173,7 @@ def test_each_trouble_is_told_and_is_over(kit: Kit, server: Server, tmp_path: Pa
     kit.wait_for("GlartekNoWorker is over", "GlartekBacklogOld is over")
 
     # Redis is away; a receiver that is restarted meanwhile does not tell it again.
+    kit.channel.wait_until_kept()
     server.kill()
     kit.wait_for(f"GlartekRedisAway ({host})")
     receiver.process.stop()

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
+from redis import Redis
 
 from tests.conftest import ROOT, Process, Start
 
@@ -33,7 +34,9 @@ def address(console: Process) -> str:
 
 @pytest.fixture
 def console(valkey_url: str, start: Start) -> StartConsole:
-    """Start a console on the tests' Valkey with these settings; its address."""
+    """Start a console on the tests' Valkey, which is empty at first, with these settings; its address."""
+    with Redis.from_url(valkey_url) as redis:
+        redis.flushall()
 
     def begin(**settings: str) -> str:
         return address(start("-m", "worker", "console", REDIS_URL=valkey_url, CONSOLE_PORT="0", **settings))
