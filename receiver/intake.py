@@ -2,7 +2,7 @@
 
 Deliveries that arrive together go to Redis together, in one script call; a lone one goes at once. When Redis is
 away, slow, read-only or nearly full, the batch goes to the spool on disk, which drains by itself, in order, through
-the same script. Meanwhile a new delivery queues up behind the spool only if something of its own subject waits there.
+the same script. While it drains a new delivery goes to the spool only if something of its own subject waits there.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`python -m worker [run]`, `console`, `healthy`, `tail`, `show`, `replay`, `dead …`, `doubtful …`, `gaps`, `drift`."""
+"""`python -m worker [run]`, `console`, `healthy`, `status`, `tail`, `show`, `replay`, `try`, `dead …` and the others."""
 
 import asyncio
 import os

@@ -153,7 +153,7 @@ def counts(metrics: Mapping[str, int]) -> list[Rising]:
     texts = {
         "GlartekDeadLetters": "{about}: {by} dead letters. They wait for you.",
         "GlartekEventsNotStored": "{by} events were answered 503: nothing could store them.",
-        "GlartekConflicts": "{by} deliveries had a key ({about}) that was taken by other bytes; all are kept.",
+        "GlartekConflicts": "{by} deliveries had a key ({about}) that was taken by other bytes; ten of a key are kept.",
     }
     few = {"GlartekConflicts": (4, 3600.0)}  # one is a sender's slip
     return [Rising(name, about, by, texts[name], *few.get(name, ())) for (name, about), by in sums.items()]

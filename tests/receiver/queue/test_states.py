@@ -18,6 +18,18 @@ def test_every_arrow_names_the_script_that_makes_the_step() -> None:
     assert {label.removeprefix(": ").partition(",")[0] for label in labels} <= SCRIPTS
 
 
+def test_the_steps_to_an_end_are_those_of_the_theory_of_operation() -> None:
+    """A handler is done, and a job has ended, by the scripts that `receiver.queue` names for it."""
+    rows = {cells[0]: cells[-1] for line in (receiver.queue.__doc__ or "").splitlines() if (cells := _cells(line))}
+    for state, row in {"done": "done, skipped", "ended": "ended"}.items():
+        drawn = set(re.findall(rf"--> {state}: (\w+)", PICTURE))
+        assert drawn == set(re.findall(r"`(\w+)`", rows[row])), state
+
+
+def _cells(line: str) -> list[str]:
+    return line.strip("| ").split(" | ") if line.startswith("| ") else []
+
+
 def test_every_state_is_reached_by_an_arrow() -> None:
     """And every arrow begins and ends at one."""
     states = set(re.findall(r'state ".+" as (\w+)$', PICTURE, re.MULTILINE))
