@@ -1,4 +1,4 @@
-"""`python -m worker [run]`, `console`, `healthy`, `status`, `tail`, `show`, `replay`, `try`, `dead …` and the others."""
+"""`python -m worker [run]`, `console`, `healthy`, `status`, `tail`, `show`, `replay`, `try`, `dead …` and others."""
 
 import asyncio
 import os

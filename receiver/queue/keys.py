@@ -9,7 +9,7 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>queue` | zset | waiting jobs by due time (ms) | until claimed |
 | `<p>queue:health-check` | string | arq's health check of a worker | 6 s, renewed every 5 |
 | `<p>delivery:<id>` | hash | one delivery's record (below) | while work is open, then the dedupe window |
-| `<p>attempts:<id>` | list | every attempt with a reason: handler, number, time, state, reason | as its record |
+| `<p>attempts:<id>` | list | the last 100 attempts with a reason: handler, number, time, state | as its record |
 | `<p>trace:<id>` | hash | where each handler failed last: files and lines, no values | the dedupe window after it |
 | `<p>payload:<id>` | string | a finished delivery's job, for `replay` | KEEP_PAYLOADS after the last outcome, or less |
 | `<p>kept` | list | these payloads, oldest first: id, bytes, expiry time (ms) | until there are too many bytes |
@@ -28,7 +28,7 @@ keys at once, so Redis Cluster is not supported; one Redis or Valkey with replic
 | `<p>order` | string | the last score; scores rise strictly, in order of acceptance | for ever |
 | `<p>life` | string | a random name for this Redis's data: another name means other data | for ever |
 | `<p>lost` | string | when and how Redis lost its data, for `doctor` | 7 days |
-| `<p>wake` | list | wakes a waiting worker at once; one entry for each batch, at most 32 | until popped |
+| `<p>wake` | list | each entry wakes a waiting worker at once; at most 32 | until popped |
 | `<p>worker:<id>` | string | what a running worker reports of itself, for `doctor` | 15 s, renewed every 5 |
 | `<p>counts` | hash | accepted, duplicates, conflicts, and `<handler> done`, `skipped` or `dead` | for ever |
 | `<p>metrics` | hash | counts and durations for `/metrics`, which only rise (below) | for ever |
@@ -61,11 +61,11 @@ outcome is in a field with the handler's name (which always has a dot): `<state>
 state is done, skipped, retry or dead; an unknown state of a later version counts as an end, like done.
 
 Fields of `<p>metrics` are words. `accept` counts `accepted <type>`, `duplicates <type> <source>` and `conflicts <type>
-<source>`; `record` counts `ended <handler> <state> <type>` (a retry is `failed` or `asked`) and, with `bury`, `dead
-<handler> <reason>`; these are in `<p>metrics:<n>`, too. `tally` adds what each process counts: `refused <status>`,
-`spooled`, `log_lines_dropped <process>`, `seen <type>` (Unix time), and the histograms `to_start`, `to_done <handler>`
-and `run <handler>`, each with the number of a bucket, or `us` for the sum of all (µs). A type is one of the catalog's
-or `other`, so the number of fields has a bound.
+<source>`; `record` and `finish` count `ended <handler> <state> <type>` (a retry is `failed` or `asked`), and `record` and
+`bury` count `dead <handler> <reason>`; these are in `<p>metrics:<n>`, too, except what `bury` counts. `tally` adds what
+each process counts: `refused <status>`, `spooled`, `log_lines_dropped <process>`, `seen <type>` (Unix time), and the
+histograms `to_start`, `to_done <handler>` and `run <handler>`, each with the number of a bucket, or `us` for the sum of
+all (µs). A type is one of the catalog's or `other`, so the number of fields has a bound.
 """
 
 from dataclasses import dataclass

@@ -113,6 +113,15 @@ async def test_duplicates_are_told_with_their_times(rig: Rig, worker: Command) -
     assert times[0] >= datetime.fromisoformat(told["first_seen"])
 
 
+async def test_replays_pile_up_no_wakes(rig: Rig, flaky: Flaky) -> None:
+    """While no worker pops them the list stays short: a worker that is back claims in vain for each one more."""
+    await run_all(rig, flaky, *[await rig.send(f"e{number}") for number in range(40)])
+    await rig.redis.delete(KEYS.wake)
+    replayed = [await rig.operator.replay_letter(letter) for letter in await rig.letters()]
+    assert replayed == [True] * 40
+    assert await rig.redis.execute_command("LLEN", KEYS.wake) == 32
+
+
 async def test_what_waited_in_a_spool_says_until_when(rig: Rig, worker: Command) -> None:
     """By the two times: accepted by a receiver, and stored in Redis."""
     late = await rig.accept(SOURCES.delivery({}, body_of("e1"), time.time_ns() // 1000 - 60_000_000))

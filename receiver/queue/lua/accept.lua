@@ -78,7 +78,7 @@ if #stored > 0 then
   redis.call('ZADD', queue, unpack(queued))
   for _, delivery in ipairs(stored) do write_record(delivery) end
   redis.call('HINCRBY', counts, 'accepted', #stored)
-  if redis.call('LLEN', wake) < 32 then redis.call('RPUSH', wake, 1) end
+  wake_up(wake)
   local names = {}
   for i = math.max(1, #stored - MOST_RECENT + 1), #stored do names[#names + 1] = stored[i][1] end
   if redis.call('RPUSH', recent, unpack(names)) > 2 * MOST_RECENT then redis.call('LTRIM', recent, -MOST_RECENT, -1) end

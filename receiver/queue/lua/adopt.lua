@@ -23,6 +23,6 @@ end
 if #mine > 0 then
   redis.call('ZADD', queue, unpack(moved))
   redis.call('ZREM', old, unpack(mine))
-  redis.call('RPUSH', wake, 1)
+  wake_up(wake)
 end
 return {#jobs == 2 * count and first + count - #mine or 0, #mine}

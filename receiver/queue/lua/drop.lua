@@ -15,7 +15,7 @@ local now = now_ms()
 if job_id then
   redis.call('SET', job_key, job)
   redis.call('ZADD', queue, now, job_id)
-  redis.call('RPUSH', wake, 1)
+  wake_up(wake)
 end
 if line then leave(queue, wake, line, delivery, handler, now, now) end
 -- Last: should the server refuse a command in the middle, the dead letter is there.

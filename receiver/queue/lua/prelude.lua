@@ -83,12 +83,18 @@ local function next_start(pace, rate, latest, now)
   return at
 end
 
+local MOST_WAKES = 32 -- where nobody pops them; each one too many is a claim that finds nothing
+
+local function wake_up(wake)
+  if redis.call('LLEN', wake) < MOST_WAKES then redis.call('RPUSH', wake, 1) end
+end
+
 -- A delivery that was parked because it waited in line is due at `at` (ms), unless it is earlier anyway. One that is not
 -- parked will look for itself. A worker is woken in any case: it may not look before the job is due.
 local function call(queue, wake, delivery, handler, at, now)
   local prefix = string.sub(queue, 1, -#'queue' - 1) -- the queue's name is the prefix and this word
   local job = delivery .. ':' .. handler .. ':0:' .. prefix
-  if redis.call('ZADD', queue, 'XX', 'LT', 'CH', math.max(at, now), job) == 1 then redis.call('RPUSH', wake, 1) end
+  if redis.call('ZADD', queue, 'XX', 'LT', 'CH', math.max(at, now), job) == 1 then wake_up(wake) end
 end
 
 -- A delivery leaves its line, and the next is called.

@@ -44,7 +44,7 @@ local function enqueue(delivery, transition)
   end
   redis.call('SET', transition.job_key, transition.job)
   redis.call('ZADD', queue, string.format('%.17g', due + wait), transition.job_id)
-  if wait < SOON then redis.call('RPUSH', wake, 1) end
+  if wait < SOON then wake_up(wake) end
 end
 
 -- The letter of an older event of the same key, whose record has expired, moves to an id of its own: it may differ.

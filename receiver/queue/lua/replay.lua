@@ -32,7 +32,7 @@ end
 redis.call('PERSIST', record)
 redis.call('SET', job_key, job)
 redis.call('ZADD', queue, now, job_id)
-redis.call('RPUSH', wake, 1)
+wake_up(wake)
 if state ~= '' then redis.call('HINCRBY', counts, handler .. ' ' .. state, -1) end
 if state == 'dead' then -- last: should the server refuse a command in the middle, the dead letter is there
   release_file(dead_key, unneeded)
