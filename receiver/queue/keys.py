@@ -61,7 +61,7 @@ outcome is in a field with the handler's name (which always has a dot): `<state>
 state is done, skipped, retry or dead; an unknown state of a later version counts as an end, like done.
 
 Fields of `<p>metrics` are words. `accept` counts `accepted <type>`, `duplicates <type> <source>` and `conflicts <type>
-<source>`; `record` and `finish` count `ended <handler> <state> <type>` (a retry is `failed` or `asked`), and `record` and
+<source>`; `record` and `finish` count `ended <handler> <state> <type>` (a retry is `failed` or `asked`), `record` and
 `bury` count `dead <handler> <reason>`; these are in `<p>metrics:<n>`, too, except what `bury` counts. `tally` adds what
 each process counts: `refused <status>`, `spooled`, `log_lines_dropped <process>`, `seen <type>` (Unix time), and the
 histograms `to_start`, `to_done <handler>` and `run <handler>`, each with the number of a bucket, or `us` for the sum of
