@@ -75,7 +75,7 @@ class Intake:
         if Acceptance.CONFLICT in acceptances:
             for delivery, acceptance in zip(deliveries, acceptances, strict=True):
                 if acceptance is Acceptance.CONFLICT:
-                    log.warning("conflict kept: same key, other bytes", delivery=delivery.id, source=delivery.source)
+                    log.warning("conflict: same key, other bytes", delivery=delivery.id, source=delivery.source)
         return acceptances
 
     async def until_stored(self) -> None:

@@ -335,7 +335,7 @@ def _shows_that_it_ran(kit: Kit, receiver: str, worker: str) -> None:
     assert {
         "accepted", "refused", "redis is away: spooling", "handler will be run again", "dead letter", "traceback",
         "unreadable delivery", "Task exception was never retrieved", "a thread ended by an error",
-        "conflict kept: same key, other bytes", "alert", "receiver stopped", "worker stopped",
+        "conflict: same key, other bytes", "alert", "receiver stopped", "worker stopped",
     } <= events  # fmt: skip
     assert failing(worker) >= FAILING
     assert any(PAYLOAD[0] in text for text in kit.showing.values())
