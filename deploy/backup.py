@@ -17,12 +17,14 @@ import shlex
 import shutil
 import sqlite3
 import sys
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 TRIES = 20
+PIECE = 1 << 20
 
 
 class BackupError(Exception):
@@ -119,25 +121,33 @@ def _copy_payloads(source: Path, target: Path) -> None:
 def _copy_append_only(source: Path, target: Path) -> None:
     """The manifest, and the files that it names: they only grow, until Redis has rewritten them and removes them.
 
-    A file that was still growing ends in half a command, which Redis drops when it loads it (aof-load-truncated).
+    All are opened before the first is copied: then they can be read to their ends, whatever Redis removes. A file that
+    was still growing ends in half a command, which Redis drops when it loads it (aof-load-truncated).
     """
+    target.mkdir()
+    with ExitStack() as opened:
+        manifest, text, files = _open_append_only(source, opened)
+        for name, file in files.items():
+            with (target / name).open("wb") as copy:
+                shutil.copyfileobj(file, copy, PIECE)
+    (target / manifest).write_text(text, encoding="utf-8")
+
+
+def _open_append_only(source: Path, opened: ExitStack) -> tuple[str, str, dict[str, BinaryIO]]:
+    """The manifest's name and text, and the files that it names, which `opened` closes."""
     for _ in range(TRIES):
-        target.mkdir()
         try:
             [manifest] = (path for path in source.glob("*.manifest") if not path.name.startswith("temp-"))
             text = manifest.read_text(encoding="utf-8")
-            for line in text.splitlines():
-                name = shlex.split(line)[1]
-                shutil.copyfile(source / name, target / name)
-            (target / manifest.name).write_text(text, encoding="utf-8")
-        except FileNotFoundError:  # rewritten meanwhile
-            shutil.rmtree(target)
+            names = [shlex.split(line)[1] for line in text.splitlines()]
+            return manifest.name, text, {name: opened.enter_context((source / name).open("rb")) for name in names}
+        except FileNotFoundError as error:  # rewritten between two of these lines
+            gone = error.filename
         except ValueError:
-            break
-        else:
-            return
+            expected = "expected the data of Redis 7.0, of Valkey, or later"
+            raise BackupError(f"{source}: no append-only file with a manifest; {expected}") from None
     raise BackupError(
-        f"{source}: no append-only file with a manifest; expected the data of Redis 7.0, of Valkey, or later"
+        f"{gone}: the manifest beside it names it, and it is not there; is this the folder of a running Redis?"
     )
 
 

@@ -1,6 +1,7 @@
 """A machine is lost with its data, and a backup put back: nothing that was acknowledged before the backup is lost."""
 
 import json
+import runpy
 import shutil
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import httpx2
 import pytest
@@ -140,6 +142,27 @@ def test_a_backup_is_whole_while_redis_rewrites_its_file(tmp_path: Path) -> None
         assert take(tmp_path, backups[-1], command="restore").returncode == 0
         valkey.start()
         assert redis.dbsize() == 10_000
+
+
+def test_a_rewrite_during_the_copy_takes_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis removes files that it has rewritten, at any time of a copy that takes minutes: it is whole all the same."""
+    script: Any = runpy.run_path(str(ROOT / "deploy" / "backup.py"))
+    with running(tmp_path) as valkey, valkey.admin() as redis:
+        redis.mset({f"{key}": "x" for key in range(100)})
+        copy = shutil.copyfileobj
+
+        def after_a_rewrite(source: BinaryIO, target: BinaryIO, length: int) -> None:
+            redis.execute_command("BGREWRITEAOF")
+            wait_until(lambda: not Path(source.name).exists())
+            copy(source, target, length)
+
+        monkeypatch.setattr(shutil, "copyfileobj", after_a_rewrite)
+        script["_copy_append_only"](valkey.data / "appendonlydir", tmp_path / "copy")
+        valkey.stop()
+        shutil.rmtree(valkey.data / "appendonlydir")
+        (tmp_path / "copy").rename(valkey.data / "appendonlydir")
+        valkey.start()
+        assert redis.dbsize() == 100
 
 
 def test_payloads_of_dead_letters_that_left_redis_are_in_a_backup(tmp_path: Path) -> None:

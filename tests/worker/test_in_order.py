@@ -424,7 +424,7 @@ async def test_many_lines_share_one_pace(rig: Rig, runs: Runs) -> None:
     rate = "20/200ms, 1000/1h"  # with the second one Redis keeps all starts
     async with rig.working({"*": [in_order(runs.act, rate=rate)]}) as worker:
         await until(lambda: is_idle(rig), 20)
-        assert worker.jobs_retried < 100
+        assert worker.jobs_retried < 300  # all at once it would be thousands; who comes late waits once more
     assert sorted(runs.numbers) == list(range(100))
     starts = [at for _, at in await rig.redis.zrange(KEYS.pace("test_in_order.act"), 0, -1, withscores=True)]
     assert len(starts) == 100
