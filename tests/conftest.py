@@ -3,12 +3,15 @@
 import asyncio
 import inspect
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -163,6 +166,22 @@ def start(tmp_path: Path, forks: Forks) -> Iterator[Start]:
     yield start_one
     for process in started:
         process.stop()
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """Those below the ones that the system gives to whoever asks for any, in an order of this process's own."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    below = range(max(lowest - 10_000, 1024), lowest) or range(1024, 1 << 16)
+    return iter(random.SystemRandom().sample(below, len(below)))
+
+
+def unused_port() -> int:
+    """A port for a process that is started soon; nobody else is given it meanwhile."""
+    for port in _ports():
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
 
 
 def open_to_others(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, wait_until
+from tests.conftest import ROOT, unused_port, wait_until
 from tests.receiver.conftest import PATH, Answer, Sender, request
 
 DEPLOY = ROOT / "deploy"
@@ -83,11 +83,6 @@ class Proxy:
         return {path.name: path.read_text(encoding="utf-8", errors="replace") for path in self.folder.glob("*.log")}
 
 
-def free_port() -> int:
-    with nobody() as port:
-        return port
-
-
 @contextmanager
 def nobody() -> Iterator[int]:
     """A port on which nobody listens, and that nobody else is given."""
@@ -112,8 +107,8 @@ def proxy(
 ) -> Iterator[Proxy]:
     """A proxy in front of 127.0.0.1:`upstream`, for as long as the block runs."""
     folder.mkdir(parents=True)
-    clear_port = free_port() if name == "caddy" else None
-    running = Proxy(name, folder, certificate, free_port(), clear_port)
+    clear_port = unused_port() if name == "caddy" else None
+    running = Proxy(name, folder, certificate, unused_port(), clear_port)
     command, environment = {"nginx": _nginx, "caddy": _caddy, "haproxy": _haproxy}[name](
         running, upstream, changes or {}
     )

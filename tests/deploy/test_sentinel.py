@@ -11,8 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from receiver.queue.valkey import server_binary
-from tests.conftest import ROOT, TOKEN, Start, wait_until
-from tests.deploy.proxies import free_port
+from tests.conftest import ROOT, TOKEN, Start, unused_port, wait_until
 from tests.deploy.test_compose import SERVICES
 from tests.deploy.valkey import secrets
 from tests.receiver.conftest import event, listening
@@ -52,7 +51,7 @@ def test_a_replica_takes_over_with_the_users_and_files_that_are_shipped(start: S
     made = secrets(tmp_path / "secrets", "--sentinel")
     password = (made / "redis_admin_password").read_text(encoding="utf-8")
     sentinels = ("one", "two", "three")
-    ports = {name: free_port() for name in ("valkey", "valkey-replica", *sentinels)}
+    ports = {name: unused_port() for name in ("valkey", "valkey-replica", *sentinels)}
     with ExitStack() as stack:
         servers = {}
         for name in ports:

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from redis import Redis
 
-from tests.conftest import ROOT, Process, Server, Start, wait_until
-from tests.deploy.proxies import free_port, program, required
+from tests.conftest import ROOT, Process, Server, Start, unused_port, wait_until
+from tests.deploy.proxies import program, required
 from tests.receiver.conftest import event, listening
 
 TOKENS = {"porto": "a-token-of-porto-0123456789abcdef", "aveiro": "a-token-of-aveiro-0123456789abcde"}
@@ -105,7 +105,7 @@ def shards(tmp_path: Path, start: Start) -> Iterator[dict[str, Shard]]:
 def send(shards: dict[str, Shard], tmp_path: Path) -> Iterator["Sender"]:
     """Nginx with the blocks of the page, and who sends through it."""
     required("nginx")
-    port = free_port()
+    port = unused_port()
     (tmp_path / "nginx.conf").write_text(_configuration(shards, port, tmp_path), encoding="utf-8")
     nginx = subprocess.Popen([str(program("nginx")), "-c", str(tmp_path / "nginx.conf")], cwd=tmp_path)
     with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=12) as client:

@@ -10,8 +10,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from receiver.queue.valkey import server_binary
-from tests.conftest import ROOT, wait_until
-from tests.deploy.proxies import free_port
+from tests.conftest import ROOT, unused_port, wait_until
 
 
 def secrets(folder: Path, *options: str) -> Path:
@@ -25,7 +24,7 @@ class Valkey:
     """One server on a port of its own, its data in `folder`/redis."""
 
     def __init__(self, folder: Path, program: str | None = None) -> None:
-        self.port = free_port()
+        self.port = unused_port()
         self._program = program or server_binary()
         self.data = folder / "redis"
         self.secrets = secrets(folder / "secrets")

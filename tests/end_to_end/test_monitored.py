@@ -19,7 +19,7 @@ import httpx2
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TOKEN, Process, Server, Start, wait_until
+from tests.conftest import ROOT, TOKEN, Process, Server, Start, unused_port, wait_until
 from tests.deploy.proxies import required
 from tests.end_to_end.channel import Channel
 from tests.receiver.conftest import PATH, listening
@@ -99,8 +99,7 @@ def prometheus(folder: Path, console: str) -> Iterator[Prometheus]:
         "scrape_configs": [{"job_name": "glartek", "static_configs": [{"targets": [console]}]}],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{unused_port()}"
     options = {"config.file": "prometheus.yml", "storage.tsdb.path": "tsdb", "web.listen-address": address}
     command = ["prometheus", *(f"--{name}={value}" for name, value in options.items()), "--log.level=warn"]
     with (folder / "prometheus.log").open("wb") as log:

@@ -2,7 +2,6 @@
 
 import json
 import resource
-import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from receiver import logs
 from receiver.app import create_app
 from receiver.settings import ReceiverSettings
 from receiver.spool import Entry, Spool, damage
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, unused_port, wait_until
 from tests.receiver.conftest import Receiver, StartReceiver, event
 
 WELL = {
@@ -95,8 +94,7 @@ def test_dropped_log_lines_are_told(monkeypatch: pytest.MonkeyPatch, in_process:
 
 def test_it_moves_to_a_port_of_its_own(start_receiver: StartReceiver) -> None:
     """With HEALTH_PORT the public port has nothing at /healthz; the private one is on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = unused_port()
     receiver = start_receiver(HEALTH_PORT=str(port))
     assert receiver.post(path="/healthz", method="GET").status == 404
     assert receiver.post(event("e1")).status == 200

@@ -450,7 +450,7 @@ async def test_a_pace_needs_no_worker_that_looks_when_the_clock_went_back(rig: R
     await rig.redis.set(KEYS.order, str(ahead))
     delivery = await rig.send("e1")
     await Claims(rig.redis, KEYS, KEYS.queue, 5.0).take(1, alone=True)
-    lines = outcomes_of(rig, rig.redis, Order("handler", "1/50ms, 1000/1h", None, "pass")).lines
+    lines = outcomes_of(rig, rig.redis, Order("handler", "1/500ms, 1000/1h", None, "pass")).lines
     assert (await lines.turn(delivery, "h.act")).wait == 0
 
     async def may_start() -> bool:

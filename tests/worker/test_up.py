@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests import parts
-from tests.conftest import Process, Start, open_to_others, wait_until
+from tests.conftest import Process, Start, open_to_others, unused_port, wait_until
 
 AWAY = "http://127.0.0.1:9"
 CHILDREN = {
@@ -34,8 +34,7 @@ def free_ports() -> dict[str, str]:
 
 
 def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return str(listener.getsockname()[1])
+    return str(unused_port())
 
 
 def children(pid: int) -> list[int]:

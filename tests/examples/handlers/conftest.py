@@ -99,7 +99,9 @@ def sample(event_of: Callable[[dict[str, Any]], Event]) -> Callable[..., Event]:
 @contextmanager
 def _served(app: ASGIApp) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    # What a test left unanswered is given up: to wait for it would be for ever, and nothing could end that.
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -186,6 +186,7 @@ def test_what_was_given_up_does_not_fill_the_link(run: Callable[..., int]) -> No
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
             listener.bind(("127.0.0.1", 0))
             listener.listen()
+            listener.settimeout(10)
             redis = connect(f"redis://127.0.0.1:{listener.getsockname()[1]}", timeout=0.5, retries=0)
             setting = asyncio.ensure_future(redis.set("large", bytes(size)))
             client = await asyncio.to_thread(greeted, listener)
@@ -200,9 +201,12 @@ def test_what_was_given_up_does_not_fill_the_link(run: Callable[..., int]) -> No
 def greeted(listener: socket.socket) -> socket.socket:
     """A connection to a server that takes what redis-py says of itself, and reads nothing more."""
     client, _ = listener.accept()
+    client.settimeout(10)  # of each wait in here: a loop does not end before its threads do
     said = b""
     while said.count(b"SETINFO") < 2 or not said.endswith(b"\r\n"):
-        said += client.recv(100)
+        received = client.recv(100)
+        assert received, f"given up after {said!r}"
+        said += received
     client.sendall(b"+OK\r\n+OK\r\n")
     return client
 

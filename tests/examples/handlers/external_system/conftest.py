@@ -69,7 +69,7 @@ async def exists(redis: Redis, key: str) -> None:
 def erp(serve: Callable[[Starlette], str], configure: Configure) -> Erp:
     """A REST API, and the handler configured for it."""
     erp = Erp()
-    configure(url=serve(Starlette(routes=erp.routes)), timeout="0.3s", breaker_failures="3", breaker_open="1m")
+    configure(url=serve(Starlette(routes=erp.routes)), timeout="10s", breaker_failures="3", breaker_open="1m")
     return erp
 
 

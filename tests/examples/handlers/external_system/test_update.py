@@ -202,7 +202,7 @@ async def test_the_circuit_opens_for_all_workers_and_closes_by_a_probe(
     assert 59 < later.value.seconds <= 67
     assert len(erp.requests) == 3
     await context().redis.delete("glartek:external:generic-rest:breaker:open")  # a minute later
-    erp.orders = Orders(delay=0.15)
+    erp.orders = Orders(delay=0.5)
     probe = asyncio.create_task(external_system.update(at(0), context()))
     await exists(context().redis, "glartek:external:generic-rest:breaker:probe")
     with pytest.raises(RetryLater, match="left alone"):

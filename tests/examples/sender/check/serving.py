@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from examples.sender.http import wire
 from examples.sender.http.recording import Answer, Arrival, RecordingReceiver
+from tests.conftest import unused_port
 
 PATH = "/webhooks/t0kenThatIsLongEnough4Tests"
 Answering = Callable[[Arrival], Answer]
@@ -44,9 +44,7 @@ async def eight_connections_at_a_time(answers: Answering, _folder: Path) -> Asyn
 @asynccontextmanager
 async def answering_from_memory(_answers: Answering, folder: Path) -> AsyncIterator[str]:
     """A process of its own that answers at once and writes half a second later; `sh restart` kills and starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = unused_port()
     start = f"{sys.executable} {Path(__file__).with_name('from_memory.py')} {port} {folder} >/dev/null 2>&1 &"
     (folder / "restart").write_text(f"cd {folder}\ntest -f pid && kill -9 $(cat pid)\n{start}\necho $! >pid\n")
     try:

@@ -1,12 +1,11 @@
 import asyncio
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
 
 from examples.sender.http import wire
-from tests.conftest import ROOT
+from tests.conftest import ROOT, unused_port
 from tests.examples.sender.check.serving import PATH
 from tests.examples.sender.conftest import Run
 
@@ -19,9 +18,7 @@ async def test_express_as_it_comes_refuses_large_events(run: Run, tmp_path: Path
     """Its limit of 100 kB is found, with its own setting as the advice; otherwise it does well."""
     shutil.copy(Path(__file__).with_name("express.mjs"), tmp_path)
     (tmp_path / "node_modules").symlink_to(PACKAGES)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = unused_port()
     url = f"http://127.0.0.1:{port}{PATH}"
     express = await asyncio.create_subprocess_exec("node", str(tmp_path / "express.mjs"), str(port), PATH)
     try:
