@@ -138,17 +138,27 @@ def _open_append_only(source: Path, opened: ExitStack) -> tuple[str, str, dict[s
     for _ in range(TRIES):
         try:
             [manifest] = (path for path in source.glob("*.manifest") if not path.name.startswith("temp-"))
-            text = manifest.read_text(encoding="utf-8")
-            names = [shlex.split(line)[1] for line in text.splitlines()]
-            return manifest.name, text, {name: opened.enter_context((source / name).open("rb")) for name in names}
+            lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
+            needed = {line: name for line in lines if (name := _needed(line))}
+            files: dict[str, BinaryIO] = {
+                name: opened.enter_context((source / name).open("rb")) for name in needed.values()
+            }
+            return manifest.name, "".join(needed), files
         except FileNotFoundError as error:  # rewritten between two of these lines
             gone = error.filename
-        except ValueError:
+        except (ValueError, KeyError):
             expected = "expected the data of Redis 7.0, of Valkey, or later"
             raise BackupError(f"{source}: no append-only file with a manifest; {expected}") from None
     raise BackupError(
         f"{gone}: the manifest beside it names it, and it is not there; is this the folder of a running Redis?"
     )
+
+
+def _needed(line: str) -> str | None:
+    """The file that a line of a manifest names; None for a history file, which Redis is about to remove."""
+    fields = shlex.split(line)
+    told = dict(zip(fields[::2], fields[1::2], strict=False))  # file NAME seq 1 type b
+    return None if told.get("type") == "h" else told["file"]
 
 
 def main() -> None:

@@ -171,7 +171,8 @@ def start(tmp_path: Path, forks: Forks) -> Iterator[Start]:
 @cache
 def _ports() -> Iterator[int]:
     """Those below the ones that the system gives to whoever asks for any, in an order of this process's own."""
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    told = Path("/proc/sys/net/ipv4/ip_local_port_range")  # of Linux; other systems begin at 49152
+    lowest = int(told.read_text(encoding="ascii").split()[0]) if told.exists() else 1 << 15
     below = range(max(lowest - 10_000, 1024), lowest) or range(1024, 1 << 16)
     return iter(random.SystemRandom().sample(below, len(below)))
 

@@ -165,6 +165,21 @@ def test_a_rewrite_during_the_copy_takes_nothing_away(tmp_path: Path, monkeypatc
         assert redis.dbsize() == 100
 
 
+def test_what_redis_is_about_to_remove_is_not_waited_for(tmp_path: Path) -> None:
+    """Until the manifest is written anew, which takes an fsync, it names history files that are gone already."""
+    data = tmp_path / "redis" / "appendonlydir"
+    data.mkdir(parents=True)
+    kept = "file a.2.base.rdb seq 2 type b\nfile a.2.incr.aof seq 2 type i\n"
+    (data / "a.manifest").write_text(f"file a.1.base.rdb seq 1 type h\n{kept}")
+    for name in ("a.2.base.rdb", "a.2.incr.aof"):
+        (data / name).write_text(name)
+    taken = take(tmp_path, tmp_path / "backups")
+    assert taken.returncode == 0, taken.stderr
+    [copy] = (tmp_path / "backups").glob("*/appendonlydir")
+    assert {path.name for path in copy.iterdir()} == {"a.manifest", "a.2.base.rdb", "a.2.incr.aof"}
+    assert (copy / "a.manifest").read_text() == kept
+
+
 def test_payloads_of_dead_letters_that_left_redis_are_in_a_backup(tmp_path: Path) -> None:
     """They are beside the spool, and their dead letters in Redis name them."""
     dead = tmp_path / "dead"
