@@ -29,6 +29,9 @@ def test_the_kit_loses_nothing() -> None:
 
 def test_a_naive_receiver_is_seen_to_lose() -> None:
     """The same faults on SET NX, `enqueue_job` and a stock worker: the report says what is lost, the exit code is 1."""
-    code, report = faults("--seed", "3", "--seconds", "8", "--naive")
-    assert code == 1
-    assert report["ledger"]["lost"] > 0, report
+    for seed in "3456":  # by chance one run may lose nothing, but not all of them
+        code, report = faults("--seed", seed, "--seconds", "8", "--naive")
+        assert code == 1
+        if report["ledger"]["lost"] > 0:
+            return
+    pytest.fail(f"nothing was lost: {report}")
