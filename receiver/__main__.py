@@ -23,6 +23,7 @@ from receiver.doctor import report
 from receiver.environment import SettingsError, load
 from receiver.explain.command import explain
 from receiver.learn.command import learn_from
+from receiver.port import listening
 from receiver.port.listening import address, base_url, listen
 from receiver.port.protocol import GuardedProtocol
 from receiver.settings import ReceiverSettings
@@ -60,7 +61,7 @@ def serve(
     application = create_app(config)
     gc.freeze()  # what is here now stays: the collector need not look at it again,
     gc.set_threshold(50_000, 20, 20)  # nor so often at requests, which leave no cycles; a tenth of the time went there
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order and then raises what it caught once more
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the server runs
         signal.signal(number, lambda *_: sys.exit(0))
     with ExitStack() as listeners:
         listener = listeners.enter_context(listen(config.host, config.port))
@@ -70,7 +71,7 @@ def serve(
         log = structlog.get_logger()
         log.info("receiver listening", address=address(config.host, listener.getsockname()[1]))
         listeners.callback(log.info, "receiver stopped")
-        uvicorn.Server(
+        server = uvicorn.Server(
             uvicorn.Config(
                 application,
                 log_config=None,  # structlog's
@@ -83,7 +84,8 @@ def serve(
                 ws="none",
                 timeout_graceful_shutdown=3,
             )
-        ).run(sockets=sockets)
+        )
+        listening.run(server, sockets)
 
 
 @app.command()

@@ -79,7 +79,7 @@ def console() -> None:
     config = load(ConsoleSettings)
     logs.configure(config.log_format, config.log_level, "console")
     os.nice(10)  # who accepts and handles on this machine comes first
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends in order and then raises what it caught once more
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the server runs
         signal.signal(number, lambda *_: sys.exit(0))
     console_app.serve(config)
 

@@ -1,7 +1,11 @@
-"""Where a server of the kit listens, and how this machine reaches it: IPv4, IPv6, or both."""
+"""Where a server of the kit listens, and how this machine reaches it: IPv4, IPv6, or both; and until when it runs."""
 
 import os
+import signal
 import socket
+from collections.abc import Sequence
+
+import uvicorn
 
 from receiver.environment import SettingsError
 
@@ -25,6 +29,16 @@ def listen(host: str, port: int, prefix: str = "") -> socket.socket:
             f"{prefix}PORT: cannot listen on {address(host, port)} ({reason}); "
             f"stop what is using it, or set {prefix}HOST or {prefix}PORT"
         ) from None
+
+
+def run(server: uvicorn.Server, sockets: Sequence[socket.socket]) -> None:
+    """Answer until SIGINT or SIGTERM, and end in order, also if it comes before uvicorn has taken the signals over.
+
+    An exit that a handler raised in the event loop until then would end the process by an error.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    server.run(sockets=list(sockets))
 
 
 def address(host: str, port: int | str) -> str:

@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from receiver.figures import read
 from receiver.idempotency import IdempotencyRule
+from receiver.port import listening
 from receiver.port.listening import address, listen
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
@@ -146,4 +147,4 @@ def serve(settings: ConsoleSettings) -> None:
             ws="none",
             timeout_graceful_shutdown=3,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        listening.run(uvicorn.Server(config), [listener])

@@ -1,13 +1,19 @@
-"""HOST may be IPv4, IPv6 or both."""
+"""HOST may be IPv4, IPv6 or both; a server ends in order whenever it is stopped."""
 
 import re
+import signal
 import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+import uvicorn
+from starlette.applications import Starlette
 
 from receiver.environment import SettingsError
-from receiver.port.listening import base_url, listen
+from receiver.port.listening import base_url, listen, run
 from tests.conftest import TOKEN, Start
 from tests.worker.test_up import free_port, light, started
 
@@ -61,3 +67,37 @@ def test_make_run_prints_a_url_that_works(start: Start, light: dict[str, str], h
     url = started(start("-m", "worker.up", **light | {"HOST": host, "PORT": free_port()}))
     assert url.startswith("http://[::1]:")
     assert httpx2.post(url, content=b'{"id": "1", "type": "action.solved"}').status_code == 200
+
+
+class StoppedAtOnce(uvicorn.Server):
+    """One that is stopped when its event loop runs, and before it has taken the signals over."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        await super().serve(sockets)
+
+
+def test_a_signal_that_comes_early_ends_a_server_in_order(restored: None) -> None:
+    """Its lifespan begins and ends, and nothing is raised: exit code 0, where it was 1 with a trace."""
+    del restored
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        seen.append("begun")
+        yield
+        seen.append("ended")
+
+    server = StoppedAtOnce(uvicorn.Config(Starlette(lifespan=lifespan), log_config=None))
+    with listen("127.0.0.1", 0) as listener:
+        run(server, [listener])
+    assert seen == ["begun", "ended"]
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """The handlers of signals are as before when the test is over."""
+    before = {number: signal.signal(number, lambda *_: sys.exit(0)) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
