@@ -421,14 +421,14 @@ async def test_many_lines_share_one_pace(rig: Rig, runs: Runs) -> None:
     """Firsts of many lines that wait for the rate come one by one, not all at once whenever one may start."""
     for number in range(100):
         await send(rig, number, subject=f"a{number}")
-    rate = "20/200ms, 1000/1h"  # with the second one Redis keeps all starts
+    rate = "20/500ms, 1000/1h"  # with the second one Redis keeps all starts
     async with rig.working({"*": [in_order(runs.act, rate=rate)]}) as worker:
         await until(lambda: is_idle(rig), 20)
-        assert worker.jobs_retried < 300  # all at once it would be thousands; who comes late waits once more
+        assert worker.jobs_retried < 100
     assert sorted(runs.numbers) == list(range(100))
     starts = [at for _, at in await rig.redis.zrange(KEYS.pace("test_in_order.act"), 0, -1, withscores=True)]
     assert len(starts) == 100
-    assert_within(starts, 20, 200)
+    assert_within(starts, 20, 500)
 
 
 async def test_the_pace_goes_on_when_the_clock_went_back(rig: Rig, runs: Runs) -> None:

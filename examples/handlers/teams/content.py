@@ -124,8 +124,8 @@ def _labelled(words: Language, rows: Rows) -> Rows:
 
 
 def _photo(action: Action) -> str | None:
-    images = (attachment.url for attachment in action.attachments or () if _is_image(attachment))
-    return next(filter(None, map(_https, images)), None)
+    urls = ((_https(attachment.url), attachment) for attachment in action.attachments or ())
+    return next((url for url, attachment in urls if url and _is_image(attachment)), None)
 
 
 def _is_image(attachment: Attachment) -> bool:

@@ -106,4 +106,4 @@ def test_a_list_of_any_length_is_walked_through_in_time(
 ) -> None:
     """As many items as an event may have: a card looks at those that a view holds, once."""
     event = event_of({"type": event_type, event_type.partition(".")[0]: {"id": "a", **fields}})
-    assert cost("card", event) < 120 * LONGEST_LIST
+    assert cost("card", event) < 100 * LONGEST_LIST

@@ -104,14 +104,6 @@ def test_counts_are_grouped() -> None:
     assert all(isinstance(one, Rising) for one in counts(metrics))
 
 
-def test_the_alert_of_conflicts_says_how_many_of_a_key_are_kept() -> None:
-    """As many as `duplicates.lua` keeps whole: who reads it must not rely on the others."""
-    script = (ROOT / "receiver" / "queue" / "lua" / "duplicates.lua").read_text(encoding="utf-8")
-    assert "local MOST_CONFLICTS = 10 " in script
-    [conflicts] = counts({"conflicts other body": 12})
-    assert conflicts.text.endswith("ten of a key are kept.")
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_each_alert_is_explained(name: str) -> None:
     """docs/operations.md has a section on it, which says to type what the alert says."""
@@ -124,3 +116,9 @@ def test_alerts_and_rules_have_the_same_names() -> None:
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text(encoding="utf-8"))
     named = {rule["alert"] for rule in rules["groups"][0]["rules"]}
     assert set(KINDS) - WITHOUT_A_RULE == named - PROMETHEUS_ALONE
+
+
+def test_the_alert_of_conflicts_says_how_many_of_a_key_are_kept() -> None:
+    """As many as tests/receiver/test_intake.py holds: who reads it must not rely on the others."""
+    [conflicts] = counts({"conflicts other body": 12})
+    assert conflicts.text.endswith("ten of a key are kept.")
