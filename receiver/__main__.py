@@ -23,8 +23,7 @@ from receiver.doctor import report
 from receiver.environment import SettingsError, load
 from receiver.explain.command import explain
 from receiver.learn.command import learn_from
-from receiver.port import listening
-from receiver.port.listening import address, base_url, listen
+from receiver.port.listening import address, base_url, listen, run
 from receiver.port.protocol import GuardedProtocol
 from receiver.settings import ReceiverSettings
 from receiver.shadow.command import keys
@@ -85,7 +84,7 @@ def serve(
                 timeout_graceful_shutdown=3,
             )
         )
-        listening.run(server, sockets)
+        run(server, sockets)
 
 
 @app.command()

@@ -19,8 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from receiver.figures import read
 from receiver.idempotency import IdempotencyRule
-from receiver.port import listening
-from receiver.port.listening import address, listen
+from receiver.port.listening import address, listen, run
 from receiver.queue.connection import REDIS_ERRORS, connect
 from receiver.queue.keys import Keys
 from worker.console import dead_pages, delivery_pages, run_pages
@@ -147,4 +146,4 @@ def serve(settings: ConsoleSettings) -> None:
             ws="none",
             timeout_graceful_shutdown=3,
         )
-        listening.run(uvicorn.Server(config), [listener])
+        run(uvicorn.Server(config), [listener])
